@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make demo`, `make test`. Nothing is installed outside .venv.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first interpreter that runs and is one of 3.11-3.13; override with `make PYTHON=/path/to/python3.12`.
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help setup demo test test-slow test-gpu check docs format lock clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## install the locked dependencies and this package into .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one (with its venv and headers), or run make PYTHON=/path/to/python3.12" >&2; exit 4; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@# setuptools warns of what an editable installation is; that is what we want here
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@if nvidia-smi -L >/dev/null 2>&1; then \
+	  echo "NVIDIA driver found: installing TensorRT, the data-centre library"; \
+	  $(BIN)/python -m pip install --quiet 'tensorrt>=10.12' || echo "TensorRT could not be installed; engines will be made by TensorRT-RTX (see: prune-deploy doctor)" >&2; \
+	fi
+	@touch $@
+
+demo: setup      ## prune ViT-Large by half, export ONNX and a TensorRT-RTX engine, show the bundle
+	$(BIN)/prune-deploy export --model v --ratio 0.5
+
+test: check      ## static checks, then unit and integration tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/integration
+
+test-slow: setup ## the seven large models and everything that takes minutes
+	$(BIN)/python -m pytest tests/slow
+
+test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
+	$(BIN)/python -m pytest tests/gpu
+
+check: setup     ## ruff, mypy --strict, import layers, help and documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+docs: setup      ## write docs/cli.md from the help texts
+	$(BIN)/python docs/generate_cli.py
+
+format: setup    ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:            ## resolve pyproject.toml again into requirements.lock (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean:           ## remove .venv and caches; bundles and runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

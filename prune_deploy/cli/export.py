@@ -1,0 +1,176 @@
+"""`prune-deploy export`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prune_deploy.cli.options import model_options, model_spec, options, parse_batches, prune_spec, pruning_options
+from prune_deploy.cli.output import data_console, emit_json, json_option, say, table
+from prune_deploy.cli.progress import BuildBar, StageLines
+from prune_deploy.cli.receipt import counts_document, groups_table, sizes_table
+from prune_deploy.environment import installed_version, local_target
+from prune_deploy.errors import InputError
+from prune_deploy.pipeline import Exported, export_bundle
+from prune_deploy.specs import DEFAULT_BATCHES, DEFAULT_TARGET, TARGETS, EngineSpec, ExportSpec, resolve_target
+
+engine_options = options(
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "none"]),
+        default="auto",
+        show_default=True,
+        help="Library that builds the engine; auto takes TensorRT where a GPU is, else TensorRT-RTX.",
+    ),
+    click.option(
+        "--target",
+        help="GPU to build for: sm75, sm80, sm86, sm89, sm120 or a card such as a2000. Default: the local GPU, else sm86.",
+    ),
+    click.option(
+        "--batch",
+        default=":".join(map(str, DEFAULT_BATCHES)),
+        show_default=True,
+        help="Batch sizes; each gets an optimisation profile.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "tf32"]),
+        default="fp32",
+        show_default=True,
+        help="fp32 has TF32 switched off; tf32 lets tensor cores round matrix inputs to 10 bits.",
+    ),
+    click.option("--workspace", type=click.IntRange(min=1), help="Largest scratch memory of the builder, in MiB."),
+)
+
+
+@click.command("export")
+@model_options
+@pruning_options
+@click.option("--dense", is_flag=True, help="Export the model unpruned, as the baseline of comparisons.")
+@engine_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle. Default: engines/<model>-<method>-<amount>.")
+@click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")
+@json_option
+def command(**values: Any) -> None:
+    """Prune a timm model, export ONNX and a TensorRT engine, write a bundle.
+
+    \b
+    prune-deploy export --model v --ratio 0.5
+    prune-deploy export --model resnet50 --target-macs 0.5x --target a2000
+    prune-deploy export --model resnet50 --dense
+    """
+    spec = _spec(values)
+    with BuildBar() as bar:
+        exported = export_bundle(
+            spec,
+            values["out"],
+            force=values["force"],
+            graph_limit_s=values["graph_limit_s"],
+            progress=StageLines(),
+            build_progress=bar,
+        )
+    if exported.reused:
+        say(f"{exported.folder} was there already, made by the same request with the same tools")
+    if exported.record.engine_note:
+        say(exported.record.engine_note)
+    if values["as_json"]:
+        emit_json(document(exported))
+    else:
+        _show(exported)
+
+
+def _spec(values: dict[str, Any]) -> ExportSpec:
+    amounts = [name for name in ("ratio", "target_macs", "target_params", "plan") if values[name] is not None]
+    if values["dense"] and amounts:
+        raise InputError(f"--dense contradicts --{amounts[0].replace('_', '-')}", fix="drop one of the two")
+    batches = parse_batches(values["batch"])
+    return ExportSpec(
+        model=model_spec(values),
+        prune=None if values["dense"] else prune_spec(values),
+        engine=EngineSpec(
+            library=values["engine"],
+            target=_target(values),
+            precision=values["precision"],
+            batches=batches,
+            workspace_mib=values["workspace"],
+        ),
+    )
+
+
+def _target(values: dict[str, Any]) -> str:
+    if values["target"] is not None:
+        return resolve_target(values["target"])
+    if values["engine"] == "none":
+        return DEFAULT_TARGET
+    local = local_target()
+    if local is None:
+        say(f"no GPU here: the engine is built for {DEFAULT_TARGET} (RTX A2000 class); choose another with --target")
+        return DEFAULT_TARGET
+    if local not in TARGETS and installed_version("tensorrt") is None:
+        say(f"TensorRT-RTX does not build for this GPU ({local}) and TensorRT is not installed: building for {DEFAULT_TARGET}")
+        return DEFAULT_TARGET
+    return resolve_target(local)
+
+
+def document(exported: Exported) -> dict[str, Any]:
+    """The export as one JSON document."""
+    record = exported.record
+    receipt = dataclasses.asdict(record.receipt)
+    receipt["shortfalls"] = [group.name for group in record.receipt.shortfalls]
+    return {
+        "bundle": str(exported.folder),
+        "reused": exported.reused,
+        "model": record.model.name,
+        "weights": record.weights.label,
+        **counts_document(record.receipt.before, record.receipt.after),
+        "receipt": receipt,
+        "files": [*(artifact.name for artifact in record.artifacts), "bundle.json"],
+        "parity": {a.name: dataclasses.asdict(a.parity) for a in record.artifacts if a.parity is not None},
+        "engine": next((dataclasses.asdict(a.engine) for a in record.artifacts if a.engine is not None), None),
+        "engine_note": record.engine_note,
+    }
+
+
+def _show(exported: Exported) -> None:
+    record, receipt = exported.record, exported.record.receipt
+    data_console.print(f"\n{record.model.name}, {record.num_classes} classes, weights {record.weights.label}", style="bold")
+    data_console.print(sizes_table(receipt))
+    if receipt.groups:
+        data_console.print("\nReceipt", style="bold")
+        data_console.print(groups_table(receipt))
+    for note in receipt.notes:
+        data_console.print(f"Note: {note}")
+    files = table("file", "size MB", "parity with the module", title=f"\n{exported.folder}")
+    for artifact in record.artifacts:
+        files.add_row(artifact.name, f"{artifact.size_bytes / 1e6:,.1f}", _parity_text(artifact.parity))
+    data_console.print(files)
+    _show_engine(exported)
+    data_console.print(
+        f"\nNext:  prune-deploy run {exported.folder} --image cat.jpg\n"
+        f"       prune-deploy verify {exported.folder}\n"
+        f"       python -c 'import prune_deploy; model = prune_deploy.load(\"{exported.folder}\")'",
+        soft_wrap=True,
+    )
+
+
+def _parity_text(parity: Any) -> str:
+    if parity is None:
+        return ""
+    if parity.status != "passed":
+        return f"{parity.status}: {parity.reason}"
+    worst = max(check.relative_diff for check in parity.checks)
+    return f"passed, largest difference {worst:.1e} of the logits' spread"
+
+
+def _show_engine(exported: Exported) -> None:
+    for artifact in exported.record.artifacts:
+        if artifact.engine is not None:
+            engine = artifact.engine
+            layers = ", ".join(f"{count} {kind}" for kind, count in engine.layer_types.items())
+            data_console.print(
+                f"Engine: {engine.library} {engine.library_version}, {engine.target}, {engine.precision}, layers: {layers}, "
+                f"built in {engine.build_s:.1f} s",
+            )

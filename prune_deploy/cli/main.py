@@ -1,0 +1,91 @@
+"""The `prune-deploy` command: finds a command's module by name, turns errors into two or three lines and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import sys
+from typing import NoReturn
+
+import click
+
+from prune_deploy import __version__
+from prune_deploy.cli.interrupts import interrupts
+from prune_deploy.errors import PruneDeployError
+
+# Name → (module, object in it, first line of its help). The program's help is printed from here, so that it imports nothing heavy.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "export": ("export", "command", "Prune a timm model, export ONNX and a TensorRT engine, write a bundle."),
+    "verify": ("verify", "command", "Re-hash a bundle, reload its module, re-run parity on every ONNX file."),
+    "run": ("run", "command", "Classify an image with a bundle."),
+    "doctor": ("doctor", "command", "What this machine can do, and the fix for what it cannot."),
+    "models": ("listings", "models", "List the models that can be asked for."),
+    "methods": ("listings", "methods", "List the pruning methods and their papers."),
+    "backends": ("listings", "backends", "List the runtimes a bundle can be run with, and whether they work here."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"prune_deploy.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, _, help_line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="prune-deploy")
+def cli() -> None:
+    """Which pruned model is really faster on the runtime you deploy on, and the artifact to ship.
+
+    \b
+    prune-deploy export --model v --ratio 0.5        ViT-Large, half the channels → engines/vit_large_patch16_224-l2-r0.50
+    prune-deploy run engines/vit_large_patch16_224-l2-r0.50 --image cat.jpg
+    prune-deploy doctor
+
+    Exit codes: 0 done; 1 failed, less removed than asked, parity or verification failed; 2 usage and bad input;
+    3 a gate that cannot be decided; 4 cannot run here, disk full, unwritable; 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Entry point: run the command line and exit with the documented code."""
+    interrupts.watch()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without "…" is no reason to fail
+    try:
+        code = cli.main(prog_name="prune-deploy", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        interrupts.ignore()
+        _leave("interrupted: nothing half-made was left behind", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _leave(error.format_message(), error.exit_code)
+    except click.ClickException as error:
+        _leave(f"Error: {error.format_message()}\nFix: {_help_hint(error)}", error.exit_code)
+    except PruneDeployError as error:
+        _leave(f"Error: {error}", error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _help_hint(error: click.ClickException) -> str:
+    """Where the right spelling of an option or a command can be read."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"see: {context.command_path if context is not None else 'prune-deploy'} --help"
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody reads it; the exit code still tells
+        click.echo(message, err=True)
+    sys.exit(code)

@@ -1,0 +1,182 @@
+"""Options that several commands share, and the parsing of their values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from prune_deploy.errors import InputError
+from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec, weights_path
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several option decorators as one, shown in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def _complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    import timm
+
+    names = [*SHORT_CODES, *timm.list_models(f"{incomplete}*")]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _complete_methods(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from prune_deploy.pruning import methods
+
+    return [CompletionItem(name) for name in methods.discover() if name.startswith(incomplete)]
+
+
+def complete_backends(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Backends whose name starts with what was typed."""
+    from prune_deploy import backends
+
+    return [CompletionItem(name) for name in backends.discover() if name.startswith(incomplete)]
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{value} is not a positive number of seconds.")
+    return value
+
+
+model_options = options(
+    click.option("--model", required=True, shell_complete=_complete_models, help="Short code (c e s v m r x) or timm name."),
+    click.option(
+        "--num-classes", type=int, help="Classes. Default: 10 for short codes with random weights, else the model's own."
+    ),
+    click.option("--input-size", help="Channels,height,width in pixels, for example 3,224,224. Default: the model's own."),
+    click.option(
+        "--weights", default="random", show_default=True, help="random (seeded), pretrained, or a safetensors or state-dict file."
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Seed of random weights and of random scores.",
+    ),
+)
+
+pruning_options = options(
+    click.option("--ratio", type=float, help="Share of each group's channels to remove, between 0 and 1."),
+    click.option("--target-macs", help="Aim for this many MACs: 0.5x or 2.0G."),
+    click.option("--target-params", help="Aim for this many parameters: 0.5x or 50M."),
+    click.option("--plan", type=click.Path(dir_okay=False), help="Take the widths from a plan.json."),
+    click.option("--method", default="l2", show_default=True, shell_complete=_complete_methods, help="How channels are scored."),
+    click.option(
+        "--scope",
+        type=click.Choice(["local", "global", "isomorphic"]),
+        default="local",
+        show_default=True,
+        help="Channels compete within their group, with all groups, or with groups of the same structure.",
+    ),
+    click.option("--group-cap", type=float, default=1.0, show_default=True, help="Remove at most this share of any one group."),
+    click.option(
+        "--round-to", type=int, default=8, show_default=True, help="Keep widths (inside attention: head widths) in multiples."
+    ),
+    click.option(
+        "--rounding", type=click.Choice(["down", "nearest", "up"]), default="down", show_default=True, help="Which multiple."
+    ),
+    click.option(
+        "--when-empty",
+        type=click.Choice(["unit", "skip"]),
+        default="unit",
+        show_default=True,
+        help="Where rounding would leave nothing: keep one multiple, or leave the group alone as torch-pruning does.",
+    ),
+    click.option(
+        "--ignore",
+        default="head",
+        show_default=True,
+        help="What keeps its outputs: head, norm, attention, none, or name patterns, comma-separated.",
+    ),
+    click.option("--heads", is_flag=True, help="Remove whole attention heads instead of narrowing every head."),
+    click.option("--bottleneck", is_flag=True, help="Leave residual streams at full width; prune only inside blocks."),
+    click.option("--steps", type=int, default=1, show_default=True, help="Prune in this many steps, scoring anew before each."),
+    click.option("--allow-shortfall", is_flag=True, help="Accept groups that keep more than asked; the receipt names them."),
+    click.option(
+        "--graph-limit-s",
+        type=float,
+        callback=_seconds,
+        default=60.0,
+        show_default=True,
+        help="Give up on the dependency graph after this long.",
+    ),
+)
+
+
+def model_spec(values: dict[str, Any]) -> ModelSpec:
+    """The ModelSpec of parsed options.
+
+    Raises:
+        InputError: the weights are a file that is not there.
+    """
+    weights = weights_path(values["weights"])
+    if weights is not None and not weights.is_file():
+        raise InputError(
+            f"--weights {values['weights']}: no such file",
+            fix="use random, pretrained, or the path of a safetensors or state-dict file",
+        )
+    return ModelSpec(
+        name=values["model"],
+        num_classes=values["num_classes"],
+        input_size=parse_size(values["input_size"]),
+        weights=values["weights"],
+        seed=values["seed"],
+    )
+
+
+def prune_spec(values: dict[str, Any]) -> PruneSpec:
+    """The PruneSpec of parsed options."""
+    ignore = tuple(word.strip() for word in values["ignore"].split(",") if word.strip())
+    given = {field.name: values[field.name] for field in dataclasses.fields(PruneSpec) if field.name != "ignore"}
+    return PruneSpec(ignore=ignore, **given)
+
+
+def parse_size(text: str | None) -> tuple[int, int, int] | None:
+    """ "3,224,224", "3x224x224" or "224" as (channels, height, width).
+
+    Raises:
+        InputError: not such a text.
+    """
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers = [3, numbers[0], numbers[0]]
+    if len(numbers) != 3:
+        raise InputError(f"--input-size got {text!r}", fix="give channels,height,width, for example 3,224,224")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """ "1:8:64" or "1,8,64" as numbers.
+
+    Raises:
+        InputError: not such a text.
+    """
+    try:
+        sizes = tuple(int(part) for part in text.replace(":", ",").split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise InputError(f"--batch got {text!r}", fix="list different batch sizes, for example --batch 1:8:64")
+    return sizes

@@ -1,0 +1,94 @@
+"""Where output goes: data on stdout, everything said along the way on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from prune_deploy.errors import StorageError
+
+_PIPE_WIDTH = 120
+
+
+class _DataConsole(Console):
+    """Standard output. A reader that has gone away (`| head`) has seen enough, a full disk is an error."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # Rich would end the program here, whatever is still to be done
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with _to_stdout():
+            super().print(*objects, **options)
+
+
+class _LogConsole(Console):
+    """Standard error. Work is not given up because nobody can read how far it is."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            _discard(sys.stderr)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    except OSError as error:
+        _discard(sys.stdout)
+        raise StorageError(
+            f"cannot write standard output: {error.strerror}", fix="send the output where there is room"
+        ) from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is still to come, and what is still in the buffer, nowhere: the interpreter flushes once more when it ends."""
+    with suppress(OSError, ValueError):  # a stream of a test has no file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _width() -> int | None:
+    """Where no terminal says how wide it is, tables get the room that file names need."""
+    return None if sys.stdout is not None and sys.stdout.isatty() else _PIPE_WIDTH
+
+
+# No markup: names of files and errors of libraries hold brackets.
+data_console = _DataConsole(highlight=False, markup=False, width=_width())
+log_console = _LogConsole(stderr=True, highlight=False, markup=False)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout instead of text.")
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    with _to_stdout():
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(message: str) -> None:
+    """Say what is going on, on stderr."""
+    log_console.print(message, soft_wrap=True)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the house style: left-aligned text, numbers right-aligned where the column's name ends in a unit."""
+    result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        right = column.endswith((" M", " G", " s", "%", "kept", "dense", "MB"))
+        # The first column names things one wants to copy whole.
+        result.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=index == 0)
+    return result

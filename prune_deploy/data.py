@@ -1,0 +1,20 @@
+"""Images to run a network on. So far made ones; folders and data sets come with calibration and evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import interpolate
+
+
+def synthetic_images(count: int, input_size: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
+    """`count` made images of shape (count, channels, height, width), zero mean and about unit variance, as a network's input.
+
+    Each is a smooth random field, a random tint and a little noise: pure noise is averaged away by the first pooling, so that
+    networks answer all such images alike and a comparison on them would see nothing.
+    """
+    channels, height, width = input_size
+    coarse = torch.randn(count, channels, 7, 7, generator=generator)
+    smooth = interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
+    tint = torch.randn(count, channels, 1, 1, generator=generator)
+    noise = torch.randn(count, channels, height, width, generator=generator)
+    return 0.9 * smooth + 0.6 * tint + 0.3 * noise

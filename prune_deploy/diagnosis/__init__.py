@@ -1,0 +1,39 @@
+"""The checks behind `doctor`: small functions, each given what it looks at, so that each fault can be staged in a test."""
+
+from __future__ import annotations
+
+from prune_deploy.diagnosis import gpu, libraries, system
+from prune_deploy.diagnosis.finding import Diagnosis
+from prune_deploy.environment import read_nvml
+
+__all__ = ["Diagnosis", "can_export", "diagnose"]
+
+
+def diagnose() -> tuple[Diagnosis, ...]:
+    """Every check, in the order a reader should mend things. Changes nothing; may load shared libraries of the CUDA runtime."""
+    nvidia = read_nvml()
+    wanted = libraries.requirements()
+    checks = (
+        system.check_python(),
+        libraries.check_libraries(wanted),
+        libraries.check_torch(wanted, nvidia),
+        libraries.check_onnxruntime(wanted, nvidia),
+        libraries.check_tensorrt_rtx(wanted),
+        libraries.check_tensorrt(wanted, nvidia),
+        gpu.check_driver(nvidia),
+        gpu.check_gpu(nvidia),
+        gpu.check_cuda_libraries(nvidia),
+        system.check_compiler(),
+        system.check_headers(),
+        system.check_make(),
+        system.check_disk(),
+        system.check_output_folder(),
+        system.check_memory(),
+        system.check_cpu(),
+    )
+    return tuple(check for check in checks if check is not None)
+
+
+def can_export(checks: tuple[Diagnosis, ...]) -> bool:
+    """True unless a problem keeps `export` from running here on the CPU."""
+    return not any(check.blocks_export for check in checks)

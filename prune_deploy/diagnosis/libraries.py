@@ -1,0 +1,234 @@
+"""Checks of the installed Python libraries against what this package's own metadata asks for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from prune_deploy.diagnosis.finding import Diagnosis, ok, pip, problem, warning
+from prune_deploy.environment import Nvidia, installed_version, package_folder, read_version_file
+from prune_deploy.specs import TARGETS
+
+Versions = Callable[[str], str | None]
+"""The installed version of a distribution, None if it is absent."""
+
+Requirements = dict[str, Requirement]
+
+ORT_BUILDS: tuple[str, ...] = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino")
+"""Distributions that unpack into the same `onnxruntime` folder, so at most one may be installed."""
+
+_OWN_CHECK = {"torch", "torchvision", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"}
+
+
+def requirements() -> Requirements:
+    """This package's requirements and those of its `tensorrt` extra, by distribution; {} if run without being installed."""
+    try:
+        lines = importlib.metadata.requires("prune-deploy") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    result: Requirements = {}
+    for requirement in map(Requirement, lines):
+        marker, requirement.marker = requirement.marker, None
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", "tensorrt")):
+            result[requirement.name] = requirement
+    return result
+
+
+def in_range(requirement: Requirement | None, version: str) -> Literal["ok", "older", "newer"]:
+    """Where a version lies relative to a requirement's range."""
+    if requirement is None or requirement.specifier.contains(version, prereleases=True):
+        return "ok"
+    lower = [Version(bound.version) for bound in requirement.specifier if bound.operator in (">=", "==", "~=")]
+    return "older" if any(Version(version) < bound for bound in lower) else "newer"
+
+
+def check_libraries(wanted: Requirements, versions: Versions = installed_version) -> Diagnosis:
+    """Every required library without a check of its own: there, and of a version within range."""
+    if not wanted:
+        detail = "prune-deploy runs from a folder and is not installed, so the versions it needs are unknown"
+        return warning("libraries", detail, fix=pip("install", "-e", "."))
+    wrong = _judge("libraries", [r for name, r in wanted.items() if name not in _OWN_CHECK], versions)
+    return wrong or ok("libraries", f"{_show('torch-pruning', versions)}, {_show('timm', versions)} and the others within range")
+
+
+def check_torch(
+    wanted: Requirements,
+    nvidia: Nvidia,
+    versions: Versions = installed_version,
+    version_file: Callable[[str], str] = read_version_file,
+    torchvision_wants: Requirement | None = None,
+) -> Diagnosis:
+    """torch and torchvision: there, within range, and builds that fit each other.
+
+    A CPU-only torch beside the torchvision of the package index fails at import: "operator torchvision::nms does not exist"
+    (pytorch/vision issue 9085); so do builds for different CUDA major versions (torchvision/extension.py).
+    """
+    wrong = _judge("torch", [wanted.get(name) or Requirement(name) for name in ("torch", "torchvision")], versions)
+    if wrong is not None:
+        return wrong
+    reinstall = pip("install", "--force-reinstall", str(wanted.get("torch") or "torch"), "torchvision")
+    partner = torchvision_wants or _torch_of_torchvision()
+    if in_range(partner, versions("torch") or "") != "ok":
+        detail = f"{_show('torchvision', versions)} needs {partner}, and {_show('torch', versions)} is installed"
+        return problem("torch", detail, fix=reinstall, blocks_export=True)
+    torch_cuda = _match(r"^cuda\b[^=]*= '(\d+)", version_file("torch"))
+    vision_cuda = _match(r"^__version__ = '[^'+]*\+cu(\d+)\d'", version_file("torchvision"))
+    shown = f"{_show('torch', versions)} ({f'CUDA {torch_cuda}' if torch_cuda else 'CPU only'}), {_show('torchvision', versions)}"
+    if vision_cuda is not None and vision_cuda != torch_cuda:
+        detail = f"{shown} (CUDA {vision_cuda}): builds that do not fit, so torchvision and timm cannot be imported"
+        return problem("torch", detail, fix=reinstall, blocks_export=True)
+    if torch_cuda is None and nvidia.gpus:
+        return problem("torch", f"{shown}: the GPU stays unused", fix=reinstall)
+    return ok("torch", shown)
+
+
+def check_onnxruntime(
+    wanted: Requirements,
+    nvidia: Nvidia,
+    versions: Versions = installed_version,
+    folder: Callable[[str], Path | None] = package_folder,
+) -> Diagnosis:
+    """Exactly one ONNX Runtime, whole, within range, and the GPU build where there is a GPU."""
+    name = "ONNX Runtime"
+    found = [build for build in ORT_BUILDS if versions(build) is not None]
+    requirement = wanted.get("onnxruntime-gpu") or Requirement("onnxruntime-gpu[cuda,cudnn]")
+    install = pip("install", str(requirement))
+    replace = f"{pip('uninstall', '-y', *found)} && {install}"
+    if not found:
+        return problem(name, "not installed", fix=install, blocks_export=True)
+    if folder("onnxruntime") is None:
+        detail = f"{found[0]} is listed as installed, but its files are gone (removing one build deletes the other's)"
+        return problem(name, detail, fix=replace, blocks_export=True)
+    shown = " and ".join(_show(build, versions) for build in found)
+    if len(found) > 1:
+        return problem(name, f"{shown} overwrite each other's files", fix=replace)
+    place = in_range(requirement, versions(found[0]) or "")
+    if place == "older":
+        return problem(name, f"{shown} is older than {requirement.specifier}", fix=replace, blocks_export=True)
+    if found[0] != "onnxruntime-gpu" and nvidia.gpus:
+        return problem(name, f"{shown} does not use the GPU", fix=replace)
+    return ok(name, shown)
+
+
+def check_tensorrt_rtx(
+    wanted: Requirements,
+    versions: Versions = installed_version,
+    import_error: Callable[[str], str] | None = None,
+) -> Diagnosis:
+    """The builder that needs no GPU: there, within range, and importable. Without it a machine without a GPU makes no engine."""
+    name, version = "TensorRT-RTX", versions("tensorrt-rtx")
+    requirement = wanted.get("tensorrt-rtx") or Requirement("tensorrt-rtx")
+    blocks = versions("tensorrt") is None
+    install = pip("install", str(requirement))
+    if version is None:
+        detail = "not installed: no engine can be built without a GPU"
+        return problem(name, detail, fix=install, blocks_export=blocks)
+    if in_range(requirement, version) == "older":
+        detail = f"{version} is older than {requirement.specifier}"
+        return problem(name, detail, fix=install, blocks_export=blocks)
+    error = (import_error or import_error_of)("tensorrt_rtx")
+    if error:
+        reinstall = pip("install", "--force-reinstall", str(requirement))
+        detail = f"{version} does not import: {error}"
+        return problem(name, detail, fix=reinstall, blocks_export=blocks)
+    return ok(name, f"{version}, builds engines without a GPU for {', '.join(TARGETS)}")
+
+
+def check_tensorrt(
+    wanted: Requirements,
+    nvidia: Nvidia,
+    versions: Versions = installed_version,
+    import_error: Callable[[str], str] | None = None,
+    ort_folder: Callable[[str], Path | None] = package_folder,
+) -> Diagnosis:
+    """The data-centre library: wanted where there is a GPU; says too whether ONNX Runtime's TensorRT provider can use it."""
+    name, version = "TensorRT", versions("tensorrt")
+    requirement = wanted.get("tensorrt") or Requirement("tensorrt")
+    if version is None:
+        return _absent_tensorrt(nvidia, pip("install", str(requirement)))
+    if in_range(requirement, version) == "older":
+        fix = pip("install", "--upgrade", str(requirement))
+        return problem(name, f"{version} is older than {requirement.specifier}", fix=fix)
+    error = (import_error or import_error_of)("tensorrt")
+    if error:
+        fix = pip("install", "--force-reinstall", str(requirement))
+        return problem(name, f"{version} does not import: {error}", fix=fix)
+    needed = nvinfer_major(ort_folder("onnxruntime"))
+    if needed is None or needed == Version(version).major:
+        return ok(name, version)
+    note = f"ONNX Runtime's TensorRT provider needs libnvinfer.so.{needed} and stays unavailable; engines are not affected"
+    return ok(name, f"{version}; {note}")
+
+
+def nvinfer_major(onnxruntime_folder: Path | None) -> int | None:
+    """The TensorRT major version that ONNX Runtime's TensorRT provider is linked against, None without that provider."""
+    provider = None if onnxruntime_folder is None else onnxruntime_folder / "capi" / "libonnxruntime_providers_tensorrt.so"
+    found = re.search(rb"libnvinfer\.so\.(\d+)\0", provider.read_bytes()) if provider is not None and provider.is_file() else None
+    return int(found[1]) if found else None
+
+
+def import_error_of(module: str) -> str:
+    """The last line of what importing a module says, "" if it imports. In a process of its own: a bad library may crash it."""
+    command = [sys.executable, "-P", "-c", f"import {module}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "still importing after 60 s"
+    if done.returncode == 0:
+        return ""
+    return next(reversed(done.stderr.strip().splitlines()), f"the import ended with code {done.returncode}")
+
+
+def _absent_tensorrt(nvidia: Nvidia, install: str) -> Diagnosis:
+    name = "TensorRT"
+    if not nvidia.gpus:
+        return ok(name, "not installed, and not needed without a GPU: TensorRT-RTX builds the engines")
+    target = nvidia.gpus[0].target
+    if target is not None and target not in TARGETS:
+        detail = f"not installed, and TensorRT-RTX builds for {', '.join(TARGETS)}, not for this GPU's {target}"
+        return problem(name, detail, fix=install)
+    return warning(name, "not installed: engines for this GPU are made by TensorRT-RTX", fix=install)
+
+
+def _judge(name: str, wanted: list[Requirement], versions: Versions) -> Diagnosis | None:
+    """A diagnosis of all libraries that are missing or out of range, None if there are none."""
+    missing: list[Requirement] = []
+    older: list[Requirement] = []
+    newer: list[Requirement] = []
+    for requirement in wanted:
+        version = versions(requirement.name)
+        if version is None:
+            missing.append(requirement)
+        elif (place := in_range(requirement, version)) != "ok":
+            (older if place == "older" else newer).append(requirement)
+    wrong = missing + older + newer
+    if not wrong:
+        return None
+    parts = [f"{r.name} is missing" for r in missing]
+    parts += [f"{_show(r.name, versions)} is older than {r.specifier}" for r in older]
+    parts += [f"{_show(r.name, versions)} is newer than {r.specifier}, the versions tested" for r in newer]
+    detail, fix = "; ".join(parts), pip("install", *map(str, wrong))
+    return problem(name, detail, fix=fix, blocks_export=True) if missing or older else warning(name, detail, fix=fix)
+
+
+def _torch_of_torchvision() -> Requirement | None:
+    """The torch that the installed torchvision says it needs; its binary interface breaks with others."""
+    lines = importlib.metadata.requires("torchvision") if installed_version("torchvision") else None
+    return next((r for r in map(Requirement, lines or []) if r.name == "torch"), None)
+
+
+def _show(distribution: str, versions: Versions) -> str:
+    return f"{distribution} {versions(distribution) or '(absent)'}"
+
+
+def _match(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else None

@@ -1,0 +1,109 @@
+"""Every error this package raises on purpose, as one tree.
+
+    PruneDeployError                 exit code 1
+    ├── PruningError                 1   nothing was removed, or less than asked
+    ├── ParityError                  1   an artifact does not compute what the module computes
+    ├── BuildError                   1   ONNX export or engine build failed
+    ├── VerificationError            1   a bundle's content is not what its record says
+    ├── InputError                   2   usage and bad input: unknown model, not a bundle, corrupt file
+    ├── UndecidedError               3   a gate that cannot be decided
+    └── CannotRunError               4   nothing asked for can run here; disk full; unwritable
+        └── StorageError             4
+
+Each carries a `fix`: what the reader can do about it. Only `prune_deploy.cli` prints errors or turns them into exit codes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+
+class PruneDeployError(Exception):
+    """Base of all errors raised on purpose: what is wrong, and `fix`, what to do about it."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}\nFix: {self.fix}"
+
+
+class PruningError(PruneDeployError):
+    """The pruning removed nothing, removed less than asked, or could not be planned."""
+
+
+class ParityError(PruneDeployError):
+    """An artifact's outputs differ from the eager module's by more than the threshold of its precision."""
+
+
+class BuildError(PruneDeployError):
+    """The ONNX export or the engine build failed."""
+
+
+class VerificationError(PruneDeployError):
+    """A bundle's files are not the files its record describes."""
+
+
+class InputError(PruneDeployError):
+    """Usage and bad input: an unknown model, a bad option, a directory that is no bundle, a corrupt file."""
+
+    exit_code = 2
+
+
+class UndecidedError(PruneDeployError):
+    """A gate that cannot be decided with the evidence at hand."""
+
+    exit_code = 3
+
+
+class CannotRunError(PruneDeployError):
+    """Nothing of what was asked for can run on this machine."""
+
+    exit_code = 4
+
+
+class StorageError(CannotRunError):
+    """The disk is full or the destination cannot be written."""
+
+
+# What a full, read-only, foreign or broken place answers. A missing file is not among them: that is somebody's mistake, not the disk's.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
+_IMPOSSIBLE = {errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.EIO}
+
+
+@contextmanager
+def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
+    """Turn the operating system's storage failures under `destination` into a `StorageError` that names the fix.
+
+    With `every`, any OSError counts: for blocks that do nothing but make, move and sync files.
+
+    Raises:
+        StorageError: the disk is full, or `destination` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        # numpy's way to say that the disk is full: no number, only "4608 requested and 0 written".
+        short = error.errno is None and "requested and" in str(error)
+        if not (every or short or error.errno in _FULL | _FORBIDDEN | _IMPOSSIBLE):
+            raise
+        full = short or error.errno in _FULL
+        raise StorageError(
+            f"cannot write {destination}: {os.strerror(errno.ENOSPC) if short else error.strerror or error}",
+            fix=f"{'free space on that disk' if full else 'make that place writable'}, or choose another with --out DIR",
+        ) from error
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of what a library's exception says, or its type's name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]

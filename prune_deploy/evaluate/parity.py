@@ -1,0 +1,146 @@
+"""Does the file compute what the module computes? Never assumed: measured at several batch sizes, or said not to have run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_deploy.data import synthetic_images
+from prune_deploy.errors import ParityError
+from prune_deploy.interfaces import Backend, Session
+from prune_deploy.records import Parity, ParityCheck
+
+Logits = np.ndarray[Any, Any]
+
+BATCHES = (1, 2, 5)
+"""Sizes that tell a free batch from one that was frozen at 1 or at the example's 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What a precision may cost: the largest difference as a share of the logits' spread, and the least cosines."""
+
+    relative_diff: float
+    cosine: float
+    response_cosine: float
+
+
+THRESHOLDS: dict[str, Threshold] = {"fp32": Threshold(relative_diff=1e-3, cosine=0.9999, response_cosine=0.99)}
+# Below this share of the logits' norm, what the images change drowns in the rounding of a 24-bit mantissa and says nothing.
+_RESPONSE_FLOOR = 1e-5
+
+
+def check_parity(
+    module: nn.Module,
+    backend: Backend,
+    artifact: Path,
+    input_size: tuple[int, int, int],
+    *,
+    precision: str = "fp32",
+    batches: Sequence[int] = BATCHES,
+    seed: int = 0,
+) -> Parity:
+    """Compare `artifact`, run by `backend`, with the eager `module` on seeded made images.
+
+    Differences are judged against the spread of the module's logits: random weights give logits of any scale, so an absolute bound
+    would be either blind or impossible.
+    """
+    threshold = THRESHOLDS[precision]
+    generator = torch.Generator().manual_seed(seed)
+    images = [synthetic_images(batch, input_size, generator) for batch in batches]
+    with backend.open(artifact, images[0].numpy()) as session:
+        pairs = [_outputs(module, session, batch) for batch in images]
+    for expected, got in pairs:
+        if got.shape != expected.shape:
+            return _failed(f"batch {len(expected)}: outputs of shape {got.shape}, expected {expected.shape}", threshold)
+        if not (np.isfinite(got).all() and np.isfinite(expected).all()):
+            return _failed(f"batch {len(expected)}: the outputs are not all finite", threshold)
+    checks = tuple(compare(expected, got) for expected, got in pairs)
+    response = response_cosine(np.concatenate([e for e, _ in pairs]), np.concatenate([g for _, g in pairs]))
+    reason = next(filter(None, (_complaint(check, threshold) for check in checks)), "")
+    if not reason and response is not None and response < threshold.response_cosine:
+        reason = f"the response to the images differs: cosine {response:.4f}, at least {threshold.response_cosine} needed"
+    if reason:
+        return _failed(reason, threshold, response, checks)
+    return _parity("passed", "", threshold, response, checks)
+
+
+def compare(expected: Logits, got: Logits) -> ParityCheck:
+    """Figures of one batch of logits, both of shape (batch, classes), float64."""
+    difference = float(np.abs(expected - got).max())
+    spread = float(expected.std(axis=1).mean()) if expected.shape[1] > 1 else float(np.abs(expected).mean())
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
+    cosines = (expected * got).sum(axis=1) / np.where(norms > 0, norms, 1.0)
+    return ParityCheck(
+        batch=len(expected),
+        max_abs_diff=difference,
+        relative_diff=difference / spread if spread > 0 else (0.0 if difference == 0 else float(np.finfo(np.float64).max)),
+        cosine=float(cosines.min()),
+        top1_agreement=float((expected.argmax(axis=1) == got.argmax(axis=1)).mean()),
+    )
+
+
+def response_cosine(expected: Logits, got: Logits) -> float | None:
+    """Cosine of what the images change, both of shape (images, classes); None where the images change next to nothing."""
+    centred, other = expected - expected.mean(axis=0), got - got.mean(axis=0)
+    if len(expected) < 2 or np.linalg.norm(centred) < _RESPONSE_FLOOR * np.linalg.norm(expected):
+        return None
+    norms = float(np.linalg.norm(centred) * np.linalg.norm(other))
+    return float((centred * other).sum() / norms) if norms > 0 else 0.0
+
+
+def require_passed(name: str, parity: Parity) -> None:
+    """Raise if an artifact's parity failed; one that could not be run is no failure.
+
+    Raises:
+        ParityError: the parity failed.
+    """
+    if parity.status == "failed":
+        raise ParityError(
+            f"{name} does not compute what the module computes: {parity.reason}", fix="do not ship it; report the model's name"
+        )
+
+
+def _outputs(module: nn.Module, session: Session, images: torch.Tensor) -> tuple[Logits, Logits]:
+    """Logits of the module and of the artifact, both in float64 of shape (batch, classes)."""
+    with torch.inference_mode():
+        expected = module(images).double().numpy()
+    session.bind(images.numpy())
+    session.run()
+    session.synchronize()
+    return expected, session.outputs().astype(np.float64)
+
+
+def _complaint(check: ParityCheck, threshold: Threshold) -> str:
+    if check.relative_diff > threshold.relative_diff:
+        return f"batch {check.batch}: differs by {check.relative_diff:.2g} of the logits' spread, {threshold.relative_diff:g} allowed"
+    if check.cosine < threshold.cosine:
+        return f"batch {check.batch}: cosine {check.cosine:.6f}, at least {threshold.cosine} needed"
+    return ""
+
+
+def _failed(reason: str, threshold: Threshold, response: float | None = None, checks: tuple[ParityCheck, ...] = ()) -> Parity:
+    return _parity("failed", reason, threshold, response, checks)
+
+
+def _parity(
+    status: Literal["passed", "failed"],
+    reason: str,
+    threshold: Threshold,
+    response: float | None,
+    checks: tuple[ParityCheck, ...],
+) -> Parity:
+    return Parity(
+        status=status,
+        reason=reason,
+        threshold_relative_diff=threshold.relative_diff,
+        threshold_cosine=threshold.cosine,
+        response_cosine=response,
+        checks=checks,
+    )

@@ -1,0 +1,84 @@
+"""Is a bundle what its record says? Everything in it is hashed, loaded and run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_deploy.records import Artifact, BundleRecord, Parity, ParityStatus
+from prune_deploy.store import BUNDLE_FILE, file_sha256, read_bundle, record_is_intact
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `verify` looked at; `detail` says what was seen, and why where it could not run."""
+
+    name: str
+    check: str
+    status: ParityStatus
+    detail: str = ""
+
+
+def verify_bundle(folder: Path) -> Iterator[Finding]:
+    """Look at everything a bundle claims: every file's size and hash, the module's reload, the parity of every ONNX file.
+
+    A damaged file is reported and nothing that needs it is run.
+
+    Raises:
+        InputError: the folder is no bundle.
+    """
+    record = read_bundle(folder)
+    whole = True
+    for finding in (_check_record(folder, record), *(_check_file(folder, artifact) for artifact in record.artifacts)):
+        whole = whole and finding.status != "failed"
+        yield finding
+    if whole:
+        yield from _check_content(folder, record)
+
+
+def _check_record(folder: Path, record: BundleRecord) -> Finding:
+    if not record.own_sha256:
+        return Finding(BUNDLE_FILE, "sha256", "not_run", "the record carries no hash of itself")
+    intact = record_is_intact(folder, record)
+    return Finding(BUNDLE_FILE, "sha256", "passed" if intact else "failed", "" if intact else "the file was changed")
+
+
+def _check_file(folder: Path, artifact: Artifact) -> Finding:
+    path = folder / artifact.name
+    if not path.is_file():
+        return Finding(artifact.name, "sha256", "failed", "the file is missing")
+    if path.stat().st_size != artifact.size_bytes:
+        detail = f"{path.stat().st_size:,} bytes, {artifact.size_bytes:,} recorded"
+        return Finding(artifact.name, "sha256", "failed", detail)
+    digest = file_sha256(path)
+    if digest != artifact.sha256:
+        return Finding(artifact.name, "sha256", "failed", f"content is {digest[:12]}…, {artifact.sha256[:12]}… recorded")
+    return Finding(artifact.name, "sha256", "passed")
+
+
+def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
+    # Imported when needed: `verify --help`, and a bundle that is damaged, are not to wait for torch.
+    from prune_deploy.backends import usable
+    from prune_deploy.evaluate.parity import check_parity
+    from prune_deploy.export.bundle import load
+    from prune_deploy.pruning.counting import count_params
+
+    module, recorded = load(folder), record.receipt.after.params
+    params = count_params(module)
+    status: ParityStatus = "passed" if params == recorded else "failed"
+    yield Finding("module", "reload", status, f"{params:,} parameters, {recorded:,} recorded")
+    size = record.model.input_size
+    assert size is not None, "a bundle's model is resolved"
+    for artifact in record.artifacts:
+        if artifact.role == "onnx" and artifact.precision is not None:
+            parity = check_parity(module, usable("ort"), folder / artifact.name, size, precision=artifact.precision)
+            yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
+        elif artifact.role == "engine" and artifact.parity is not None:
+            # No backend runs engines yet, so what holds here is what the maker of the bundle could say.
+            yield Finding(artifact.name, "parity", "not_run", artifact.parity.reason)
+
+
+def _closeness(parity: Parity) -> str:
+    worst = max(check.relative_diff for check in parity.checks)
+    return f"within {worst:.2g} of the logits' spread, batches {' '.join(str(check.batch) for check in parity.checks)}"

@@ -1,0 +1,134 @@
+"""The bundle's module: written as safetensors and a recipe, loaded again without a pickle."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from prune_deploy import models
+from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.pruning import recipe as recipes
+from prune_deploy.pruning.pruner import Pruned
+from prune_deploy.records import Artifact, EngineRecord, Parity, Recipe, from_json, to_json
+from prune_deploy.specs import ModelSpec
+from prune_deploy.store import file_sha256, read_bundle, write_text
+
+WEIGHTS_FILE = "weights.safetensors"
+RECIPE_FILE = "recipe.json"
+PLAN_FILE = "plan.json"
+ONNX_FILE = "model.onnx"
+# What decides how a skeleton is built and narrowed; recorded with the recipe so that a mismatch can be explained.
+_RECIPE_LIBRARIES = ("timm", "torch", "torch-pruning")
+
+
+def write_module(module: nn.Module, spec: ModelSpec, pruned: Pruned | None, folder: Path) -> list[Artifact]:
+    """Write weights, recipe and width plan of a (pruned) module of the resolved `spec`; the files' records are returned.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    tensors, buffers = recipes.tensors_of(module)
+    record = Recipe(
+        model=spec,
+        attributes=recipes.changed_attributes(models.skeleton(spec), module),
+        buffers=buffers,
+        selection=pruned.selection if pruned is not None else None,
+        libraries={name: version(name) for name in _RECIPE_LIBRARIES},
+    )
+    path = folder / WEIGHTS_FILE
+    with storage_errors(path):
+        _save_tensors(tensors, path)
+    write_text(folder / RECIPE_FILE, to_json(record, indent=None))
+    # safetensors writes for the owner's eyes only; a bundle is made to be passed on, as far as the umask allows.
+    path.chmod((folder / RECIPE_FILE).stat().st_mode)
+    written = [describe(path, "weights"), describe(folder / RECIPE_FILE, "recipe")]
+    if pruned is not None:
+        write_text(folder / PLAN_FILE, to_json(pruned.plan))
+        written.append(describe(folder / PLAN_FILE, "plan"))
+    return written
+
+
+def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    try:
+        safetensors.torch.save_file(_unshared(tensors), path, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:
+        # safetensors wraps the operating system's error in text; a full disk must still be told as one.
+        if (number := re.search(r"os error (\d+)", str(error))) is not None:
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that share memory, copied apart: safetensors refuses to guess which of them owns it."""
+    seen: set[int] = set()
+    result: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    return result
+
+
+def load(folder: Path | str) -> nn.Module:
+    """The pruned module of a bundle, in eval mode on the CPU, bit-identical to the one that was saved.
+
+    Nothing is unpickled: the dense skeleton is built without weights, narrowed by the recipe, and given the saved tensors.
+
+    Raises:
+        InputError: the folder is no bundle, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    read_bundle(folder)
+    return load_module(folder)
+
+
+def load_module(folder: Path) -> nn.Module:
+    """The module from a folder's weights and recipe alone.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    recipe = read_recipe(folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path} is not a whole safetensors file: {error}", fix="export the bundle again, or restore the file"
+        ) from error
+    return recipes.rebuild(models.skeleton(recipe.model), recipe.attributes, tensors)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of a bundle folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} has no {RECIPE_FILE}", fix="export the bundle again")
+    return from_json(Recipe, path.read_bytes(), source=str(path))
+
+
+def describe(
+    path: Path, role: str, *, precision: str | None = None, parity: Parity | None = None, engine: EngineRecord | None = None
+) -> Artifact:
+    """The record of one finished file: its size and hash as they are on disk."""
+    return Artifact(
+        name=path.name,
+        role=role,
+        size_bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        precision=precision,
+        parity=parity,
+        engine=engine,
+    )

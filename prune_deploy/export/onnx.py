@@ -1,0 +1,116 @@
+"""One FP32 ONNX file with a dynamic batch: the source of every other artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from prune_deploy.errors import BuildError, InputError, first_line, storage_errors
+
+OPSET = 20
+"""TensorRT-RTX fails on FP32 graphs of opset 23 and later, which hold Attention nodes; 20 is the first that writes GELU as one node."""
+INPUT_NAME = "input"
+OUTPUT_NAME = "logits"
+BATCH_NAME = "batch"
+# Protobuf cannot hold 2 GiB; the weights go into model.onnx.data well before that.
+_EXTERNAL_DATA_BYTES = 1 << 30
+
+
+def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination: Path) -> tuple[Path, ...]:
+    """Export `module` in FP32 and return the files written: the graph, and its external data where the weights are large.
+
+    `input_size` is (channels, height, width); the graph takes (batch, channels, height, width) and gives (batch, classes).
+
+    Raises:
+        BuildError: the exporter fails, or the batch came out fixed.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    # A batch of 2 in the example: a 1 is what exporters specialise on.
+    example = torch.zeros(2, *input_size)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises the exceptions of every pass it runs
+        raise BuildError(
+            f"the ONNX export failed: {first_line(error, 300)}",
+            fix="this architecture cannot be exported as it is; report it with the model's name",
+        ) from error
+    assert program is not None
+    _strip_traces(program)
+    external = sum(p.numel() * p.element_size() for p in module.parameters()) > _EXTERNAL_DATA_BYTES
+    with storage_errors(destination), _quiet():
+        program.save(str(destination), external_data=external)
+    check_dynamic_batch(destination)
+    data = destination.with_name(destination.name + ".data")
+    return (destination, data) if data.is_file() else (destination,)
+
+
+def _strip_traces(program: torch.onnx.ONNXProgram) -> None:
+    """Drop each node's Python stack: it names files of the machine that exported, and doubles a small model's size.
+
+    Module names and classes stay; they are what joins a layer of an engine to a layer of the model.
+    """
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
+
+
+def check_dynamic_batch(path: Path) -> None:
+    """Raise if the graph's batch is a number instead of a name.
+
+    Raises:
+        BuildError: the batch is fixed.
+        InputError: the file is no ONNX model.
+    """
+    graph = load_graph(path).graph
+    for tensor in (*graph.input, *graph.output):
+        first = tensor.type.tensor_type.shape.dim[0]
+        if first.dim_param != BATCH_NAME:
+            raise BuildError(
+                f"{path.name}: the batch of {tensor.name} came out as {first.dim_param or first.dim_value} instead of a free size",
+                fix="the model's forward uses the batch size as a plain number; export it in a form that does not",
+            )
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """The graph without external data.
+
+    Raises:
+        InputError: the file is no ONNX model.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node:
+            raise ValueError("no nodes")
+    except Exception as error:  # protobuf's parser raises its own types, which differ between its implementations
+        raise InputError(f"{path} is not a whole ONNX file: {error}", fix="export the bundle again") from error
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes off stderr; its failures arrive as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,145 @@
+"""Which TensorRT library builds engines here: `tensorrt` on a machine with an NVIDIA GPU, `tensorrt_rtx` anywhere."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.specs import EngineLibrary
+
+OLDEST_TENSORRT = (10, 12)
+"""First release whose typed networks, Python API and inspector output this package is written against."""
+
+LibraryName = Literal["tensorrt", "tensorrt-rtx"]
+
+_INSTALL = {
+    "tensorrt": "pip install 'tensorrt>=10.12' on a machine with an NVIDIA GPU",
+    "tensorrt-rtx": "pip install 'tensorrt-rtx>=1.5', which builds engines without a GPU",
+}
+# cuda.h, CUdevice_attribute: the values are part of the driver's stable binary interface.
+_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRTLibrary:
+    """An imported TensorRT: `name` is "TensorRT" or "TensorRT-RTX", `module` its Python module."""
+
+    name: str
+    version: str
+    module: Any
+
+    @property
+    def is_rtx(self) -> bool:
+        """True for TensorRT-RTX, which builds for any card it knows without owning it."""
+        return self.name == "TensorRT-RTX"
+
+    @property
+    def tag(self) -> str:
+        """Library, major and minor version for file names: "tensorrt-11.4", "tensorrt-rtx-1.7"."""
+        return f"{self.name.lower()}-{'.'.join(self.version.split('.')[:2])}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """Why a library cannot build engines here, and what to install."""
+
+    reason: str
+    fix: str
+
+
+def probe_library(name: LibraryName) -> TensorRTLibrary | Unavailable:
+    """The library, imported, or why it cannot build engines on this machine."""
+    package = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
+    try:
+        module: Any = importlib.import_module(package)
+    except (ImportError, OSError) as error:
+        # An OSError comes from ctypes, when the Python package is there and its shared library is not.
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        return Unavailable(reason="not installed" if absent else f"it does not import: {error}", fix=_INSTALL[name])
+    if not hasattr(module, "Builder"):
+        return Unavailable(reason="only remains of an installation are left", fix=_INSTALL[name])
+    if name == "tensorrt-rtx":
+        return TensorRTLibrary(name="TensorRT-RTX", version=module.__version__, module=module)
+    library = TensorRTLibrary(name="TensorRT", version=module.__version__, module=module)
+    if _major_minor(library.version) < OLDEST_TENSORRT:
+        oldest = ".".join(map(str, OLDEST_TENSORRT))
+        reason = f"version {library.version} is older than {oldest}, the first with all that is used here"
+        return Unavailable(reason=reason, fix="pip install --upgrade 'tensorrt>=10.12'")
+    if cuda_target() is None:
+        reason = "it builds only for the GPU it runs on, and no usable NVIDIA driver and GPU were found"
+        return Unavailable(reason=reason, fix="install an NVIDIA driver, or build with tensorrt-rtx, which needs no GPU")
+    return library
+
+
+def available_libraries() -> tuple[TensorRTLibrary, ...]:
+    """The libraries that can build engines on this machine, preferred first."""
+    probed = (probe_library("tensorrt"), probe_library("tensorrt-rtx"))
+    return tuple(library for library in probed if isinstance(library, TensorRTLibrary))
+
+
+def choose_library(name: EngineLibrary, target: str) -> TensorRTLibrary:
+    """The library that builds an engine for `target` ("sm86") on this machine.
+
+    "auto" is TensorRT where it can build for the target, which must then be the local GPU, and TensorRT-RTX otherwise.
+
+    Raises:
+        CannotRunError: the library asked for, or with "auto" each of them, is unavailable or cannot build for the target.
+        InputError: the library asked for is "none".
+    """
+    if name == "none":
+        raise InputError("no engine was asked for, so no library builds one", fix="ask for auto, tensorrt or tensorrt-rtx")
+    candidates: tuple[LibraryName, ...] = ("tensorrt", "tensorrt-rtx") if name == "auto" else (name,)
+    reasons, fix = [], ""
+    for candidate in candidates:
+        found = _for_target(probe_library(candidate), target)
+        if isinstance(found, TensorRTLibrary):
+            return found
+        reasons.append(f"{candidate}: {found.reason}")
+        fix = found.fix
+    raise CannotRunError(f"no engine for {target} can be built here: {'; '.join(reasons)}", fix=fix)
+
+
+def _for_target(found: TensorRTLibrary | Unavailable, target: str) -> TensorRTLibrary | Unavailable:
+    """The library if it can build for the target."""
+    if isinstance(found, Unavailable):
+        return found
+    if found.is_rtx:
+        known = found.module.ComputeCapability.__members__
+        if target.upper() in known:
+            return found
+        names = ", ".join(name.lower() for name in known if name.startswith("SM"))
+        fix = f"choose one of {names}, or build with tensorrt on a machine that has the card"
+        return Unavailable(reason=f"version {found.version} does not build for {target}", fix=fix)
+    local = cuda_target()
+    if target == local:
+        return found
+    fix = f"ask for --target {local}, or build with tensorrt-rtx, which needs no GPU"
+    return Unavailable(reason=f"it builds only for the GPU it runs on, here {local}", fix=fix)
+
+
+def cuda_target() -> str | None:
+    """The compute capability ("sm86") of the GPU that CUDA uses in this process, or None without a usable driver and GPU.
+
+    Asked from the driver itself: unlike NVML it honours CUDA_VISIBLE_DEVICES and CUDA's own order of the devices.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
+    ):
+        return None
+    return f"sm{major.value}{minor.value}"
+
+
+def _major_minor(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)

@@ -1,0 +1,30 @@
+"""The command line of NVIDIA's own tool that builds the same engine, for whoever wants to do it without this package."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from prune_deploy.specs import EngineSpec
+
+
+def trtexec_command(
+    spec: EngineSpec, *, onnx_name: str, engine_name: str, inputs: Mapping[str, tuple[int, ...]], rtx: bool
+) -> str:
+    """The line that builds `engine_name` from `onnx_name` with `trtexec`, or with `tensorrt_rtx` if `rtx`.
+
+    `inputs` maps each input's name to its shape without the batch. `--stronglyTyped` is needed by TensorRT 10 and ignored by 11.
+    Sources: samples/common/sampleOptions.cpp of NVIDIA/TensorRT; TensorRT-RTX documentation, "CPU-Only AOT".
+    """
+    words = ["tensorrt_rtx" if rtx else "trtexec", f"--onnx={onnx_name}", f"--saveEngine={engine_name}"]
+    words += [f"--computeCapabilities={spec.target.removeprefix('sm')}"] if rtx else ["--stronglyTyped"]
+    for index, batch in enumerate(spec.batches):
+        shapes = ",".join(f"{name}:{'x'.join(map(str, (batch, *shape)))}" for name, shape in inputs.items())
+        words += [f"--profile={index}", *(f"--{bound}Shapes={shapes}" for bound in ("min", "opt", "max"))]
+    if spec.precision == "fp32":
+        words.append("--noTF32")
+    if spec.workspace_mib is not None:
+        words.append(f"--memPoolSize=workspace:{spec.workspace_mib}M")
+    if spec.optimization_level is not None:
+        words.append(f"--builderOptimizationLevel={spec.optimization_level}")
+    return shlex.join([*words, "--profilingVerbosity=detailed", "--skipInference"])

@@ -1,0 +1,125 @@
+"""The seams on one page: what a pruning method, a backend and a session must offer, and what they may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from prune_deploy.records import WidthPlan
+
+Need = Literal["data", "gradients", "training"]
+Consumes = Literal["module", "onnx", "engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLayer:
+    """One layer of a dependency group as a method sees it.
+
+    Channel `positions[i]` of `module` (an output channel if `is_output`, else an input channel) goes together with channel
+    `roots[i]` of the group. `pruning_fn` is torch-pruning's function for narrowing it.
+    """
+
+    name: str
+    module: nn.Module
+    is_output: bool
+    pruning_fn: Callable[..., Any]
+    positions: Sequence[int]
+    roots: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGroup:
+    """A dependency group with its real layers: the thing a method scores, one score per root channel."""
+
+    name: str
+    channels: int
+    layers: tuple[GroupLayer, ...]
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A pruning criterion. `needs` says what `prepare` must be given; `on_step` is called while training, for regularised methods."""
+
+    name: str
+    summary: str
+    source: str
+    needs: frozenset[Need]
+
+    def prepare(self, model: nn.Module, data: Iterable[torch.Tensor] | None, plan: WidthPlan | None) -> None:
+        """Look at the model (and the data, if needed) once, before any group is scored."""
+
+    def scores(self, group: LayerGroup) -> torch.Tensor | None:
+        """Importance of each root channel, shape (channels,), higher is kept; None if the method cannot tell."""
+
+    def on_step(self, model: nn.Module, step: int) -> None:
+        """Called after each training step of a regularised pruning."""
+
+
+ScoreFunction = Callable[[LayerGroup], "torch.Tensor | None"]
+"""The simplest method: a plain function from group to scores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether something can be used on this machine; `reason` and `fix` are set where it cannot."""
+
+    available: bool
+    reason: str = ""
+    fix: str = ""
+
+
+class Session(Protocol):
+    """An artifact opened on its device, inputs bound. It never times itself."""
+
+    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
+        """Bind another input, shape (batch, channels, height, width), float32; the batch may differ."""
+
+    def run(self) -> None:
+        """Start one inference on the bound input."""
+
+    def synchronize(self) -> None:
+        """Wait until everything started has ended."""
+
+    @property
+    def stream(self) -> int | None:
+        """The device stream's handle, or None on a CPU."""
+
+    def outputs(self) -> np.ndarray[Any, Any]:
+        """The last run's logits, shape (batch, classes), on the host."""
+
+
+class Backend(Protocol):
+    """A runtime. It opens artifacts; producing them is the work of `prune_deploy.export`."""
+
+    name: str
+    summary: str
+    consumes: Consumes
+    extra: str
+
+    def available(self) -> Availability:
+        """Whether the runtime works here."""
+
+    def open(self, artifact: Path, inputs: np.ndarray[Any, Any]) -> AbstractContextManager[Session]:
+        """Open an artifact with `inputs`, shape (batch, channels, height, width), float32, bound."""
+
+
+class Progress(Protocol):
+    """Somebody who wants to know how far the work is."""
+
+    def stage(self, name: str) -> None:
+        """A stage of the work begins."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def stage(self, name: str) -> None:
+        """Do nothing."""

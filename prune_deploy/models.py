@@ -1,0 +1,262 @@
+"""Short codes and timm names to modules, with weights whose origin is on record."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.data import resolve_data_config
+from timm.layers import PatchEmbed
+from timm.models import get_pretrained_cfg, is_model, split_model_name_tag
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from prune_deploy.data import synthetic_images
+from prune_deploy.errors import CannotRunError, InputError, first_line
+from prune_deploy.records import Preprocessing, WeightsSource
+from prune_deploy.specs import SHORT_CODES, ModelSpec, weights_path
+from prune_deploy.store import file_sha256
+
+SHORT_CODE_CLASSES = 10
+_STATISTICS_IMAGES = 4
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A module in eval mode with everything about it that a bundle must say. `spec` has no field left to a default."""
+
+    module: nn.Module
+    spec: ModelSpec
+    weights: WeightsSource
+    preprocessing: Preprocessing
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """The same request with the timm name, the number of classes and the input size written out.
+
+    Raises:
+        InputError: timm knows no such model.
+    """
+    name = SHORT_CODES.get(spec.name, spec.name)
+    architecture, _ = split_model_name_tag(name)
+    if not is_model(architecture):
+        near = difflib.get_close_matches(architecture, [*timm.list_models(), *SHORT_CODES.values()], n=3, cutoff=0.5)
+        raise InputError(
+            f"unknown model {spec.name!r}",
+            fix=f"did you mean {', '.join(near)}?" if near else "see: prune-deploy models --filter '*resnet*'",
+        )
+    config = get_pretrained_cfg(name)
+    classes = spec.num_classes
+    if classes is None:
+        reference = spec.name in SHORT_CODES and spec.weights == "random"
+        classes = SHORT_CODE_CLASSES if reference else int(getattr(config, "num_classes", None) or 1000)
+    size = spec.input_size or tuple(getattr(config, "input_size", None) or (3, 224, 224))
+    return replace(spec, name=name, num_classes=classes, input_size=(int(size[0]), int(size[1]), int(size[2])))
+
+
+def create_model(spec: ModelSpec) -> LoadedModel:
+    """Build the model and load or draw its weights.
+
+    Raises:
+        InputError: unknown model, an input size it refuses, or a weights file that does not fit.
+        CannotRunError: pretrained weights cannot be fetched.
+    """
+    spec = resolve(spec)
+    skeleton(spec)  # refuses bad sizes before any weight is drawn
+    path = weights_path(spec.weights)
+    if spec.weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            module = _build(spec)
+            enliven(module, _size(spec))
+        source = WeightsSource(kind="random", seed=spec.seed)
+    elif path is None:
+        module, source = _pretrained(spec)
+    else:
+        module = _build(spec)
+        load_weights(module, path)
+        source = WeightsSource(kind="file", path=path.name, sha256=file_sha256(path))
+    return LoadedModel(module.eval(), spec, source, preprocessing_of(module, spec))
+
+
+def _size(spec: ModelSpec) -> tuple[int, int, int]:
+    assert spec.input_size is not None, "the spec must be resolved"
+    return spec.input_size
+
+
+def skeleton(spec: ModelSpec) -> nn.Module:
+    """The model without weights, on the meta device, in eval mode; `spec` must be resolved.
+
+    Raises:
+        InputError: the model refuses the input size.
+    """
+    size = _size(spec)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            module = _build(spec).eval()
+            _require_whole_patches(module, size)
+            module(torch.empty(1, *size))
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        shape = "x".join(map(str, size))
+        raise InputError(
+            f"{spec.name} refuses an input of {shape}: {first_line(error)}",
+            fix="leave --input-size out for the model's own size, or choose a larger one, a multiple of its patch and window",
+        ) from error
+    return module
+
+
+def _require_whole_patches(module: nn.Module, size: tuple[int, int, int]) -> None:
+    """Raise ValueError where the last rows or columns would be left out: timm cuts them off without a word."""
+    embedding = getattr(module, "patch_embed", None)
+    if isinstance(embedding, PatchEmbed) and not embedding.dynamic_img_pad:
+        height, width = embedding.patch_size
+        if size[1] % height or size[2] % width:
+            raise ValueError(f"patches of {height}x{width} do not divide it")
+
+
+def _build(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
+    config = get_pretrained_cfg(spec.name)
+    own = tuple(getattr(config, "input_size", None) or (3, 224, 224))
+    size = spec.input_size or own
+    kwargs: dict[str, Any] = {}
+    if size[0] != own[0]:
+        kwargs["in_chans"] = size[0]
+    if tuple(size[1:]) != tuple(own[1:]) and getattr(config, "fixed_input_size", False):
+        kwargs["img_size"] = tuple(size[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the meta device, initialisers say that they do nothing
+        module: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=spec.num_classes, **kwargs)
+    return module
+
+
+def _pretrained(spec: ModelSpec) -> tuple[nn.Module, WeightsSource]:
+    try:
+        module = _build(spec, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        raise CannotRunError(
+            f"pretrained weights of {spec.name} cannot be fetched: {first_line(error)}",
+            fix="check the internet connection, or use --weights PATH or --weights random",
+        ) from error
+    config = module.pretrained_cfg
+    tag = config.get("tag") if isinstance(config, dict) else None
+    return module, WeightsSource(kind="pretrained", tag=f"timm {tag or spec.name}")
+
+
+def enliven(module: nn.Module, input_size: tuple[int, int, int]) -> None:
+    """Make a freshly initialised network answer different images differently, with random numbers of the global generator.
+
+    A fresh network hides mistakes: batch norms are the identity, residual branches start at zero (timm's zero_init_last, layer scale
+    1e-6), and where activations fade from layer to layer every image gets the same logits, so a file that computes something else
+    would pass for equal. So values that are the same for every channel become random around themselves, residual branches get a small
+    scale, and batch norms take their statistics from a few made images, as they would have from training.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.numel() < 2 or parameter.dim() > 1 or not bool((parameter == parameter[0]).all()):
+                continue
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.02)
+            elif abs(float(parameter[0])) < 0.5:
+                parameter.uniform_(0.1, 0.3)
+            else:
+                parameter.mul_(torch.empty_like(parameter).uniform_(0.8, 1.25))
+    _take_batch_statistics(module, input_size)
+
+
+def _take_batch_statistics(module: nn.Module, input_size: tuple[int, int, int]) -> None:
+    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    if not norms:
+        return
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # the running statistics become this batch's
+    module.train()
+    with torch.inference_mode():
+        module(synthetic_images(_STATISTICS_IMAGES, input_size, generator))
+    module.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file or a state-dict checkpoint into `module`, strictly. Nothing is unpickled but tensors.
+
+    Raises:
+        InputError: no such file, a damaged one, or one whose tensors do not fit; the first mismatching tensor is named.
+    """
+    state = _read_state(path)
+    expected = module.state_dict()
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    for name, tensor in expected.items():
+        if name not in state:
+            raise InputError(
+                f"{path} lacks the tensor {name} of shape {tuple(tensor.shape)}", fix="use the weights of this model"
+            )
+        if state[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: {name} has shape {tuple(state[name].shape)}, the model needs {tuple(tensor.shape)}",
+                fix="set --num-classes and --input-size as the weights were trained, or use the weights of this model",
+            )
+    extra = [name for name in state if name not in expected]
+    if extra:
+        raise InputError(f"{path} has a tensor the model does not know: {extra[0]}", fix="use the weights of this model")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:  # a tensor of the right shape and of a kind that cannot be copied: sparse, quantised
+        raise InputError(
+            f"{path} does not fit the model: {str(error).strip().splitlines()[-1].strip()[:200]}", fix="save dense float tensors"
+        ) from error
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(
+            f"--weights {path}: no such file", fix="use random, pretrained, or the path of a safetensors or state-dict file"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path} is not a whole safetensors file: {error}", fix="fetch or copy the file again") from error
+    except Exception as error:  # torch.load raises whatever the damaged archive provokes
+        raise InputError(
+            f"{path} cannot be read as a state dict: {first_line(error, 160)}",
+            fix="save it with torch.save(model.state_dict(), PATH) or as safetensors; whole pickled models are refused",
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+            break
+    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()):
+        raise InputError(f"{path} holds no state dict", fix="save it with torch.save(model.state_dict(), PATH)")
+    return loaded
+
+
+def preprocessing_of(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    """How the model wants its images, from timm's configuration of its weights."""
+    config = resolve_data_config({"input_size": _size(spec)}, model=module)
+    return Preprocessing(
+        input_size=_size(spec),
+        interpolation=str(config["interpolation"]),
+        crop_pct=float(config["crop_pct"]),
+        crop_mode=str(config["crop_mode"]),
+        mean=_per_channel(config["mean"], _size(spec)[0]),
+        std=_per_channel(config["std"], _size(spec)[0]),
+    )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One value per channel: timm's three colours, or their mean where the input has other channels."""
+    numbers = tuple(float(value) for value in values)
+    return numbers if len(numbers) == channels else (sum(numbers) / len(numbers),) * channels

@@ -1,0 +1,89 @@
+"""Which channels stay, and the cut itself: by name and in dense numbering, on a twin or on the real model alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_deploy.pruning import families
+from prune_deploy.pruning.graph import ChannelGroup, Member
+from prune_deploy.pruning.twin import parameter_owner
+from prune_deploy.records import GroupWidth, Selection, WidthPlan
+
+
+def position_scores(group: ChannelGroup, scores: torch.Tensor, *, whole_blocks: bool) -> torch.Tensor:
+    """Scores of what can be removed one by one: positions within blocks, or whole blocks. Shape (positions,) or (blocks,).
+
+    `scores` has shape (channels,). Equal blocks lose equal positions, so a position's score is its mean over the blocks.
+    """
+    return scores.reshape(group.blocks, -1).mean(dim=1 if whole_blocks else 0).float().cpu()
+
+
+def select(groups: Iterable[ChannelGroup], plan: WidthPlan, scores: Mapping[str, torch.Tensor]) -> Selection:
+    """The best-scored channels of every group, as many as the plan keeps; groups that keep everything need no scores."""
+    widths = {width.name: width for width in plan.groups}
+    return Selection(kept={g.name: _select_one(g, widths[g.name], scores.get(g.name)) for g in groups if g.name in widths})
+
+
+def select_first(groups: Iterable[ChannelGroup], plan: WidthPlan) -> Selection:
+    """The first channels of every group: any selection has the same shapes, and this one needs no weights."""
+    return select(groups, plan, {g.name: -torch.arange(g.channels, dtype=torch.float32) for g in groups})
+
+
+def _select_one(group: ChannelGroup, width: GroupWidth, scores: torch.Tensor | None) -> tuple[int, ...]:
+    if width.kept == group.channels:
+        return tuple(range(group.channels))
+    assert scores is not None, f"group {group.name} is to be narrowed but has no scores"
+    size = group.channels // group.blocks
+    ranked = torch.argsort(position_scores(group, scores, whole_blocks=width.whole_blocks), stable=True)
+    if width.whole_blocks:
+        blocks = sorted(ranked[group.blocks - width.kept // size :].tolist())
+        return tuple(block * size + position for block in blocks for position in range(size))
+    positions = sorted(ranked[size - width.kept // group.blocks :].tolist())
+    return tuple(block * size + position for block in range(group.blocks) for position in positions)
+
+
+def cut(model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selection: Selection) -> None:
+    """Remove from `model`, in place, every channel that the selection does not keep.
+
+    All groups are cut together: each layer is narrowed once, by the union of what its groups lose, so order does not matter.
+    """
+    whole = {width.name for width in plan.groups if width.whole_blocks}
+    removals: dict[tuple[str, Callable[..., Any]], tuple[Member, set[int]]] = {}
+    for group in groups:
+        removed = set(range(group.channels)) - set(selection.kept.get(group.name, range(group.channels)))
+        if not removed:
+            continue
+        for member in group.members:
+            if group.name in whole and _is_shared_by_heads(model, member):
+                continue
+            gone = {position for position, root in zip(member.positions, member.roots, strict=True) if root in removed}
+            removals.setdefault((member.name, member.handler), (member, set()))[1].update(gone)
+        if group.name in whole and group.heads is not None:
+            size = group.channels // group.blocks
+            families.remove_heads(model.get_submodule(group.heads), sorted({channel // size for channel in removed}))
+    for member, gone in removals.values():
+        if gone:
+            _narrow(model, member, sorted(gone))
+    families.repair_attributes(model)
+
+
+def _is_shared_by_heads(model: nn.Module, member: Member) -> bool:
+    return not member.is_parameter and families.is_shared_by_heads(model.get_submodule(member.name), member.positions)
+
+
+def _narrow(model: nn.Module, member: Member, removed: list[int]) -> None:
+    # torch-pruning keeps the axis on the shared pruner object, as its Dependency.__call__ does.
+    member.handler.__self__.pruning_dim = member.pruning_dim  # type: ignore[attr-defined]
+    if member.is_parameter:
+        owner, leaf = parameter_owner(model, member.name)
+        setattr(owner, leaf, member.handler(getattr(owner, leaf), removed))
+        return
+    layer = model.get_submodule(member.name)
+    if isinstance(layer, nn.LayerNorm):
+        families.narrow_layer_norm(layer, removed, member.pruning_dim)
+    else:
+        member.handler(layer, removed)

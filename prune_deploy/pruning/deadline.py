@@ -1,0 +1,39 @@
+"""A time limit for pure Python work that may explode."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_REPEAT_S = 0.5
+_SOON_S = 0.001
+
+
+@contextmanager
+def time_limit(limit_s: float) -> Iterator[None]:
+    """Raise TimeoutError inside the block once it has run for `limit_s` seconds.
+
+    Python delivers signals to the main thread only; elsewhere the block runs without a limit, and a process around it must set one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, expire)
+    # Again and again after the first: torch-pruning's tracer holds a bare except that would swallow a single one.
+    pending_s, interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s, _REPEAT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if pending_s:  # somebody else's alarm was set: it goes off when it would have
+            signal.setitimer(signal.ITIMER_REAL, max(pending_s - (time.monotonic() - started), _SOON_S), interval_s)

@@ -1,0 +1,132 @@
+"""Criteria that torch-pruning implements, behind our Method seam: what they score is a group's real layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning as tp
+
+from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
+from prune_deploy.pruning.methods.plain import WeightsOnly
+
+
+@dataclass(frozen=True, slots=True)
+class _Dependency:
+    """What torch-pruning's importance classes read of a dependency."""
+
+    layer: Any
+    pruning_fn: Any
+
+
+class _Item(tuple[Any, Any]):
+    """A (dependency, indices) pair that also knows the root indices, as torch-pruning's GroupItem."""
+
+    root_idxs: list[int]
+
+    @classmethod
+    def of(cls, layer: GroupLayer) -> _Item:
+        item = cls((_Dependency(layer.module, layer.pruning_fn), list(layer.positions)))
+        item.root_idxs = list(layer.roots)
+        return item
+
+
+class _GroupView:
+    """A LayerGroup in the shape that torch-pruning's importance classes iterate over."""
+
+    def __init__(self, items: list[_Item]) -> None:
+        self._items = items
+
+    @classmethod
+    def of(cls, group: LayerGroup) -> _GroupView:
+        return cls([_Item.of(layer) for layer in group.layers])
+
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self._items)
+
+    def __getitem__(self, index: int) -> _Item:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class TorchPruningImportance(WeightsOnly):
+    """One of torch-pruning's importance classes as a Method."""
+
+    def __init__(self, name: str, summary: str, source: str, importance: Callable[[Any], torch.Tensor | None]) -> None:
+        self.name = name
+        self.summary = summary
+        self.source = source
+        self._importance = importance
+
+    def scores(self, group: LayerGroup) -> torch.Tensor | None:
+        """Scores of shape (channels,), or None where no layer of the group has what the criterion looks at."""
+        try:
+            result = self._importance(_GroupView.of(group))
+        except RuntimeError:
+            return None  # torch-pruning sums into the first layer that scores; here another one reaches channels beyond it
+        if result is None or len(result) == 0:
+            return None
+        if len(result) != group.channels:
+            # The first layer that scores does not reach every root channel, so its scores cannot be told apart by channel.
+            return None
+        return result
+
+
+class _FilterDistances:
+    """FPGM without the inputs of grouped convolutions: the filters that feed them decide.
+
+    torch-pruning 1.6.1 fails there (importance.py, FPGMImportance: it repeats a matrix as if it were a vector).
+    """
+
+    def __init__(self) -> None:
+        self._importance = tp.importance.FPGMImportance()
+
+    def __call__(self, view: _GroupView) -> torch.Tensor | None:
+        result: torch.Tensor | None = self._importance(_GroupView([item for item in view if not _is_grouped_input(item)]))
+        return result
+
+
+def _is_grouped_input(item: _Item) -> bool:
+    dependency, _ = item
+    return bool(dependency.pruning_fn == tp.prune_conv_in_channels and dependency.layer.groups > 1)
+
+
+_CRITERIA: dict[str, tuple[str, str, Callable[[], Any]]] = {
+    "l1": (
+        "L1 norm of the weights, mean over the group",
+        "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017 (arXiv 1608.08710)",
+        lambda: tp.importance.GroupMagnitudeImportance(p=1),
+    ),
+    "l2": (
+        "L2 norm of the weights, mean over the group",
+        "Fang et al., DepGraph, CVPR 2023 (arXiv 2301.12900)",
+        lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    ),
+    "bn-scale": (
+        "scale of the batch norms; groups without one get no score",
+        "Liu et al., Network Slimming, ICCV 2017 (arXiv 1708.06519)",
+        lambda: tp.importance.BNScaleImportance(),
+    ),
+    "lamp": (
+        "magnitude relative to what would remain",
+        "Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning, ICLR 2021 (arXiv 2010.07611)",
+        lambda: tp.importance.LAMPImportance(),
+    ),
+    "fpgm": (
+        "distance to the other filters: replaceable ones go",
+        "He et al., Filter Pruning via Geometric Median, CVPR 2019 (arXiv 1811.00250)",
+        _FilterDistances,
+    ),
+}
+
+
+def _factory(name: str) -> Callable[[int], Method]:
+    summary, source, importance = _CRITERIA[name]
+    return lambda _seed: TorchPruningImportance(name, summary, source, importance())
+
+
+METHODS: dict[str, Callable[[int], Method]] = {name: _factory(name) for name in _CRITERIA}

@@ -1,0 +1,160 @@
+"""From a request to a WidthPlan that is known to run. Needs no weights: it works on the weightless twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prune_deploy.errors import InputError, PruningError
+from prune_deploy.pruning.counting import count, count_macs, count_params
+from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S, trace_groups
+from prune_deploy.pruning.ignoring import left_alone
+from prune_deploy.pruning.solve import solve
+from prune_deploy.pruning.trial import breaking_groups, cut_copy, failure
+from prune_deploy.pruning.twin import example_input, weightless_copy
+from prune_deploy.pruning.widths import Kept, plan_widths
+from prune_deploy.records import Counts, GroupWidth, WidthPlan, from_json
+from prune_deploy.specs import PruneSpec, parse_amount
+
+Scores = Mapping[str, torch.Tensor]
+_TOLERANCE = 0.01
+
+
+class Planner:
+    """Plans widths for one model under one request; protected groups are found once and stay protected.
+
+    `dense` gives the widths that ratios refer to, where the model has been pruned before.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: PruneSpec,
+        input_size: tuple[int, int, int],
+        *,
+        dense: Mapping[str, int] | None = None,
+        limit_s: float = DEFAULT_TIME_LIMIT_S,
+    ) -> None:
+        self.spec = spec
+        self.limit_s = limit_s
+        self.input_size = input_size
+        self.name = type(model).__name__
+        self.twin = weightless_copy(model)
+        # Traced on a twin of its own: models that cache tensors between calls would keep the gradient graph alive in ours.
+        self.groups = trace_groups(weightless_copy(model), example_input(input_size), limit_s=limit_s)
+        self.kept: dict[str, Kept] = left_alone(self.twin, self.groups, spec)
+        self.before = count(self.twin, input_size)
+        self.dense = dict(dense) if dense is not None else {g.name: g.channels for g in self.groups}
+        self.notes: list[str] = []
+
+    def plan(self, ratio: float | None = None, scores: Scores | None = None) -> WidthPlan:
+        """A plan that runs: for `ratio`, or else for what the request asks.
+
+        Raises:
+            PruningError: the model does not run even with everything protected, or a plan file breaks it.
+            InputError: the plan file or a target does not fit the model.
+        """
+        if self.spec.plan is not None and ratio is None:
+            return self._plan_from_file(Path(self.spec.plan))
+        while True:
+            plan = self._plan_once(ratio, scores)
+            breaking = breaking_groups(self.twin, self.groups, plan, self.input_size)
+            if not breaking:
+                return plan
+            self.kept.update({name: Kept("protected", reason) for name, reason in breaking.items()})
+
+    def counts(self, plan: WidthPlan) -> tuple[int, int]:
+        """(parameters, MACs) of the planned model."""
+        narrowed = cut_copy(self.twin, self.groups, plan)
+        return count_params(narrowed), count_macs(narrowed, self.input_size)
+
+    def _plan_once(self, ratio: float | None, scores: Scores | None) -> WidthPlan:
+        ratio = self.spec.ratio if ratio is None else ratio
+        if ratio is not None:
+            return self._at(ratio, scores)
+        by_macs = self.spec.target_macs is not None
+        option, text = ("--target-macs", self.spec.target_macs) if by_macs else ("--target-params", self.spec.target_params)
+        before = self.before.macs if by_macs else self.before.params
+        target = parse_amount(str(text), before, option)
+        plan, reached = solve(lambda r: self._at(r, scores), self._macs if by_macs else self._params, target)
+        off = reached / target - 1
+        note = f"{option} {text}: {reached:,} of {target:,} asked for ({off:+.2%})"
+        if abs(off) > _TOLERANCE:
+            note += f"; widths in steps of {self.spec.round_to} allow no closer"
+        self.notes = [note]
+        return plan
+
+    def _at(self, ratio: float, scores: Scores | None) -> WidthPlan:
+        return WidthPlan(
+            groups=plan_widths(self.groups, self.spec, ratio, kept=self.kept, dense=self.dense, scores=scores), model=self.name
+        )
+
+    def _macs(self, plan: WidthPlan) -> int:
+        # While solving, groups that break the model are not known yet; such a plan has no MACs to count.
+        if failure(self.twin, self.groups, plan, self.input_size):
+            breaking = breaking_groups(self.twin, self.groups, plan, self.input_size)
+            self.kept.update({name: Kept("protected", reason) for name, reason in breaking.items()})
+            plan = replace(
+                plan,
+                groups=tuple(replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups),
+            )
+        return self.counts(plan)[1]
+
+    def _params(self, plan: WidthPlan) -> int:
+        return count_params(cut_copy(self.twin, self.groups, plan))
+
+    def _plan_from_file(self, path: Path) -> WidthPlan:
+        if not path.is_file():
+            raise InputError(f"--plan {path}: no such file", fix="name a plan written by an earlier export (plan.json)")
+        asked = {width.name: width for width in from_json(WidthPlan, path.read_bytes(), source=str(path)).groups}
+        widths = tuple(
+            self._from_file(asked.pop(g.name, None), g.name, g.channels, g.blocks, g.heads is not None) for g in self.groups
+        )
+        if asked:
+            raise InputError(
+                f"{path} names groups that {self.name} does not have: {', '.join(list(asked)[:3])}",
+                fix="use a plan of this model",
+            )
+        members = {g.name: tuple(m.name for m in g.members) for g in self.groups}
+        plan = WidthPlan(groups=tuple(replace(w, members=members[w.name]) for w in widths), model=self.name)
+        if error := failure(self.twin, self.groups, plan, self.input_size):
+            raise PruningError(
+                f"the model does not run with the widths of {path}: {error}", fix="give the breaking group its dense width"
+            )
+        return plan
+
+    @staticmethod
+    def _from_file(asked: GroupWidth | None, name: str, channels: int, blocks: int, heads: bool) -> GroupWidth:
+        if asked is None:
+            return GroupWidth(name=name, channels=channels, kept=channels, blocks=blocks, asked=channels, reason="plan")
+        whole = asked.whole_blocks and heads
+        step = channels // blocks if whole else blocks
+        if asked.channels != channels or not 0 < asked.kept <= channels or asked.kept % step:
+            raise InputError(
+                f"the plan gives {name} {asked.kept} of {asked.channels} channels; the model has {channels}, kept in multiples of {step}",
+                fix="correct the plan, or make one for this model with export --ratio",
+            )
+        return GroupWidth(
+            name=name, channels=channels, kept=asked.kept, blocks=blocks, whole_blocks=whole, asked=asked.kept, reason="plan"
+        )
+
+
+def plan_stages(
+    model: nn.Module, spec: PruneSpec, input_size: tuple[int, int, int], ratios: Sequence[float]
+) -> Iterator[tuple[WidthPlan, Counts]]:
+    """Plans and sizes of an iterative pruning, one per ratio of the dense widths, each starting from what the one before left.
+
+    Needs no weights, so it holds for local widths only, which do not depend on scores. A ratio of 1.0 is legal here: it asks for
+    nothing to remain, and `when_empty` says what does.
+    """
+    current, dense = model, None
+    for ratio in ratios:
+        planner = Planner(current, spec, input_size, dense=dense)
+        dense = planner.dense
+        plan = planner.plan(ratio)
+        current = cut_copy(planner.twin, planner.groups, plan)
+        yield plan, count(current, input_size)

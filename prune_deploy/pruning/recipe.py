@@ -1,0 +1,87 @@
+"""How a pruned module is written down and rebuilt without a pickle: plain attributes and tensors, nothing else.
+
+The dense skeleton is built without weights, the attributes that pruning changed are set, the saved tensors are put in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_deploy.errors import InputError
+from prune_deploy.pruning.twin import parameter_owner
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def changed_attributes(dense: nn.Module, pruned: nn.Module) -> dict[str, dict[str, Any]]:
+    """Plain attributes of `pruned`'s modules that differ from `dense`'s, as JSON values; tuples become {"tuple": [...]}."""
+    reference = dict(dense.named_modules())
+    result: dict[str, dict[str, Any]] = {}
+    for name, module in pruned.named_modules():
+        before = reference[name].__dict__
+        changed = {
+            leaf: _encode(value)
+            for leaf, value in module.__dict__.items()
+            if not leaf.startswith("_") and leaf != "training" and _is_plain(value) and before.get(leaf, module) != value
+        }
+        if changed:
+            result[name] = changed
+    return result
+
+
+def tensors_of(module: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Every tensor a rebuilt module needs, and the names of those that are buffers.
+
+    Buffers that a state dict leaves out (Swin's masks and indices) are among them: the skeleton has them without data.
+    """
+    tensors = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    buffers = {name: buffer.detach() for name, buffer in module.named_buffers()}
+    return {name: t.contiguous() for name, t in (tensors | buffers).items()}, tuple(sorted(buffers))
+
+
+def rebuild(skeleton: nn.Module, attributes: Mapping[str, Mapping[str, Any]], tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Turn a weightless dense skeleton into the pruned module, in place.
+
+    Raises:
+        InputError: the recipe or the weights name something the skeleton does not have, or leave something out.
+    """
+    modules = dict(skeleton.named_modules())
+    for name, changed in attributes.items():
+        if name not in modules:
+            raise _mismatch(f"the recipe changes {name}, which the model does not have")
+        for leaf, value in changed.items():
+            setattr(modules[name], leaf, _decode(value))
+    parameters = {name for name, _ in skeleton.named_parameters()}
+    expected = parameters | {name for name, _ in skeleton.named_buffers()}
+    if different := expected.symmetric_difference(tensors):
+        name = sorted(different)[0]
+        raise _mismatch(f"the weights {'lack' if name in expected else 'have an unknown'} tensor {name}")
+    for name, tensor in tensors.items():
+        owner, leaf = parameter_owner(skeleton, name)
+        if name in parameters:
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
+        else:
+            owner._buffers[leaf] = tensor
+    return skeleton.eval()
+
+
+def _mismatch(message: str) -> InputError:
+    return InputError(
+        message, fix="the bundle was made with another timm release (see its bundle.json), or is damaged: run prune-deploy verify"
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(_is_plain(item) for item in value))
+
+
+def _encode(value: Any) -> Any:
+    return {"tuple": [_encode(item) for item in value]} if isinstance(value, tuple) else value
+
+
+def _decode(value: Any) -> Any:
+    return tuple(_decode(item) for item in value["tuple"]) if isinstance(value, dict) else value

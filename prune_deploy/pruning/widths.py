@@ -1,0 +1,144 @@
+"""How many channels each group keeps: from a ratio to a WidthPlan. Pure arithmetic on groups; no model, no weights but scores.
+
+The counts follow torch-pruning's to the last channel (torch_pruning/pruner/algorithms/base_pruner.py): `int(dense * (1 - ratio))`,
+then rounded down to a multiple of `round_to`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prune_deploy.pruning.apply import position_scores
+from prune_deploy.pruning.graph import ChannelGroup
+from prune_deploy.records import GroupReason, GroupWidth
+from prune_deploy.specs import PruneSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Why a group is left alone, decided before any width is computed."""
+
+    reason: GroupReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """What a group loses one at a time: `count` of them, each worth `channels` channels, kept counts in multiples of `step`."""
+
+    count: int
+    channels: int
+    step: int
+    whole_blocks: bool
+
+
+def grain_of(group: ChannelGroup, spec: PruneSpec) -> Grain:
+    """The smallest thing that can leave a group under `spec`.
+
+    `round_to` aligns what the hardware multiplies: a layer's width, and inside attention the width of one head.
+    """
+    if group.heads is not None and spec.heads:
+        width = group.channels // group.blocks
+        return Grain(group.blocks, width, spec.round_to // math.gcd(spec.round_to, width), whole_blocks=True)
+    aligned = 1 if group.heads is not None else group.blocks
+    return Grain(
+        group.channels // group.blocks, group.blocks, spec.round_to // math.gcd(spec.round_to, aligned), whole_blocks=False
+    )
+
+
+def plan_widths(
+    groups: Sequence[ChannelGroup],
+    spec: PruneSpec,
+    ratio: float,
+    *,
+    kept: Mapping[str, Kept],
+    dense: Mapping[str, int] | None = None,
+    scores: Mapping[str, torch.Tensor] | None = None,
+) -> tuple[GroupWidth, ...]:
+    """The width of every group after removing the share `ratio` of its dense channels.
+
+    `kept` names the groups that stay as they are; `dense` gives the widths that the ratio refers to where the model is already
+    pruned; `scores` (shape (channels,) each) are needed by the global and isomorphic scopes only.
+    """
+    original = {g.name: (dense or {}).get(g.name, g.channels) for g in groups}
+    free = [g for g in groups if g.name not in kept]
+    if spec.scope == "local":
+        raw = {g.name: _local_count(g, spec, original[g.name], ratio) for g in groups}
+    else:
+        raw = _ranked_counts(free, spec, original, ratio, scores or {})
+    return tuple(_width(g, spec, raw.get(g.name), original[g.name], ratio, kept.get(g.name)) for g in groups)
+
+
+def _local_count(group: ChannelGroup, spec: PruneSpec, dense: int, ratio: float) -> int:
+    return int(dense // grain_of(group, spec).channels * (1 - ratio))
+
+
+def _ranked_counts(
+    groups: Sequence[ChannelGroup], spec: PruneSpec, original: Mapping[str, int], ratio: float, scores: Mapping[str, torch.Tensor]
+) -> dict[str, int]:
+    """Survivors per group when all groups of a scope compete: the lowest-scored share goes, wherever it is."""
+    scopes: dict[str, list[ChannelGroup]] = {}
+    for group in groups:
+        scopes.setdefault(group.signature if spec.scope == "isomorphic" else "", []).append(group)
+    counts: dict[str, int] = {}
+    for members in scopes.values():
+        ranked = [position_scores(g, scores[g.name], whole_blocks=grain_of(g, spec).whole_blocks) for g in members]
+        total = sum(original[g.name] // grain_of(g, spec).channels for g in members)
+        merged = torch.cat(ranked)
+        removed = torch.zeros(len(merged), dtype=torch.bool)
+        removed[torch.argsort(merged, stable=True)[: max(0, len(merged) - int(total * (1 - ratio)))]] = True
+        for group, gone in zip(members, torch.split(removed, [len(r) for r in ranked]), strict=True):
+            counts[group.name] = int((~gone).sum())
+    return counts
+
+
+def _width(group: ChannelGroup, spec: PruneSpec, raw: int | None, dense: int, ratio: float, kept: Kept | None) -> GroupWidth:
+    grain = grain_of(group, spec)
+    count = _local_count(group, spec, dense, ratio) if raw is None else raw
+    target, reason, detail = _round(count, grain, spec)
+    target, reason, detail = _cap(target, reason, detail, grain, spec, dense)
+    target = min(target, grain.count)
+    if kept is not None:
+        reason, detail = kept.reason, kept.detail
+    return GroupWidth(
+        name=group.name,
+        channels=group.channels,
+        kept=group.channels if kept is not None else target * grain.channels,
+        blocks=group.blocks,
+        whole_blocks=grain.whole_blocks,
+        asked=target * grain.channels,
+        reason=reason,
+        detail=detail,
+        members=tuple(m.name for m in group.members),
+    )
+
+
+def _round(count: int, grain: Grain, spec: PruneSpec) -> tuple[int, GroupReason, str]:
+    """The count moved to a multiple of the grain's step, and what to say of it."""
+    step = grain.step
+    low = count - count % step
+    rounded = {
+        "down": low,
+        "up": low + step if count % step else low,
+        "nearest": low + step if 2 * (count % step) >= step else low,
+    }[spec.rounding]
+    if rounded == 0:
+        unit = min(step, grain.count) if spec.when_empty == "unit" else grain.count
+        return unit, "minimum", f"{count * grain.channels} would round to nothing"
+    if rounded == count:
+        return rounded, "as-asked", ""
+    return rounded, "rounded", f"{count * grain.channels} moved to a multiple of {step * grain.channels}"
+
+
+def _cap(count: int, reason: GroupReason, detail: str, grain: Grain, spec: PruneSpec, dense: int) -> tuple[int, GroupReason, str]:
+    """The count lifted to what --group-cap leaves, in whole steps."""
+    # Rounded first: ten channels capped at 0.7 may lose seven, though 10 * (1 - 0.7) is a hair above 3 in floating point.
+    least = math.ceil(round(dense // grain.channels * (1 - spec.group_cap), 6))
+    least += -least % grain.step
+    if count >= least:
+        return count, reason, detail
+    return least, "capped", f"at most {spec.group_cap:.0%} of a group may go"

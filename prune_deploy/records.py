@@ -1,0 +1,292 @@
+"""What was seen: frozen records, JSON in and out, each file carrying SCHEMA_VERSION.
+
+Raw observations are stored and figures derived, so a record never disagrees with itself. Every numeric name carries its unit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import cattrs
+
+from prune_deploy.errors import InputError
+from prune_deploy.specs import ExportSpec, ModelSpec, PruneSpec
+
+SCHEMA_VERSION = 1
+"""Version of every JSON file this package writes. History:
+
+1 (2026-11): bundle.json, recipe.json and width plans as first released.
+"""
+
+T = TypeVar("T")
+
+GroupReason = Literal[
+    "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
+]
+"""Why a group keeps the channels it keeps.
+
+as-asked: exactly the share asked for; rounded: moved to the next multiple; minimum: rounding would have emptied it, one unit stays;
+capped: --group-cap; plan: the plan file says so; ignored: named by --ignore; ignored-member: shares channels with an ignored layer;
+no-score: the method gives it no scores; protected: narrowing it breaks the forward pass; bottleneck: residual stream under --bottleneck.
+"""
+
+SHORTFALL_REASONS: frozenset[GroupReason] = frozenset({"no-score", "protected"})
+"""Reasons nobody asked for: a group that keeps more because of one of these makes the pruning a shortfall."""
+
+ParityStatus = Literal["passed", "failed", "not_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupWidth:
+    """One dependency group of the plan: `channels` dense, `kept` after pruning, both counted at the group's root.
+
+    `name` is the first of `members` in model order. `blocks` is the number of equal blocks (convolution groups, attention heads)
+    that must keep the same positions, so `kept` is a multiple of it, or of `channels // blocks` when whole blocks are removed.
+    """
+
+    name: str
+    channels: int
+    kept: int
+    blocks: int = 1
+    whole_blocks: bool = False
+    asked: int | None = None
+    reason: GroupReason = "as-asked"
+    detail: str = ""
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidthPlan:
+    """How many channels each group keeps. Everything downstream of planning takes one of these."""
+
+    groups: tuple[GroupWidth, ...]
+    model: str
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def removes_nothing(self) -> bool:
+        """True if every group keeps all of its channels."""
+        return all(group.kept == group.channels for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which channels stay: group name to kept root indices, ascending, in the dense model's numbering."""
+
+    kept: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Size of a network. `macs` is torch-pruning's counter, as in the published tables; `macs_with_attention` counts matrix
+    products inside attention too and is the one efficiency is computed from. Both are for one image."""
+
+    params: int
+    macs: int
+    macs_with_attention: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was asked for, what was achieved, and per group why it kept what it kept."""
+
+    request: PruneSpec | None
+    before: Counts
+    after: Counts
+    groups: tuple[GroupWidth, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shortfalls(self) -> tuple[GroupWidth, ...]:
+        """Groups that keep more than their share and rounding allow, for a reason nobody asked for."""
+        return tuple(g for g in self.groups if g.reason in SHORTFALL_REASONS and g.asked is not None and g.kept > g.asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityCheck:
+    """Outputs of an artifact against the eager module on one batch. `relative_diff` is `max_abs_diff` over the logits' spread
+    (their standard deviation over classes, the mean of the batch); `top1_agreement` is a share of the images."""
+
+    batch: int
+    max_abs_diff: float
+    relative_diff: float
+    cosine: float
+    top1_agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """Whether an artifact computes what the module computes; `reason` is set unless it passed.
+
+    `response_cosine` compares what the images change: each class's logit less its mean over all images of all batches. Networks with
+    random weights answer all images nearly alike, so logits can agree where the response to the image does not.
+    """
+
+    status: ParityStatus
+    reason: str = ""
+    threshold_relative_diff: float | None = None
+    threshold_cosine: float | None = None
+    response_cosine: float | None = None
+    checks: tuple[ParityCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProfile:
+    """One optimisation profile: the batch sizes it accepts and the one it is tuned for."""
+
+    minimum: int
+    optimum: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRecord:
+    """Who built an engine, from what, for what, and which data types its layers really have.
+
+    `layer_types` counts layers by the data type they compute in ("Float", "Half", "Int8", …); `layer_source` says where the
+    counts come from ("inspector" or "build log"). `trtexec` is the line that would build the same engine.
+    """
+
+    library: str
+    library_version: str
+    target: str
+    precision: str
+    tf32: bool
+    profiles: tuple[EngineProfile, ...]
+    workspace_mib: int | None
+    optimization_level: int
+    build_s: float
+    layer_types: dict[str, int]
+    layer_source: str
+    warnings: tuple[str, ...]
+    trtexec: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One file of a bundle."""
+
+    name: str
+    role: str
+    size_bytes: int
+    sha256: str
+    precision: str | None = None
+    parity: Parity | None = None
+    engine: EngineRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the network's input: resize, crop, scale to 0..1, subtract `mean`, divide by `std` (per channel)."""
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSource:
+    """Where the dense weights came from: "random" with its seed, "pretrained" with timm's tag, or "file" with its hash."""
+
+    kind: Literal["random", "pretrained", "file"]
+    seed: int | None = None
+    tag: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A few words for tables."""
+        return {"random": f"random, seed {self.seed}", "pretrained": f"pretrained {self.tag}", "file": f"file {self.path}"}[
+            self.kind
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine and the libraries a record was made on; values that could not be read are absent, never zero."""
+
+    python: str
+    platform: str
+    cpu: str
+    cpu_count: int
+    memory_bytes: int
+    libraries: dict[str, str]
+    gpus: tuple[str, ...] = ()
+    driver: str | None = None
+    captured_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleRecord:
+    """bundle.json: all that is known of a bundle except the weights themselves.
+
+    `key` hashes the request and the tools that made it; `own_sha256` is the hash of bundle.json with this field written as zeros,
+    empty where the file does not carry one.
+    """
+
+    key: str
+    model: ModelSpec
+    weights: WeightsSource
+    request: ExportSpec
+    receipt: Receipt
+    preprocessing: Preprocessing
+    input_name: str
+    output_name: str
+    num_classes: int
+    artifacts: tuple[Artifact, ...]
+    environment: Environment
+    engine_note: str = ""
+    own_sha256: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """recipe.json: how the pruned module is rebuilt without a pickle.
+
+    `attributes` maps a module's name to the plain attributes that differ from the dense model; `buffers` names the tensors of the
+    weights file that are buffers; `selection` says which of the dense model's channels are left.
+    """
+
+    model: ModelSpec
+    attributes: dict[str, dict[str, Any]]
+    buffers: tuple[str, ...]
+    selection: Selection | None = None
+    schema_version: int = SCHEMA_VERSION
+    libraries: dict[str, str] = field(default_factory=dict)
+
+
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=False)
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """A record or spec as JSON text."""
+    return json.dumps(_CONVERTER.unstructure(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
+    """The record of class `cls` in `text`; `source` names the file in errors.
+
+    Raises:
+        InputError: not JSON, not this record, or written by a newer schema.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from where it came") from None
+    version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{source} has schema version {version}; this release reads up to {SCHEMA_VERSION}", fix="upgrade prune-deploy"
+        )
+    try:
+        return _CONVERTER.structure(data, cls)
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values provoke
+        problems = "; ".join(cattrs.transform_error(error))
+        raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None

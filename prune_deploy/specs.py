@@ -1,0 +1,224 @@
+"""What is asked: frozen, validated once when built, JSON in and out through `prune_deploy.records.to_json`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prune_deploy.errors import InputError
+
+Scope = Literal["local", "global", "isomorphic"]
+Rounding = Literal["down", "nearest", "up"]
+WhenEmpty = Literal["unit", "skip"]
+Precision = Literal["fp32", "tf32"]
+EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
+
+SHORT_CODES: dict[str, str] = {
+    "c": "convnext_large",
+    "e": "efficientnet_b4",
+    "s": "swin_large_patch4_window7_224",
+    "v": "vit_large_patch16_224",
+    "m": "mobilenetv4_conv_large",
+    "r": "resnet152d",
+    "x": "resnext101_32x8d",
+}
+"""One-letter names of the seven reference models (PyTorch-Pruning's vision benchmark), which default to 10 classes."""
+
+TARGETS: tuple[str, ...] = ("sm75", "sm80", "sm86", "sm89", "sm120")
+"""Compute capabilities an engine can be built for without owning the card."""
+
+LOCAL_TARGETS: tuple[str, ...] = ("sm87", "sm90", "sm100", "sm103", "sm110", "sm121")
+"""Compute capabilities that need TensorRT on the card itself, where TensorRT-RTX does not build for them."""
+
+CARDS: dict[str, str] = {
+    "t4": "sm75",
+    "rtx2080": "sm75",
+    "a100": "sm80",
+    "a2000": "sm86",
+    "a4000": "sm86",
+    "a5000": "sm86",
+    "a6000": "sm86",
+    "a10": "sm86",
+    "rtx3060": "sm86",
+    "rtx3080": "sm86",
+    "rtx3090": "sm86",
+    "l4": "sm89",
+    "l40": "sm89",
+    "rtx4060": "sm89",
+    "rtx4080": "sm89",
+    "rtx4090": "sm89",
+    "rtx5080": "sm120",
+    "rtx5090": "sm120",
+}
+"""Card names accepted by `--target`, and their compute capability (NVIDIA, CUDA GPUs page)."""
+
+DEFAULT_TARGET = "sm86"
+DEFAULT_BATCHES: tuple[int, ...] = (1, 8, 64)
+DEFAULT_IGNORE: tuple[str, ...] = ("head",)
+IGNORE_WORDS: tuple[str, ...] = ("head", "norm", "attention", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Which network: a timm name, its classes and input, and where its weights come from.
+
+    `input_size` is (channels, height, width) in pixels; `weights` is "random" (seeded), "pretrained" or a file's path.
+    `num_classes` and `input_size` of None mean the model's own.
+    """
+
+    name: str
+    num_classes: int | None = None
+    input_size: tuple[int, int, int] | None = None
+    weights: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InputError("the model's name is empty", fix="name a timm model or a short code; see: prune-deploy models")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise InputError(f"--num-classes must be at least 1, got {self.num_classes}", fix="ask for one class or more")
+        if self.input_size is not None and (len(self.input_size) != 3 or min(self.input_size) < 1):
+            raise InputError(f"--input-size must be three positive numbers, got {self.input_size}", fix="for example 3,224,224")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSpec:
+    """How much to remove and by which rule.
+
+    Exactly one of `ratio` (share of each group's channels, 0 < ratio < 1), `target_macs`, `target_params` ("0.5x", "2.0G", "50M")
+    and `plan` (a WidthPlan file) is given. `group_cap` is the largest share that one group may lose. Kept widths become multiples of
+    `round_to`; where that would empty a group, `when_empty` keeps one multiple ("unit") or leaves the group alone ("skip", as
+    torch-pruning does). `heads` removes whole attention heads instead of narrowing each; `bottleneck` leaves residual streams alone.
+    `steps` > 1 prunes iteratively.
+    """
+
+    ratio: float | None = None
+    target_macs: str | None = None
+    target_params: str | None = None
+    plan: str | None = None
+    method: str = "l2"
+    scope: Scope = "local"
+    group_cap: float = 1.0
+    round_to: int = 8
+    rounding: Rounding = "down"
+    when_empty: WhenEmpty = "unit"
+    ignore: tuple[str, ...] = DEFAULT_IGNORE
+    heads: bool = False
+    bottleneck: bool = False
+    steps: int = 1
+    seed: int = 0
+    allow_shortfall: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_amount()
+        if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
+            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+        if not (math.isfinite(self.group_cap) and 0 < self.group_cap <= 1):
+            raise InputError(
+                f"--group-cap must be above 0 and at most 1, got {self.group_cap}", fix="for example --group-cap 0.9"
+            )
+        if self.round_to < 1 or self.steps < 1:
+            raise InputError(
+                f"--round-to and --steps must be at least 1, got {self.round_to} and {self.steps}",
+                fix="--round-to 8 aligns widths for FP16, --steps 1 prunes at once",
+            )
+        if not self.ignore or ("none" in self.ignore and len(self.ignore) > 1):
+            raise InputError(
+                f"--ignore got {','.join(self.ignore) or 'an empty list'}",
+                fix="use --ignore none alone, or name what to keep, for example --ignore head,norm",
+            )
+
+    def _check_amount(self) -> None:
+        given = [
+            name
+            for name, value in (
+                ("--ratio", self.ratio),
+                ("--target-macs", self.target_macs),
+                ("--target-params", self.target_params),
+                ("--plan", self.plan),
+            )
+            if value is not None
+        ]
+        if len(given) != 1:
+            raise InputError(
+                "exactly one of --ratio, --target-macs, --target-params and --plan says how much to remove; "
+                f"got {' and '.join(given) or 'none'}",
+                fix="for example --ratio 0.5 (or --dense to export the model unpruned)",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """One TensorRT engine to build from one typed ONNX file.
+
+    `batches` get one optimisation profile each (min = opt = max); `workspace_mib` bounds the builder's scratch memory in MiB;
+    `optimization_level` is TensorRT's 0-5, None its default.
+    """
+
+    library: EngineLibrary = "auto"
+    target: str = DEFAULT_TARGET
+    precision: Precision = "fp32"
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    workspace_mib: int | None = None
+    optimization_level: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS + LOCAL_TARGETS:
+            raise InputError(f"unknown target {self.target!r}", fix=f"one of {', '.join(TARGETS)} or a card: {', '.join(CARDS)}")
+        if not self.batches or min(self.batches) < 1:
+            raise InputError(f"--batch must list positive numbers, got {self.batches}", fix="for example --batch 1:8:64")
+        if len(set(self.batches)) != len(self.batches):
+            raise InputError(f"--batch lists a number twice: {self.batches}", fix="name each batch size once")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise InputError(f"--workspace must be at least 1 MiB, got {self.workspace_mib}", fix="256 MiB suits most models")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSpec:
+    """The whole of one `export`: model, pruning (None for the dense model) and engine."""
+
+    model: ModelSpec
+    prune: PruneSpec | None
+    engine: EngineSpec
+
+
+def resolve_target(text: str) -> str:
+    """The compute capability ("sm86") for a target or card name ("a2000", "RTX A2000", "sm86").
+
+    Raises:
+        InputError: the name is neither a known target nor a known card.
+    """
+    key = text.lower().replace(" ", "").replace("-", "").replace("_", "")
+    for candidate in (key, key.removeprefix("nvidia"), key.removeprefix("nvidia").removeprefix("rtx")):
+        if candidate in TARGETS + LOCAL_TARGETS:
+            return candidate
+        if candidate in CARDS:
+            return CARDS[candidate]
+    raise InputError(f"unknown target {text!r}", fix=f"one of {', '.join(TARGETS)} or a card: {', '.join(CARDS)}")
+
+
+def parse_amount(text: str, dense: int, option: str) -> int:
+    """The absolute target for "0.5x", "2.0G", "50M" or a plain number, given the dense count.
+
+    Raises:
+        InputError: the text is not an amount, or is not below the dense count and above zero.
+    """
+    scales = {"x": dense, "k": 1e3, "m": 1e6, "g": 1e9}
+    tail = text[-1:].lower()
+    try:
+        value = float(text[:-1]) * scales[tail] if tail in scales else float(text)
+    except ValueError:
+        raise InputError(f"{option} got {text!r}, not an amount", fix=f"for example {option} 0.5x, 2.0G or 50M") from None
+    if not math.isfinite(value) or not 0 < value < dense:
+        raise InputError(
+            f"{option} {text} asks for {value:,.0f}, but the dense model has {dense:,}",
+            fix="ask for less than the dense model has and more than nothing",
+        )
+    return int(value)
+
+
+def weights_path(weights: str) -> Path | None:
+    """The file behind `ModelSpec.weights`, or None for "random" and "pretrained"."""
+    return None if weights in ("random", "pretrained") else Path(weights)
