@@ -99,7 +99,9 @@ def load_module(folder: Path) -> nn.Module:
     recipe = read_recipe(folder)
     path = folder / WEIGHTS_FILE
     try:
-        tensors = safetensors.torch.load_file(path)
+        # Copies, since a file's tensors lie at any address: kernels are slower there, and MKL rounds differently on some processors.
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} is not a whole safetensors file: {error}", fix="export the bundle again, or restore the file"
