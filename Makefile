@@ -30,7 +30,8 @@ demo: setup      ## prune ViT-Large by half, export ONNX and a TensorRT-RTX engi
 	$(BIN)/prune-deploy export --model v --ratio 0.5
 
 test: check      ## static checks, then unit and integration tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone" tests/unit tests/integration
+	$(BIN)/python -m pytest -m alone tests/integration
 
 test-slow: setup ## the seven large models and everything that takes minutes
 	$(BIN)/python -m pytest tests/slow

@@ -5,12 +5,18 @@
     ├── ParityError                  1   an artifact does not compute what the module computes
     ├── BuildError                   1   ONNX export or engine build failed
     ├── VerificationError            1   a bundle's content is not what its record says
+    ├── RegressionError              1   a gate found that something got slower
+    ├── LimitError                   1   a limit of time or memory was passed
+    ├── GraphBreakError              1   torch.compile did not get the model as one graph
+    ├── RecompiledError              1   torch.compile compiled again while it was timed
+    ├── EagerFallbackError           1   torch.compile ran the model eagerly
     ├── InputError                   2   usage and bad input: unknown model, not a bundle, corrupt file
     ├── UndecidedError               3   a gate that cannot be decided
     └── CannotRunError               4   nothing asked for can run here; disk full; unwritable
         └── StorageError             4
 
-Each carries a `fix`: what the reader can do about it. Only `prune_deploy.cli` prints errors or turns them into exit codes.
+Each carries a `fix`, what the reader can do about it, and the `status` of a case that it ends. Only `prune_deploy.cli` prints errors
+or turns them into exit codes.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ class PruneDeployError(Exception):
     """Base of all errors raised on purpose: what is wrong, and `fix`, what to do about it."""
 
     exit_code: ClassVar[int] = 1
+    status: ClassVar[str] = "failed"
 
     def __init__(self, message: str, *, fix: str) -> None:
         super().__init__(message)
@@ -53,6 +60,34 @@ class VerificationError(PruneDeployError):
     """A bundle's files are not the files its record describes."""
 
 
+class RegressionError(PruneDeployError):
+    """A gate found that something got slower than it may."""
+
+
+class LimitError(PruneDeployError):
+    """A limit of time or memory was passed, and what passed it was ended."""
+
+    status = "timeout"
+
+
+class GraphBreakError(PruneDeployError):
+    """torch.compile did not get the model as one graph."""
+
+    status = "graph_break"
+
+
+class RecompiledError(PruneDeployError):
+    """torch.compile compiled again after the first run, so what was timed is not one program."""
+
+    status = "recompiled"
+
+
+class EagerFallbackError(PruneDeployError):
+    """torch.compile compiled nothing and ran the model eagerly."""
+
+    status = "eager_fallback"
+
+
 class InputError(PruneDeployError):
     """Usage and bad input: an unknown model, a bad option, a directory that is no bundle, a corrupt file."""
 
@@ -69,6 +104,7 @@ class CannotRunError(PruneDeployError):
     """Nothing of what was asked for can run on this machine."""
 
     exit_code = 4
+    status = "unavailable"
 
 
 class StorageError(CannotRunError):

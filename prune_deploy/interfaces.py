@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prune_deploy.records import WidthPlan
+    from prune_deploy.specs import RunOptions
 
 Need = Literal["data", "gradients", "training"]
-Consumes = Literal["module", "onnx", "engine"]
+Consumes = Literal["module", "onnx", "engine", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +96,45 @@ class Session(Protocol):
     def outputs(self) -> np.ndarray[Any, Any]:
         """The last run's logits, shape (batch, classes), on the host."""
 
+    def settings(self) -> dict[str, str]:
+        """What is really in force, asked from the runtime: threads, provider, precision of matrix products, versions."""
+
+    def check(self) -> None:
+        """Called after runs, outside of timed regions: was all of it what the label says?
+
+        Raises:
+            PruneDeployError: it was not; the error's `status` is the case's.
+        """
+
+    def device_bytes(self) -> int | None:
+        """Peak device memory of one run in bytes, by running once; None on a CPU."""
+
 
 class Backend(Protocol):
-    """A runtime. It opens artifacts; producing them is the work of `prune_deploy.export`."""
+    """A runtime. It opens artifacts; producing them is the work of `prune_deploy.export`.
+
+    `consumes` is what it opens: a bundle's folder ("module", "nothing"), an ONNX file or an engine. `variants` are the ways to run
+    that it knows, "" the plain one; `reported` are those that a user gets who names only the backend. Sessions of a backend that
+    `needs_own_process` may not share one.
+    """
 
     name: str
     summary: str
     consumes: Consumes
     extra: str
+    variants: tuple[str, ...]
+    reported: tuple[str, ...]
+    needs_own_process: bool
 
     def available(self) -> Availability:
         """Whether the runtime works here."""
 
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any]) -> AbstractContextManager[Session]:
-        """Open an artifact with `inputs`, shape (batch, channels, height, width), float32, bound."""
+    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = ...) -> AbstractContextManager[Session]:
+        """Open an artifact with `inputs`, shape (batch, channels, height, width), float32, bound.
+
+        Raises:
+            CannotRunError: the options ask for a device or a variant that does not work here.
+        """
 
 
 class Progress(Protocol):

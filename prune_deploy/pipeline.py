@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prune_deploy.environment import capture, local_target
 from prune_deploy.errors import CannotRunError, InputError, storage_errors
 from prune_deploy.interfaces import Progress, Silent
-from prune_deploy.records import SCHEMA_VERSION, Artifact, BundleRecord, Parity, Receipt, to_json
+from prune_deploy.records import SCHEMA_VERSION, Artifact, BundleRecord, Receipt, to_json
 from prune_deploy.specs import ExportSpec, weights_path
 from prune_deploy.store import (
     BUNDLE_FILE,
@@ -168,7 +168,7 @@ def export_bundle(
         watcher.stage("writing weights and recipe")
         artifacts = bundle.write_module(loaded.module, loaded.spec, pruned, working)
         artifacts += _onnx_artifacts(loaded, working, watcher)
-        engines, note = _engine_artifacts(spec, working, watcher, build_progress)
+        engines, note = _engine_artifacts(spec, loaded, working, watcher, build_progress)
         record = _record(spec, loaded, receipt, tuple(artifacts + engines), note)
         write_record(working, record)
     return Exported(folder, record, reused=False)
@@ -222,9 +222,11 @@ def _onnx_artifacts(loaded: LoadedModel, working: Path, watcher: Progress) -> li
 
 
 def _engine_artifacts(
-    spec: ExportSpec, working: Path, watcher: Progress, build_progress: BuildProgress | None
+    spec: ExportSpec, loaded: LoadedModel, working: Path, watcher: Progress, build_progress: BuildProgress | None
 ) -> tuple[list[Artifact], str]:
     """The engine, or no engine and the sentence that says why."""
+    from prune_deploy.evaluate.engine_parity import check_engine_parity
+    from prune_deploy.evaluate.parity import require_passed
     from prune_deploy.export import bundle
     from prune_deploy.export.engine import build_engine, engine_file_name
     from prune_deploy.export.tensorrt_library import choose_library
@@ -240,11 +242,13 @@ def _engine_artifacts(
     watcher.stage(f"building the engine with {library.name} {library.version} for {spec.engine.target}")
     path = working / engine_file_name(spec.engine, library)
     record = build_engine(working / bundle.ONNX_FILE, spec.engine, path, progress=build_progress)
-    why = "no CUDA device" if local_target() is None else "this release builds engines and does not run them yet"
-    note = f"engine built by {record.library} {record.library_version} for {record.target}; not run: {why}"
+    watcher.stage("checking parity of the engine with the module")
+    parity = check_engine_parity(loaded.module, path, record, _input_size(loaded))
+    require_passed(path.name, parity)
+    how = f"not run: {parity.reason}" if parity.status == "not_run" else "it computes what the module computes"
+    note = f"engine built by {record.library} {record.library_version} for {record.target}; {how}"
     if library.is_rtx:
         note += ". It is a TensorRT-RTX plan: TensorRT and trtexec cannot load it"
-    parity = Parity(status="not_run", reason=why)
     return [bundle.describe(path, "engine", precision=record.precision, parity=parity, engine=record)], note
 
 

@@ -1,68 +1,146 @@
-"""ONNX Runtime on the CPU. A session is refused, not used, when the provider that loaded is not the one asked for."""
+"""ONNX Runtime. A session is refused, not used, when the provider that loaded is not the one asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prune_deploy.errors import BuildError, CannotRunError, InputError, first_line
+from prune_deploy.backends import cuda_runtime, ort_providers
+from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require
+from prune_deploy.errors import BuildError, InputError, first_line
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.specs import RunOptions
 
-PROVIDER = "CPUExecutionProvider"
+_SPINNING = "session.intra_op.allow_spinning"
+_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+_ASYNCHRONOUS = "disable_synchronize_execution_providers"
+
+Reopen = Callable[[np.ndarray[Any, Any]], AbstractContextManager[Session]]
 
 
 class OrtSession:
-    """An ONNX Runtime session with its input and output bound to host memory."""
+    """An ONNX Runtime session with its input and output bound, to host memory or to the GPU's.
 
-    stream: int | None = None
+    On a GPU it runs on `stream`, and without waiting for the end of a run.
+    """
 
-    def __init__(self, session: Any, inputs: np.ndarray[Any, Any]) -> None:
-        self._session = session
+    def __init__(
+        self, session: Any, inputs: np.ndarray[Any, Any], options: RunOptions, reopen: Reopen, stream: Any = None
+    ) -> None:
+        import onnxruntime
+
+        self._ort, self._session, self._options = onnxruntime, session, options
+        self._reopen, self._cuda_stream = reopen, stream
         self._binding = session.io_binding()
+        self._run_options = onnxruntime.RunOptions()
+        self._cuda = None if stream is None else CudaRuntime()
+        if stream is not None:
+            self._run_options.add_run_config_entry(_ASYNCHRONOUS, "1")
         self.bind(inputs)
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind an input of shape (batch, channels, height, width); the output is allocated anew at the next run."""
+        """Bind an input of shape (batch, channels, height, width), and an output of as many rows."""
+        self._host = host = np.array(inputs, dtype=np.float32, order="C")  # a copy: it is read in place, at each run
+        source, target = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
-        self._binding.bind_cpu_input(self._session.get_inputs()[0].name, np.ascontiguousarray(inputs, dtype=np.float32))
-        self._binding.bind_output(self._session.get_outputs()[0].name)
+        if self._options.device == "cpu":
+            self._binding.bind_cpu_input(source.name, host)
+            self._binding.bind_output(target.name)
+            return
+        values, shape = self._ort.OrtValue, [len(host), *target.shape[1:]]
+        self._binding.bind_ortvalue_input(source.name, values.ortvalue_from_numpy(host, "cuda", 0))
+        self._binding.bind_ortvalue_output(target.name, values.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0))
 
     def run(self) -> None:
         """Run once; on the CPU the call returns when the outputs are there.
 
         Raises:
-            InputError: the graph does not run on the bound input.
+            InputError: the graph does not run on the bound input; CannotRunError: there is not enough memory.
         """
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._run_options)
         except Exception as error:  # untyped, as at opening
+            if is_memory_error(error):
+                raise out_of_memory("ONNX Runtime") from error
             raise InputError(
                 f"ONNX Runtime cannot run the graph: {first_line(error, 300)}",
                 fix="bind inputs of the model's size; whether the file is damaged, prune-deploy verify tells",
             ) from error
 
     def synchronize(self) -> None:
-        """Nothing is pending on a CPU."""
+        """Wait for the stream; nothing is pending on a CPU."""
+        if self._cuda is not None:
+            self._cuda.synchronize(self._cuda_stream)
+        elif self._options.device == "cuda":
+            self._binding.synchronize_outputs()
+
+    @property
+    def stream(self) -> int | None:
+        """The CUDA stream's handle; None on a CPU, and where ONNX Runtime keeps a stream to itself."""
+        return None if self._cuda_stream is None else int(self._cuda_stream)
 
     def outputs(self) -> np.ndarray[Any, Any]:
         """Logits of the last run, shape (batch, classes)."""
+        self.synchronize()
         result: np.ndarray[Any, Any] = self._binding.copy_outputs_to_cpu()[0]
         return result
 
+    def settings(self) -> dict[str, str]:
+        """Version, provider and its options as ONNX Runtime reads them back, threads and spinning."""
+        found = self._session.get_session_options()
+        threads = found.intra_op_num_threads
+        return {
+            "onnxruntime": self._ort.__version__,
+            **ort_providers.describe(self._session),
+            "threads": str(threads) if threads else "ONNX Runtime's choice",
+            "spinning": _spinning(found),
+        }
+
+    def check(self) -> None:
+        """The provider still is the one asked for.
+
+        Raises:
+            CannotRunError: it was replaced; BuildError: operators of the network run elsewhere.
+        """
+        ort_providers.verify(self._session, ort_providers.providers_for(self._options, self.stream)[0][0])
+
+    def device_bytes(self) -> int | None:
+        """Device memory in bytes that a session of its own takes by one run, weights included; None on a CPU.
+
+        A second session, because what the first one once allocated it keeps: nothing more would be seen.
+        """
+        if self._options.device == "cpu" or not cuda_runtime.is_installed():
+            return None
+        cuda = CudaRuntime()
+        before = cuda.free_bytes()
+        with self._reopen(self._host) as other:
+            other.run()
+            other.synchronize()
+            return before - cuda.free_bytes()
+
+    def close(self) -> None:
+        """Let go of ONNX Runtime's session, which must end before its stream does."""
+        self.synchronize()
+        del self._binding, self._session
+
 
 class OrtBackend:
-    """ONNX Runtime, CPU execution provider."""
+    """ONNX Runtime, CPU, CUDA or TensorRT execution provider."""
 
     name = "ort"
-    summary = "ONNX Runtime on the CPU, from the bundle's ONNX files"
+    summary = "ONNX Runtime, from the bundle's ONNX files"
     consumes: Consumes = "onnx"
     extra = "onnxruntime-gpu"
+    variants: tuple[str, ...] = ("", ort_providers.TENSORRT_VARIANT)
+    reported: tuple[str, ...] = ("",)
+    needs_own_process = False
 
     def available(self) -> Availability:
         """Whether the package is installed."""
@@ -73,29 +151,68 @@ class OrtBackend:
         return Availability(available=True)
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any]) -> Iterator[Session]:
+    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
         """Open an ONNX file.
 
         Raises:
-            InputError: the file is no whole ONNX model.
-            BuildError: ONNX Runtime lacks an operator of the graph.
-            CannotRunError: another provider than the one asked for was loaded.
+            InputError: the file is no whole ONNX model, or there is no such variant.
+            BuildError: ONNX Runtime lacks an operator of the graph, or runs part of it elsewhere.
+            CannotRunError: another provider than the one asked for was loaded, or there is no GPU.
         """
+        require(self, options)
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(4)  # its errors arrive as exceptions
-        try:
-            session = onnxruntime.InferenceSession(str(artifact), providers=[PROVIDER])
-        except Exception as error:  # ONNX Runtime raises its own untyped family for everything
-            said = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
-            if type(error).__name__ == "NotImplemented":
-                raise BuildError(said, fix="this runtime lacks an operator of the model: report the model's name") from error
-            raise InputError(said, fix="the file is damaged or incomplete: restore it, or export the bundle again") from error
-        if session.get_providers()[0] != PROVIDER:
-            raise CannotRunError(
-                f"ONNX Runtime loaded {session.get_providers()[0]} instead of {PROVIDER}", fix="see: prune-deploy doctor"
-            )
-        yield OrtSession(session, inputs)
+        ort_providers.prepare(options)
+        with ExitStack() as stack:
+            stream = None
+            if options.device == "cuda" and cuda_runtime.is_installed():
+                stream = stack.enter_context(CudaRuntime().stream())
+            loaded = _load(artifact, options, None if stream is None else int(stream))
+            session = OrtSession(loaded, inputs, options, lambda other: self.open(artifact, other, options), stream)
+            del loaded
+            stack.callback(session.close)
+            yield session
+
+
+def _load(artifact: Path, options: RunOptions, stream: int | None) -> Any:
+    """ONNX Runtime's session of a file, its provider looked at."""
+    import onnxruntime
+
+    asked = onnxruntime.SessionOptions()
+    asked.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    asked.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    asked.inter_op_num_threads = 1
+    if options.threads is not None:
+        asked.intra_op_num_threads = options.threads
+    if options.device == "cuda":
+        asked.add_session_config_entry(_ASSIGNMENT, "1")
+    providers = ort_providers.providers_for(options, stream)
+    try:
+        # Without its fallback, which would print to standard output and go on with the CPU.
+        session = onnxruntime.InferenceSession(str(artifact), asked, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime raises its own untyped family for everything
+        said = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
+        if type(error).__name__ == "NotImplemented":
+            raise BuildError(said, fix="this runtime lacks an operator of the model: report the model's name") from error
+        if is_memory_error(error):
+            raise out_of_memory(said) from error
+        raise InputError(said, fix="the file is damaged or incomplete: restore it, or export the bundle again") from error
+    ort_providers.verify(session, providers[0][0])
+    return session
+
+
+def is_memory_error(error: Exception) -> bool:
+    """Whether memory ran out, as far as the text of ONNX Runtime's error tells."""
+    return any(said in str(error) for said in ("Failed to allocate memory", "out of memory", "bad allocation"))
+
+
+def _spinning(found: Any) -> str:
+    """Whether idle threads spin, which is ONNX Runtime's default."""
+    try:
+        return "on" if found.get_session_config_entry(_SPINNING) == "1" else "off"
+    except RuntimeError:  # its way to say that the entry was never set
+        return "on (default)"
 
 
 BACKEND: Backend = OrtBackend()

@@ -7,6 +7,7 @@ import dataclasses
 import click
 
 from prune_deploy.cli.output import data_console, emit_json, json_option, table
+from prune_deploy.interfaces import Backend
 from prune_deploy.specs import SHORT_CODES, ModelSpec
 
 
@@ -57,14 +58,23 @@ def backends(as_json: bool) -> None:
     """List the runtimes a bundle can be run with, and whether they work here."""
     from prune_deploy import backends as found
 
-    states = {name: backend.available() for name, backend in found.discover().items()}
+    backends = found.discover()
+    states = {name: backend.available() for name, backend in backends.items()}
     if as_json:
-        emit_json(
-            [{"name": n, "summary": found.discover()[n].summary, **dataclasses.asdict(state)} for n, state in states.items()]
-        )
+        emit_json([{**_described(backends[name]), **dataclasses.asdict(state)} for name, state in states.items()])
         return
     rows = table("backend", "works here", "what it is")
     for name, state in states.items():
         works = "yes" if state.available else f"no: {state.reason}; {state.fix}"
-        rows.add_row(name, works, found.discover()[name].summary)
+        variants = "".join(f"; variant {variant}" for variant in backends[name].variants if variant)
+        rows.add_row(name, works, backends[name].summary + variants)
     data_console.print(rows)
+
+
+def _described(backend: Backend) -> dict[str, object]:
+    return {
+        "name": backend.name,
+        "summary": backend.summary,
+        "consumes": backend.consumes,
+        "variants": backend.variants,
+    }

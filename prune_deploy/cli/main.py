@@ -18,6 +18,9 @@ from prune_deploy.errors import PruneDeployError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("export", "command", "Prune a timm model, export ONNX and a TensorRT engine, write a bundle."),
     "verify": ("verify", "command", "Re-hash a bundle, reload its module, re-run parity on every ONNX file."),
+    "bench": ("bench", "command", "Measure bundles against their dense models: which is faster, by how much, how sure."),
+    "compare": ("compare", "command", "Compare two bundles, measured now, or two runs; a gate for CI."),
+    "report": ("report", "command", "Print a run's table again, or compute it anew from the raw samples."),
     "run": ("run", "command", "Classify an image with a bundle."),
     "doctor": ("doctor", "command", "What this machine can do, and the fix for what it cannot."),
     "models": ("listings", "models", "List the models that can be asked for."),
@@ -51,6 +54,7 @@ def cli() -> None:
 
     \b
     prune-deploy export --model v --ratio 0.5        ViT-Large, half the channels → engines/vit_large_patch16_224-l2-r0.50
+    prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --batch 1,8
     prune-deploy run engines/vit_large_patch16_224-l2-r0.50 --image cat.jpg
     prune-deploy doctor
 

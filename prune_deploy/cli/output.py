@@ -15,7 +15,7 @@ from rich.table import Table
 
 from prune_deploy.errors import StorageError
 
-_PIPE_WIDTH = 120
+_PIPE_WIDTH = 160
 
 
 class _DataConsole(Console):

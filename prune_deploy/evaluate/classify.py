@@ -15,6 +15,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.errors import InputError, first_line
 from prune_deploy.records import BundleRecord, Preprocessing
+from prune_deploy.specs import RunOptions
 from prune_deploy.store import read_bundle
 
 _IMAGENET_CLASSES = 1000
@@ -42,20 +43,27 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
     """Run the bundle in `folder` on an image file, or on a made image if there is none.
 
     Raises:
-        InputError: no bundle, no such image, or not an image.
+        InputError: no bundle, no such image, not an image, or a backend that answers nothing.
         CannotRunError: the backend does not work here.
     """
     record = read_bundle(folder)
     runtime = usable(backend)
+    if runtime.consumes == "nothing":
+        raise InputError(
+            f"backend {backend} computes nothing, so it has no answer", fix="choose another; see: prune-deploy backends"
+        )
     artifact = folder if runtime.consumes == "module" else folder / _file_for(record, runtime.consumes)
     inputs = _read(image, record.preprocessing)
-    with runtime.open(artifact, inputs) as session:
+    # Engines run on a GPU and nowhere else; one image is no reason to bring anything else there.
+    options = RunOptions(device="cuda" if runtime.consumes == "engine" else "cpu")
+    with runtime.open(artifact, inputs, options) as session:
         session.run()  # the first run pays for allocations
         session.synchronize()
         start = time.perf_counter_ns()
         session.run()
         session.synchronize()
         elapsed_ns = time.perf_counter_ns() - start
+        session.check()
         logits = session.outputs()[0]
     probabilities = torch.softmax(torch.from_numpy(logits).double(), dim=0)
     values, indices = probabilities.topk(min(top, len(probabilities)))

@@ -15,6 +15,7 @@ from prune_deploy.data import synthetic_images
 from prune_deploy.errors import ParityError
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import Parity, ParityCheck
+from prune_deploy.specs import RunOptions
 
 Logits = np.ndarray[Any, Any]
 
@@ -34,6 +35,7 @@ class Threshold:
 THRESHOLDS: dict[str, Threshold] = {"fp32": Threshold(relative_diff=1e-3, cosine=0.9999, response_cosine=0.99)}
 # Below this share of the logits' norm, what the images change drowns in the rounding of a 24-bit mantissa and says nothing.
 _RESPONSE_FLOOR = 1e-5
+_ON_CPU = RunOptions()
 
 
 def check_parity(
@@ -45,6 +47,7 @@ def check_parity(
     precision: str = "fp32",
     batches: Sequence[int] = BATCHES,
     seed: int = 0,
+    options: RunOptions = _ON_CPU,
 ) -> Parity:
     """Compare `artifact`, run by `backend`, with the eager `module` on seeded made images.
 
@@ -54,7 +57,7 @@ def check_parity(
     threshold = THRESHOLDS[precision]
     generator = torch.Generator().manual_seed(seed)
     images = [synthetic_images(batch, input_size, generator) for batch in batches]
-    with backend.open(artifact, images[0].numpy()) as session:
+    with backend.open(artifact, images[0].numpy(), options) as session:
         pairs = [_outputs(module, session, batch) for batch in images]
     for expected, got in pairs:
         if got.shape != expected.shape:

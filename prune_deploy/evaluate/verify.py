@@ -21,7 +21,8 @@ class Finding:
 
 
 def verify_bundle(folder: Path) -> Iterator[Finding]:
-    """Look at everything a bundle claims: every file's size and hash, the module's reload, the parity of every ONNX file.
+    """Look at everything a bundle claims: every file's size and hash, the module's reload, the parity of every ONNX
+    file, and of every engine that was built for the GPU that is here.
 
     A damaged file is reported and nothing that needs it is run.
 
@@ -60,6 +61,7 @@ def _check_file(folder: Path, artifact: Artifact) -> Finding:
 def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
     # Imported when needed: `verify --help`, and a bundle that is damaged, are not to wait for torch.
     from prune_deploy.backends import usable
+    from prune_deploy.evaluate.engine_parity import check_engine_parity
     from prune_deploy.evaluate.parity import check_parity
     from prune_deploy.export.bundle import load
     from prune_deploy.pruning.counting import count_params
@@ -74,9 +76,9 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
         if artifact.role == "onnx" and artifact.precision is not None:
             parity = check_parity(module, usable("ort"), folder / artifact.name, size, precision=artifact.precision)
             yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
-        elif artifact.role == "engine" and artifact.parity is not None:
-            # No backend runs engines yet, so what holds here is what the maker of the bundle could say.
-            yield Finding(artifact.name, "parity", "not_run", artifact.parity.reason)
+        elif artifact.role == "engine" and artifact.engine is not None:
+            parity = check_engine_parity(module, folder / artifact.name, artifact.engine, size)
+            yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
 
 
 def _closeness(parity: Parity) -> str:

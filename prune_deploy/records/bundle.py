@@ -1,26 +1,12 @@
-"""What was seen: frozen records, JSON in and out, each file carrying SCHEMA_VERSION.
-
-Raw observations are stored and figures derived, so a record never disagrees with itself. Every numeric name carries its unit.
-"""
+"""What was seen while making a bundle: plan, selection, receipt, parity, engine, files."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import cattrs
-
-from prune_deploy.errors import InputError
+from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import ExportSpec, ModelSpec, PruneSpec
-
-SCHEMA_VERSION = 1
-"""Version of every JSON file this package writes. History:
-
-1 (2026-11): bundle.json, recipe.json and width plans as first released.
-"""
-
-T = TypeVar("T")
 
 GroupReason = Literal[
     "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
@@ -260,33 +246,3 @@ class Recipe:
     selection: Selection | None = None
     schema_version: int = SCHEMA_VERSION
     libraries: dict[str, str] = field(default_factory=dict)
-
-
-_CONVERTER = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=False)
-
-
-def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """A record or spec as JSON text."""
-    return json.dumps(_CONVERTER.unstructure(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
-    """The record of class `cls` in `text`; `source` names the file in errors.
-
-    Raises:
-        InputError: not JSON, not this record, or written by a newer schema.
-    """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from where it came") from None
-    version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InputError(
-            f"{source} has schema version {version}; this release reads up to {SCHEMA_VERSION}", fix="upgrade prune-deploy"
-        )
-    try:
-        return _CONVERTER.structure(data, cls)
-    except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values provoke
-        problems = "; ".join(cattrs.transform_error(error))
-        raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None

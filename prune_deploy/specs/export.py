@@ -1,4 +1,4 @@
-"""What is asked: frozen, validated once when built, JSON in and out through `prune_deploy.records.to_json`."""
+"""What is asked of an export: model, pruning, engine."""
 
 from __future__ import annotations
 

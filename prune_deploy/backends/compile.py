@@ -1,0 +1,224 @@
+"""torch.compile, watched: one whole graph, compiled once, in the first run, or an error that says what happened instead.
+
+Modules of one class share their code object, and with it Dynamo's compiled versions and their limit, so a session has a process of
+its own, or at least opens with a clean slate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prune_deploy.backends.run_options import DEFAULTS, require
+from prune_deploy.backends.torch_session import RUN_ERRORS, TorchSession
+from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
+from prune_deploy.errors import (
+    BuildError,
+    CannotRunError,
+    EagerFallbackError,
+    GraphBreakError,
+    PruneDeployError,
+    RecompiledError,
+    first_line,
+)
+from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.specs import RunOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from prune_deploy.diagnosis.finding import Diagnosis
+
+_CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
+_NO_COMPILED_FRAME = "found no compiled frames"
+_RETIMED = "bind one batch size per session; several sizes need a session each"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How often torch.compile has done what since the process began, from Dynamo's own counters."""
+
+    graphs: int
+    breaks: int
+    cache_hits: int
+    cache_misses: int
+    cache_bypasses: int
+    cuda_graph_skips: int
+
+    @classmethod
+    def now(cls) -> Counts:
+        """The counts at this moment."""
+        from torch._dynamo.utils import counters
+
+        inductor = counters["inductor"]
+        return cls(
+            graphs=counters["stats"]["unique_graphs"],
+            breaks=counters["graph_break"].total(),
+            cache_hits=inductor["fxgraph_cache_hit"],
+            cache_misses=inductor["fxgraph_cache_miss"],
+            cache_bypasses=inductor["fxgraph_cache_bypass"],
+            cuda_graph_skips=inductor["cudagraph_skips"],
+        )
+
+    def since(self, earlier: Counts) -> Counts:
+        """What has happened since `earlier`."""
+        return Counts(*(getattr(self, field.name) - getattr(earlier, field.name) for field in fields(self)))
+
+
+class CompiledSession(TorchSession):
+    """A module that compiles in its first run, for the shape that is bound then."""
+
+    def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
+        import torch
+
+        super().__init__(module, inputs, options)
+        torch._dynamo.reset()  # what other sessions compiled for this class would be used, and would count
+        self._call = torch.compile(self._module, fullgraph=True, dynamic=False, mode=options.compile_mode)
+        self._marks_steps = options.device == "cuda" and options.compile_mode in _CUDA_GRAPH_MODES
+        self._before = Counts.now()
+
+    def run(self) -> None:
+        """Run once. The first run, and every first one of another shape, compiles.
+
+        Raises:
+            GraphBreakError: the module is not one graph; EagerFallbackError: nothing was compiled.
+            RecompiledError: too many shapes were bound; BuildError: the compilation failed.
+            InputError, CannotRunError: as for a module that is not compiled.
+        """
+        if self._marks_steps:
+            self._torch.compiler.cudagraph_mark_step_begin()
+        try:
+            with self._torch.inference_mode(), self._on_stream():
+                self._output = self._call(self._input)
+        except Exception as error:  # compilers raise what the code provokes
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> Exception:
+        """What is raised instead of the compiler's error."""
+        self._run_eagerly()
+        exc = self._torch._dynamo.exc
+        if isinstance(error, exc.FailOnRecompileLimitHit):
+            return RecompiledError(f"torch.compile gave up compiling for another shape: {first_line(error)}", fix=_RETIMED)
+        if _NO_COMPILED_FRAME in str(error):
+            return _nothing_compiled()
+        if isinstance(error, (exc.Unsupported, exc.UserError, exc.UncapturedHigherOrderOpError)):
+            return GraphBreakError(
+                f"torch.compile does not get the module as one graph: {first_line(error)}",
+                fix="time it with another backend; TORCH_LOGS=graph_breaks tells where the graph breaks",
+            )
+        return _compiler_missing(error) or BuildError(
+            f"torch.compile failed: {first_line(error, 300)}", fix="try another --compile-mode, or time it with another backend"
+        )
+
+    def _run_eagerly(self) -> None:
+        """Raise the module's own error, if it has one: the compiler's would blame the compiler for a wrong input."""
+        try:
+            with self._torch.inference_mode(), self._on_stream():
+                self._module(self._input)
+        except RUN_ERRORS as error:
+            raise self.refused(error) from error
+
+    def check(self) -> None:
+        """Was it one graph, compiled once, and no other?
+
+        Raises:
+            EagerFallbackError: nothing was compiled; GraphBreakError: the graph broke.
+            RecompiledError: it was compiled for more than one shape.
+        """
+        assert self._output is not None, "run() comes first"
+        seen = Counts.now().since(self._before)
+        if seen.graphs == 0:
+            raise _nothing_compiled()
+        if seen.breaks:
+            raise GraphBreakError(f"the graph broke {seen.breaks} times", fix="time it with another backend")
+        if seen.graphs > 1:
+            raise RecompiledError(f"torch.compile compiled {seen.graphs} graphs in one session", fix=_RETIMED)
+
+    def settings(self) -> dict[str, str]:
+        """What is in force, and what the compilation took from Inductor's cache."""
+        import torch._inductor.config as inductor
+
+        seen = Counts.now().since(self._before)
+        found = {
+            **super().settings(),
+            "compile_mode": self._options.compile_mode,
+            "freezing": str(bool(inductor.freezing)).lower(),
+            "graphs": str(seen.graphs),
+            "inductor_cache": f"{seen.cache_hits} hit, {seen.cache_misses} miss, {seen.cache_bypasses} bypass",
+        }
+        if self._marks_steps:
+            found["cuda_graphs"] = "skipped by Inductor" if seen.cuda_graph_skips else "recorded"
+        return found
+
+
+class CompileBackend:
+    """PyTorch through torch.compile and Inductor."""
+
+    name = "compile"
+    summary = "PyTorch through torch.compile (Inductor), whole graph, static shapes"
+    consumes: Consumes = "module"
+    extra = "torch"
+    variants: tuple[str, ...] = ("",)
+    reported: tuple[str, ...] = ("",)
+    needs_own_process = True
+
+    def available(self) -> Availability:
+        """Whether PyTorch is there, and the C++ compiler and Python headers that Inductor's code needs."""
+        if not (state := torch_available()).available:
+            return state
+        missing = _missing_tool()
+        if missing is not None:
+            return Availability(available=False, reason=f"{missing.name}: {missing.detail}", fix=missing.fix)
+        return Availability(available=True)
+
+    @contextmanager
+    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+        """Rebuild the module of the bundle folder `artifact`; it compiles when it runs first.
+
+        Raises:
+            InputError: the folder is no bundle, its weights do not fit its recipe, or there is no such variant.
+            CannotRunError: a GPU was asked for and PyTorch can use none.
+        """
+        require(self, options)
+        if options.device == "cuda":
+            require_cuda_build()
+        import torch._inductor.config as inductor
+
+        from prune_deploy.export.bundle import load
+
+        freezing = options.cpu_freezing and options.device == "cpu"
+        with applied(options), inductor.patch(freezing=freezing):
+            yield CompiledSession(load(artifact), inputs, options)
+
+
+def _nothing_compiled() -> EagerFallbackError:
+    return EagerFallbackError(
+        "torch.compile compiled nothing and the module ran eagerly",
+        fix="unset TORCH_COMPILE_DISABLE and TORCHDYNAMO_DISABLE, and remove torch.compiler.disable from the model's code",
+    )
+
+
+def _compiler_missing(error: BaseException) -> PruneDeployError | None:
+    """The error that says which part of the system's toolchain is missing, if that is what stopped Inductor."""
+    inner = getattr(error, "inner_exception", error)
+    if type(inner).__name__ not in ("InvalidCxxCompiler", "CppCompileError"):
+        return None
+    missing = _missing_tool()
+    if missing is None:
+        return None
+    return CannotRunError(f"torch.compile needs a C++ toolchain; {missing.name}: {missing.detail}", fix=missing.fix)
+
+
+def _missing_tool() -> Diagnosis | None:
+    """What Inductor needs of the system and does not find, looked up without compiling anything."""
+    from prune_deploy.diagnosis.system import check_compiler, check_headers
+
+    return next((diagnosis for diagnosis in (check_compiler(), check_headers()) if diagnosis.status != "ok"), None)
+
+
+BACKEND: Backend = CompileBackend()

@@ -1,0 +1,81 @@
+"""NVIDIA's CUDA runtime through cuda-bindings, without PyTorch: checked calls, a stream, device memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from prune_deploy.backends.run_options import out_of_memory
+from prune_deploy.errors import CannotRunError
+
+INSTALL = "pip install cuda-bindings"
+
+
+def is_installed() -> bool:
+    """Whether cuda-bindings is here."""
+    return find_spec("cuda") is not None and find_spec("cuda.bindings") is not None
+
+
+class CudaRuntime:
+    """The runtime's functions, each of which answers with its values or raises."""
+
+    def __init__(self, api: Any = None) -> None:
+        self.api = api or import_module("cuda.bindings.runtime")
+
+    def call(self, name: str, *arguments: object) -> Any:
+        """Call `name`; the one value that it returns beside the status, or None.
+
+        Raises:
+            CannotRunError: CUDA reports an error.
+        """
+        status, *values = getattr(self.api, name)(*arguments)
+        if status != self.api.cudaError_t.cudaSuccess:
+            if status == self.api.cudaError_t.cudaErrorMemoryAllocation:
+                raise out_of_memory(f"{name} on the GPU")
+            raise CannotRunError(f"{name} failed: {status.name}", fix="see: prune-deploy doctor; or run it on an idle GPU")
+        return values[0] if len(values) == 1 else values or None
+
+    @contextmanager
+    def stream(self) -> Iterator[Any]:
+        """A stream of its own that waits for no other; it ends idle."""
+        stream = self.call("cudaStreamCreateWithFlags", self.api.cudaStreamNonBlocking)
+        try:
+            yield stream
+        finally:
+            # Unchecked: after an error on the device these fail too, and must not hide it.
+            self.api.cudaStreamSynchronize(stream)
+            self.api.cudaStreamDestroy(stream)
+
+    def synchronize(self, stream: Any) -> None:
+        """Wait until everything on the stream has ended."""
+        self.call("cudaStreamSynchronize", stream)
+
+    def free_bytes(self) -> int:
+        """Free device memory in bytes, that of all processes together; the process's context exists afterwards."""
+        free, _total = self.call("cudaMemGetInfo")
+        return int(free)
+
+    def allocate(self, size_bytes: int) -> int:
+        """The address of new device memory."""
+        return int(self.call("cudaMalloc", size_bytes))
+
+    def release(self, address: int) -> None:
+        """Give device memory back; unchecked, since it ends sessions that have failed too."""
+        self.api.cudaFree(address)
+
+    def copy_in(self, address: int, host: np.ndarray[Any, Any], stream: Any) -> None:
+        """Copy a contiguous array to the device, and wait."""
+        kind = self.api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.call("cudaMemcpyAsync", address, host.ctypes.data, host.nbytes, kind, stream)
+        self.synchronize(stream)
+
+    def copy_out(self, host: np.ndarray[Any, Any], address: int, stream: Any) -> None:
+        """Copy from the device into a contiguous array, and wait."""
+        kind = self.api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.call("cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, stream)
+        self.synchronize(stream)

@@ -1,0 +1,82 @@
+"""A backend that computes nothing: what is measured with it is the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prune_deploy.backends.run_options import DEFAULTS, require
+from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.specs import RunOptions
+
+
+class NullSession:
+    """Does nothing, as fast as Python can."""
+
+    stream: int | None = None
+
+    def __init__(self, inputs: np.ndarray[Any, Any]) -> None:
+        self.bind(inputs)
+
+    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
+        """Keep the batch size of an input of shape (batch, channels, height, width)."""
+        self._batch = len(inputs)
+
+    def run(self) -> None:
+        """Do nothing."""
+
+    def synchronize(self) -> None:
+        """Nothing is pending."""
+
+    def outputs(self) -> np.ndarray[Any, Any]:
+        """Zeros, shape (batch, 1): no answer to anything."""
+        return np.zeros((self._batch, 1), dtype=np.float32)
+
+    def settings(self) -> dict[str, str]:
+        """Nothing is in force."""
+        return {}
+
+    def check(self) -> None:
+        """Nothing was done, as the label says."""
+
+    def device_bytes(self) -> int | None:
+        """None: no device is used."""
+        return None
+
+
+class NullBackend:
+    """No runtime at all."""
+
+    name = "null"
+    summary = "computes nothing: times the harness itself"
+    consumes: Consumes = "nothing"
+    extra = "numpy"
+    variants: tuple[str, ...] = ("",)
+    reported: tuple[str, ...] = ("",)
+    needs_own_process = False
+
+    def available(self) -> Availability:
+        """Always."""
+        return Availability(available=True)
+
+    @contextmanager
+    def open(
+        self,
+        artifact: Path,  # noqa: ARG002 - nothing is read
+        inputs: np.ndarray[Any, Any],
+        options: RunOptions = DEFAULTS,
+    ) -> Iterator[Session]:
+        """Open nothing.
+
+        Raises:
+            InputError: there is no such variant; CannotRunError: a GPU was asked for and there is none.
+        """
+        require(self, options)
+        yield NullSession(inputs)
+
+
+BACKEND: Backend = NullBackend()

@@ -1,0 +1,123 @@
+"""Which part of ONNX Runtime does the work: chosen with its options, and looked at after loading, because it falls back in silence."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.environment import package_folder
+from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.specs import RunOptions
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+TENSORRT_VARIANT = "tensorrt-ep"
+
+SHAPE_OPERATORS = frozenset(
+    {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul", "Div"}
+    | {"Range", "Identity", "Constant", "ConstantOfShape", "Equal", "Where"}
+)
+"""What a GPU session may compute on the CPU: ONNX Runtime puts the arithmetic of shapes there on purpose."""
+
+_REPORTED = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "do_copy_in_default_stream")
+
+Provider = tuple[str, dict[str, str]]
+
+
+def providers_for(options: RunOptions, stream: int | None) -> list[Provider]:
+    """The providers to ask for, the one that must do the work first. `stream` is the CUDA stream to run on."""
+    if options.device == "cpu":
+        return [(CPU, {})]
+    on_stream = {} if stream is None else {"user_compute_stream": str(stream)}
+    cuda = {
+        "use_tf32": str(int(options.tf32)),
+        "cudnn_conv_algo_search": "EXHAUSTIVE" if options.cudnn_benchmark else "HEURISTIC",
+        "do_copy_in_default_stream": "1",
+        **on_stream,
+    }
+    return [*([(TENSORRT, dict(on_stream))] if options.variant == TENSORRT_VARIANT else []), (CUDA, cuda)]
+
+
+def prepare(options: RunOptions) -> None:
+    """Load the CUDA libraries that pip installed, and what the TensorRT provider needs.
+
+    Raises:
+        CannotRunError: the TensorRT provider was asked for and cannot load, or there is no GPU for it.
+    """
+    import onnxruntime
+
+    if options.variant == TENSORRT_VARIANT:
+        if options.device == "cpu":
+            raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use --device cuda")
+        _load_tensorrt(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so")
+        if not options.tf32:
+            # The provider has no option for it; NVIDIA's libraries read this variable when they are initialised.
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    if options.device == "cuda":
+        with redirect_stdout(sys.stderr):  # where it fails it prints
+            onnxruntime.preload_dlls()
+
+
+def _load_tensorrt(provider: Path) -> None:
+    """Load the TensorRT that the provider was linked with; loading the provider itself first could end the process."""
+    needed = re.search(rb"libnvinfer\.so\.\d+", provider.read_bytes()) if provider.is_file() else None
+    if needed is None:
+        raise CannotRunError("this ONNX Runtime has no TensorRT provider", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    name = needed[0].decode()
+    folder = package_folder("tensorrt_libs")
+    for place in (name, *([] if folder is None else [str(folder / name)])):
+        try:
+            ctypes.CDLL(place, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        return
+    major = name.rpartition(".")[2]
+    raise CannotRunError(
+        f"ONNX Runtime's TensorRT provider needs {name}, which is not here",
+        fix=f"pip install 'tensorrt=={major}.*' into an environment of its own, or use the trt backend",
+    )
+
+
+def verify(session: Any, wanted: str) -> None:
+    """Refuse a session that runs, wholly or in part, on something else than `wanted`.
+
+    Raises:
+        CannotRunError: another provider was loaded; BuildError: operators of the network itself were left to another.
+    """
+    loaded = session.get_providers()[0]
+    if loaded != wanted:
+        raise CannotRunError(f"ONNX Runtime loaded {loaded} instead of {wanted}", fix="see: prune-deploy doctor")
+    if wanted == CPU:
+        return
+    placed = placement(session)
+    stray = {name: nodes for name, nodes in placed.items() if name != wanted}
+    heavy = sorted({f"{operator} on {name}" for name, nodes in stray.items() for operator in nodes.keys() - SHAPE_OPERATORS})
+    if wanted not in placed or heavy:
+        said = ", ".join(heavy) or "nothing was given to it"
+        raise BuildError(f"not all of the network runs on {wanted}: {said}", fix="time it with another backend")
+
+
+def placement(session: Any) -> dict[str, Counter[str]]:
+    """Operators by provider, counted; empty parts are left out."""
+    placed: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        placed.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
+    return placed
+
+
+def describe(session: Any) -> dict[str, str]:
+    """The session's provider, its options as it reads them back, and where the operators were put."""
+    provider = session.get_providers()[0]
+    found = session.get_provider_options().get(provider, {})
+    described = {"provider": provider}
+    if shown := " ".join(f"{name}={found[name]}" for name in _REPORTED if name in found):
+        described["provider_options"] = shown
+    if provider != CPU:
+        counted = ", ".join(f"{sum(nodes.values())} on {name}" for name, nodes in placement(session).items())
+        described["operators"] = counted
+    return described

@@ -1,0 +1,35 @@
+"""What every backend says in the same words: options that it does not know, and a GPU that is not there."""
+
+from __future__ import annotations
+
+from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.export.tensorrt_library import cuda_target
+from prune_deploy.interfaces import Backend
+from prune_deploy.specs import RunOptions
+
+DEFAULTS = RunOptions()
+"""One run on the CPU, everything else as the runtime likes it."""
+
+NO_GPU = "no CUDA device"
+NO_GPU_FIX = "run on a machine with an NVIDIA GPU and driver; see: prune-deploy doctor"
+
+
+def require(backend: Backend, options: RunOptions) -> None:
+    """Refuse what `backend` cannot do with `options` on this machine.
+
+    Raises:
+        InputError: it has no such variant.
+        CannotRunError: there is no CUDA device for a run on a GPU.
+    """
+    if options.variant not in backend.variants:
+        known = ", ".join(variant or "the plain one" for variant in backend.variants)
+        raise InputError(f"backend {backend.name} has no variant {options.variant!r}", fix=f"it knows: {known}")
+    if options.device == "cuda" and cuda_target() is None:
+        # An engine has no other place.
+        fix = NO_GPU_FIX if backend.consumes == "engine" else f"use --device cpu, or {NO_GPU_FIX}"
+        raise CannotRunError(f"backend {backend.name} cannot run on a GPU here: {NO_GPU}", fix=fix)
+
+
+def out_of_memory(what: str) -> CannotRunError:
+    """The error of a run that needs more memory than there is."""
+    return CannotRunError(f"{what}: not enough memory", fix="use a smaller --batch, or free memory on the device")

@@ -1,0 +1,129 @@
+"""A module with its input on a CPU or a GPU: what eager PyTorch and torch.compile have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prune_deploy.backends.run_options import out_of_memory
+from prune_deploy.backends.torch_settings import tf32_state
+from prune_deploy.errors import InputError, first_line
+from prune_deploy.specs import RunOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeError)
+"""What a module raises for an input that does not fit it."""
+
+
+class TorchSession:
+    """A module and its input, on the CPU or on a CUDA stream of its own. `options` are in force already."""
+
+    def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
+        import torch
+
+        self._torch, self._options = torch, options
+        self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self._module = module.to(device=options.device).to(memory_format=self._layout)
+        self._call: Callable[[torch.Tensor], torch.Tensor] = self._module
+        self._cuda_stream: torch.cuda.Stream | None = None
+        if options.device == "cuda":
+            self._cuda_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()  # the weights arrive on another stream
+        self._output: torch.Tensor | None = None
+        self.bind(inputs)
+
+    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
+        """Bind an input of shape (batch, channels, height, width)."""
+        host = self._torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        with self._on_stream():
+            # A copy, at an address PyTorch's kernels like: the caller's array may lie anywhere, and change.
+            self._input = host.to(device=self._options.device, memory_format=self._layout, copy=True)
+        self.synchronize()
+
+    def run(self) -> None:
+        """Run once; on the CPU the call returns when the outputs are there.
+
+        Raises:
+            InputError: the module does not run on the bound input.
+            CannotRunError: there is not enough memory.
+        """
+        try:
+            with self._torch.inference_mode(), self._on_stream():
+                self._output = self._call(self._input)
+        except RUN_ERRORS as error:
+            raise self.refused(error) from error
+
+    def refused(self, error: Exception) -> Exception:
+        """What is raised for a module's error: memory that ran out, or else an input that does not fit."""
+        shape = tuple(self._input.shape)
+        if isinstance(error, self._torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            return out_of_memory(f"the module on an input of {shape}")
+        return InputError(
+            f"the module does not run on an input of {shape}: {first_line(error, 300)}",
+            fix="bind inputs of the model's size; whether the bundle is damaged, prune-deploy verify tells",
+        )
+
+    def synchronize(self) -> None:
+        """Wait for the stream; nothing is pending on a CPU."""
+        if self._cuda_stream is not None:
+            self._cuda_stream.synchronize()
+
+    @property
+    def stream(self) -> int | None:
+        """The CUDA stream's handle, None on a CPU."""
+        return None if self._cuda_stream is None else int(self._cuda_stream.cuda_stream)
+
+    def outputs(self) -> np.ndarray[Any, Any]:
+        """Logits of the last run, shape (batch, classes)."""
+        assert self._output is not None, "run() comes first"
+        self.synchronize()
+        # A copy: compiled modules may write the next answer into the same memory.
+        result: np.ndarray[Any, Any] = self._output.detach().cpu().numpy().copy()
+        return result
+
+    def settings(self) -> dict[str, str]:
+        """What PyTorch says is in force."""
+        torch = self._torch
+        on_gpu = self._options.device == "cuda"
+        found = {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+            "threads": str(torch.get_num_threads()),
+            "tf32": tf32_state(),
+            "channels_last": str(self._is_channels_last()).lower(),
+        }
+        if on_gpu:
+            found["cudnn"] = str(torch.backends.cudnn.version())
+            found["cudnn.benchmark"] = str(torch.backends.cudnn.benchmark).lower()
+        return found
+
+    def check(self) -> None:
+        """Nothing can be other than its label: a module runs where its weights are, or raises."""
+
+    def device_bytes(self) -> int | None:
+        """Peak device memory of one run in bytes, weights included; None on a CPU."""
+        if self._cuda_stream is None:
+            return None
+        cuda = self._torch.cuda
+        self._output = None
+        self.synchronize()
+        cuda.reset_peak_memory_stats()
+        before = cuda.memory_allocated()  # of all sessions in this process
+        self.run()
+        self.synchronize()
+        held = [self._input, *self._module.parameters(), *self._module.buffers()]
+        return sum(tensor.nbytes for tensor in held) + int(cuda.max_memory_allocated() - before)
+
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._cuda_stream is None else self._torch.cuda.stream(self._cuda_stream)
+
+    def _is_channels_last(self) -> bool:
+        """Whether the input and every convolution's weights lie channels-last in memory."""
+        tensors = [self._input, *(parameter for parameter in self._module.parameters() if parameter.dim() == 4)]
+        return all(tensor.is_contiguous(memory_format=self._torch.channels_last) for tensor in tensors)

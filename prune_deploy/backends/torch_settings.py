@@ -1,0 +1,96 @@
+"""PyTorch's process-wide switches: set for one session, read back from PyTorch, and put back when it closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+
+from prune_deploy.errors import CannotRunError
+from prune_deploy.interfaces import Availability
+from prune_deploy.specs import RunOptions
+
+
+def torch_available() -> Availability:
+    """Whether PyTorch is installed."""
+    if find_spec("torch") is None:
+        return Availability(available=False, reason="torch is not installed", fix="pip install torch torchvision")
+    return Availability(available=True)
+
+
+def require_cuda_build() -> None:
+    """Refuse a PyTorch that cannot use the GPU that is there.
+
+    Raises:
+        CannotRunError: PyTorch sees no GPU.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise CannotRunError(
+            f"torch {torch.__version__} sees no CUDA device", fix="install the CUDA build of torch; see: prune-deploy doctor"
+        )
+
+
+@contextmanager
+def applied(options: RunOptions) -> Iterator[None]:
+    """Set threads, TF32 and cuDNN's search as `options` say, for the whole process, until the block ends."""
+    import torch
+
+    with ExitStack() as restore:
+        if options.threads is not None:
+            restore.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(options.threads)
+        restore.callback(_set_cudnn_benchmark, torch.backends.cudnn.benchmark)
+        _set_cudnn_benchmark(options.cudnn_benchmark)
+        restore.callback(_precision_restorer())
+        set_tf32(options.tf32)
+        yield
+
+
+def set_tf32(enabled: bool) -> None:
+    """Allow or forbid TF32 in the matrix products and convolutions of NVIDIA GPUs; CPU kernels stay as they are.
+
+    The one call sets what PyTorch's older switch and its newer one (`fp32_precision`) say alike; with the newer one alone, code
+    that asks the older (Inductor's templates) raises.
+    """
+    import torch
+
+    on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    precision = "tf32" if enabled else "ieee"
+    # First the default of everything on CUDA, which Inductor's convolutions read, then the operations themselves.
+    torch.backends.cudnn.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.set_float32_matmul_precision("high" if enabled else "highest")
+    torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]
+
+
+def tf32_state() -> str:
+    """What PyTorch says is in force: "matmul ieee, conv ieee", where "tf32" allows TF32 and "none" and "ieee" do not."""
+    import torch
+
+    matmul, conv = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return f"matmul {matmul}, conv {conv}"
+
+
+def _set_cudnn_benchmark(enabled: bool) -> None:
+    import torch
+
+    torch.backends.cudnn.benchmark = enabled
+
+
+def _precision_restorer() -> Callable[[], None]:
+    """A call that brings back the precisions of this moment."""
+    import torch
+
+    cuda, conv = torch.backends.cudnn.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    matmul, on_cpu = torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+
+    def restore() -> None:
+        torch.backends.cudnn.fp32_precision = cuda
+        torch.backends.cudnn.conv.fp32_precision = conv  # type: ignore[attr-defined]
+        torch.set_float32_matmul_precision("high" if matmul == "tf32" else "highest")
+        torch.backends.cuda.matmul.fp32_precision = matmul
+        torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]
+
+    return restore

@@ -1,0 +1,69 @@
+"""TensorRT and TensorRT-RTX engines, run through CUDA's own runtime: no PyTorch in the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prune_deploy.backends import cuda_runtime, trt_engine
+from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.backends.run_options import DEFAULTS, NO_GPU, NO_GPU_FIX, require
+from prune_deploy.backends.trt_session import TrtSession
+from prune_deploy.errors import CannotRunError
+from prune_deploy.export.tensorrt_library import Unavailable, cuda_target, probe_library
+from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.specs import RunOptions
+
+CUDA_GRAPH = "cuda-graph"
+
+
+class TrtBackend:
+    """TensorRT engines, launch by launch or as one CUDA graph."""
+
+    name = "trt"
+    summary = "TensorRT or TensorRT-RTX, from the bundle's engines; needs the GPU they were built for"
+    consumes: Consumes = "engine"
+    extra = "tensorrt"
+    variants: tuple[str, ...] = ("", CUDA_GRAPH)
+    reported: tuple[str, ...] = ("", CUDA_GRAPH)
+    needs_own_process = False
+
+    def available(self) -> Availability:
+        """Whether there is a GPU, CUDA's Python binding, and a library that loads engines."""
+        if cuda_target() is None:
+            return Availability(available=False, reason=NO_GPU, fix=NO_GPU_FIX)
+        if not cuda_runtime.is_installed():
+            return Availability(available=False, reason="cuda-bindings is not installed", fix=cuda_runtime.INSTALL)
+        probed = (probe_library("tensorrt"), probe_library("tensorrt-rtx"))
+        missing = [found for found in probed if isinstance(found, Unavailable)]
+        if len(missing) == len(probed):
+            return Availability(available=False, reason=f"TensorRT: {missing[0].reason}", fix=missing[0].fix)
+        return Availability(available=True)
+
+    @contextmanager
+    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+        """Load an engine, on a stream of its own.
+
+        Raises:
+            InputError: the file is missing or damaged, no profile takes the input, or there is no such variant.
+            CannotRunError: no GPU was asked for or is here, the engine is for another one, or its library is not here.
+        """
+        if options.device == "cpu":
+            raise CannotRunError(f"{artifact.name}: an engine runs on a GPU only", fix="use --device cuda, or another backend")
+        require(self, options)
+        cuda = CudaRuntime()
+        before = cuda.free_bytes()
+        with ExitStack() as stack:
+            stream = stack.enter_context(cuda.stream())
+            session = TrtSession(trt_engine.load(artifact), cuda, stream, graph=options.variant == CUDA_GRAPH)
+            stack.callback(session.close)
+            session.bind(inputs)
+            session.opened_bytes = before - cuda.free_bytes()
+            yield session
+
+
+BACKEND: Backend = TrtBackend()

@@ -1,0 +1,192 @@
+"""An engine with its buffers on the GPU: bound once, then launched, or replayed as one CUDA graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
+from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.export.engine_layers import types_in_inspector
+from prune_deploy.export.tensorrt_log import collecting
+
+_WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
+
+
+class TrtSession:
+    """An engine and its execution context on a stream. `opened_bytes` is the device memory that opening took."""
+
+    def __init__(self, loaded: LoadedEngine, cuda: CudaRuntime, stream: Any, *, graph: bool) -> None:
+        self._loaded, self._cuda, self._cuda_stream, self._graph = loaded, cuda, stream, graph
+        self._trt, self._engine = loaded.library.module, loaded.engine
+        self._handle = int(stream)
+        self._input, self._output = self._tensor("INPUT"), self._tensor("OUTPUT")
+        self._profiles = profiles_of(self._engine, self._input)
+        # TensorRT-RTX captures by itself; from outside it can only be captured if it was built with REQUIRE_USER_ALLOCATION.
+        self._captures_itself = graph and hasattr(self._trt, "CudaGraphStrategy")
+        self._context = self._create_context()
+        self._shape: tuple[int, ...] = ()
+        self._buffers: dict[str, int] = {}
+        self._graph_exec: Any = None
+        self.opened_bytes = 0
+
+    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
+        """Copy an input of shape (batch, channels, height, width) to the GPU; another batch chooses a profile anew.
+
+        Raises:
+            InputError: no profile takes that shape.
+        """
+        host = np.ascontiguousarray(inputs, dtype=np.float32)
+        if host.shape != self._shape:
+            profile = choose_profile(self._profiles, host.shape)
+            self._release()
+            self._select(profile.index, host.shape)
+            self._profile = profile
+        self._cuda.copy_in(self._buffers[self._input], host, self._cuda_stream)
+        if self._graph and not self._captures_itself and self._graph_exec is None:
+            self._capture()
+
+    def run(self) -> None:
+        """Start one inference.
+
+        Raises:
+            CannotRunError: TensorRT or CUDA refuses.
+        """
+        if self._graph_exec is not None:
+            self._cuda.call("cudaGraphLaunch", self._graph_exec, self._cuda_stream)
+        elif not self._context.execute_async_v3(self._handle):
+            raise self._refused("execute_async_v3")
+
+    def synchronize(self) -> None:
+        """Wait for the stream."""
+        self._cuda.synchronize(self._cuda_stream)
+
+    @property
+    def stream(self) -> int | None:
+        """The CUDA stream's handle."""
+        return self._handle
+
+    def outputs(self) -> np.ndarray[Any, Any]:
+        """Logits of the last run, shape (batch, classes)."""
+        logits = np.empty(tuple(self._context.get_tensor_shape(self._output)), dtype=np.float32)
+        self._cuda.copy_out(logits, self._buffers[self._output], self._cuda_stream)
+        return logits
+
+    def settings(self) -> dict[str, str]:
+        """Library, target and profile in force, whether a graph is replayed, and the types that the layers compute in."""
+        graph = "captured" if self._graph_exec is not None else "none"
+        return {
+            "library": self._loaded.library.name,
+            "library_version": self._loaded.library.version,
+            "target": self._loaded.label.target,
+            "profile": self._profile.label,
+            "cuda_graph": "whole graph, captured by TensorRT-RTX" if self._captures_itself else graph,
+            "layer_types": self._layer_types(),
+        }
+
+    def check(self) -> None:
+        """Is what ran the graph, where a graph was asked for?
+
+        Raises:
+            CannotRunError: it is not.
+        """
+        if self._captures_itself:
+            wanted = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            replayed = self._context.get_runtime_config().cuda_graph_strategy == wanted
+        else:
+            replayed = self._graph_exec is not None
+        if self._graph and not replayed:
+            raise CannotRunError("the engine ran launch by launch, not as a CUDA graph", fix=_WITHOUT_GRAPH)
+
+    def device_bytes(self) -> int | None:
+        """Device memory in bytes that opening and one run take: weights, scratch memory, buffers."""
+        self.synchronize()
+        before = self._cuda.free_bytes()
+        self.run()
+        self.synchronize()
+        return self.opened_bytes + before - self._cuda.free_bytes()
+
+    def close(self) -> None:
+        """Give the device memory back; the context ends before its engine and its stream."""
+        self._release()
+        del self._context, self._engine, self._loaded
+
+    def _tensor(self, mode: str) -> str:
+        """The engine's one input or output."""
+        names: list[str] = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        wanted = getattr(self._trt.TensorIOMode, mode)
+        found = [name for name in names if self._engine.get_tensor_mode(name) == wanted]
+        if len(found) != 1 or self._engine.get_tensor_dtype(found[0]) != self._trt.float32:
+            raise CannotRunError(
+                f"the engine has not one float32 {mode.lower()} but {', '.join(found) or 'none'}",
+                fix="run engines that prune-deploy export made",
+            )
+        return found[0]
+
+    def _create_context(self) -> Any:
+        if self._loaded.library.is_rtx:
+            config = self._engine.create_runtime_config()
+            # At once, in the first run: the default replaces kernels in the background, while others are timed.
+            config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            if self._captures_itself:
+                config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context()
+        if context is None:  # it needs the scratch memory of the largest profile
+            raise CannotRunError("TensorRT made no execution context: not enough device memory", fix="free memory on the GPU")
+        return context
+
+    def _select(self, profile: int, shape: tuple[int, ...]) -> None:
+        """Put a profile and a shape in force, with buffers for them."""
+        context = self._context
+        with collecting(self._loaded.library) as log:
+            done = context.set_optimization_profile_async(profile, self._handle)
+            self.synchronize()  # kernels must not start while TensorRT still copies for the new profile
+            done = done and context.set_input_shape(self._input, shape)
+            output_shape = tuple(context.get_tensor_shape(self._output)) if done else ()
+            for name, dimensions in ((self._input, shape), (self._output, output_shape)):
+                size_bytes = int(np.prod(dimensions)) * np.dtype(np.float32).itemsize
+                self._buffers[name] = self._cuda.allocate(size_bytes)
+                done = done and context.set_tensor_address(name, self._buffers[name])
+            said = log.describe_errors()
+        if not done:
+            raise self._refused(f"profile {profile} with input {shape}", said)
+        self._shape = shape
+
+    def _capture(self) -> None:
+        """Record one inference as a graph, after one that was not recorded: the first allocates and initialises."""
+        self._context.execute_async_v3(self._handle)
+        self.synchronize()
+        api = self._cuda.api
+        self._cuda.call("cudaStreamBeginCapture", self._cuda_stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        done = self._context.execute_async_v3(self._handle)
+        # Always ended: a stream that is still capturing can do nothing else.
+        status, graph = api.cudaStreamEndCapture(self._cuda_stream)
+        if not done or status != api.cudaError_t.cudaSuccess:
+            raise CannotRunError(f"the engine cannot be captured as a CUDA graph: {status.name}", fix=_WITHOUT_GRAPH)
+        self._graph_exec = self._cuda.call("cudaGraphInstantiate", graph, 0)
+        self._cuda.call("cudaGraphDestroy", graph)
+
+    def _release(self) -> None:
+        """Drop graph and buffers of the shape that was bound."""
+        self._cuda.api.cudaStreamSynchronize(self._cuda_stream)
+        if self._graph_exec is not None:
+            self._cuda.api.cudaGraphExecDestroy(self._graph_exec)
+            self._graph_exec = None
+        for address in self._buffers.values():
+            self._cuda.release(address)
+        self._buffers.clear()
+        self._shape = ()
+
+    def _layer_types(self) -> str:
+        try:
+            text = self._engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
+            return " ".join(f"{name}={count}" for name, count in types_in_inspector(str(text)).items())
+        except BuildError:  # an engine built without detailed verbosity says nothing of its layers
+            return "unknown"
+
+    def _refused(self, what: str, said: str = "") -> CannotRunError:
+        return CannotRunError(f"TensorRT refused: {what}{f': {said}' if said else ''}", fix="see: prune-deploy doctor")

@@ -1,0 +1,94 @@
+"""What `bench` and `compare` do once their options are parsed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.bench import BenchRequest, measure_all, plan_bench, predicted_s
+from prune_deploy.cli.latency_table import print_records
+from prune_deploy.cli.measure_options import measure_spec, words
+from prune_deploy.cli.measure_progress import MeasureBar
+from prune_deploy.cli.options import parse_batches
+from prune_deploy.cli.output import data_console, emit_json, say
+from prune_deploy.cli.progress import StageLines
+from prune_deploy.execution.cases import PlannedComparison
+from prune_deploy.interfaces import Progress
+from prune_deploy.records import FAILED_STATUSES, CaseRecord
+from prune_deploy.reporting.rows import row
+from prune_deploy.runs import PROFILES_DIR, new_run_id
+from prune_deploy.specs import MeasureSpec
+
+_DEFAULT_BACKENDS = "eager,compile,ort,trt"
+
+
+def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
+    """Measure bundles against their dense models; the exit code."""
+    asked = request(bundles, _DEFAULT_BACKENDS, values, across=values["across_backends"])
+    folder, records = run(plan_bench, asked, "bench", "-".join(path.resolve().name for path in bundles), values["out"])
+    show(folder, records, as_json)
+    return exit_code(records)
+
+
+def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: bool = False) -> BenchRequest:
+    """The BenchRequest of parsed options; `backends` are the default."""
+    return BenchRequest(
+        bundles=bundles,
+        backends=words(values["backends"] or backends),
+        precisions=words(values["precisions"]),
+        batches=parse_batches(values["batch"]),
+        across=across,
+        require=words(values["require"]),
+        spec=measure_spec(values),
+    )
+
+
+def show(folder: Path, records: Sequence[CaseRecord], as_json: bool, **more: Any) -> None:
+    """Print a run's cases as a table or as one JSON document, which has `more` in it."""
+    if as_json:
+        emit_json({"run": str(folder), "cases": documents(records), **more})
+    else:
+        print_records(records)
+        data_console.print(f"run: {folder}", soft_wrap=True)
+
+
+def run(
+    plan: Callable[[BenchRequest, Progress], list[PlannedComparison]],
+    request: BenchRequest,
+    name: str,
+    subject: str,
+    out: str | None,
+) -> tuple[Path, list[CaseRecord]]:
+    """Plan and measure with progress on stderr; the run's folder and all records."""
+    planned = plan(request, StageLines())
+    folder = Path(out) if out else PROFILES_DIR / new_run_id(name, subject)
+    return folder, measure(planned, request.spec, folder)
+
+
+def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
+    """Measure planned comparisons; an interruption says where the finished ones are."""
+    runnable = [comparison for comparison in planned if comparison.can_run]
+    seconds = sum(predicted_s(comparison, spec) for comparison in runnable)
+    say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
+    records: list[CaseRecord] = []
+    with MeasureBar(len(runnable)) as bar:
+        try:
+            for _, found in measure_all(planned, spec, folder, sys.argv[1:], bar):
+                records += found
+        except KeyboardInterrupt:
+            say(f"what was measured so far is in {folder}")
+            raise
+    return records
+
+
+def documents(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
+    """Rows for JSON."""
+    return [dataclasses.asdict(row(record)) for record in records]
+
+
+def exit_code(records: Sequence[CaseRecord]) -> int:
+    """1 if a case failed."""
+    return 1 if any(record.status in FAILED_STATUSES for record in records) else 0

@@ -1,0 +1,45 @@
+"""Parity of an engine with its module, on the one GPU that the engine was built for; elsewhere the reason why it did not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from prune_deploy.backends import usable
+from prune_deploy.errors import CannotRunError
+from prune_deploy.evaluate.parity import check_parity
+from prune_deploy.export.tensorrt_library import cuda_target
+from prune_deploy.records import EngineRecord, Parity
+from prune_deploy.specs import RunOptions
+
+_FEWEST_IMAGES = 3
+"""So many at least, however small the engine's batches: the response to the images is compared too."""
+
+
+def check_engine_parity(module: nn.Module, path: Path, engine: EngineRecord, input_size: tuple[int, int, int]) -> Parity:
+    """Run the engine at the batch each of its profiles is tuned for, and compare; `not_run` where it cannot run here.
+
+    Raises:
+        InputError: the engine's file is damaged.
+    """
+    if (reason := _why_not(engine)) is not None:
+        return Parity(status="not_run", reason=reason)
+    batches = sorted({profile.optimum for profile in engine.profiles})
+    while sum(batches) < _FEWEST_IMAGES:
+        batches.append(batches[0])
+    options = RunOptions(device="cuda")
+    try:
+        return check_parity(module, usable("trt"), path, input_size, precision=engine.precision, batches=batches, options=options)
+    except CannotRunError as error:
+        return Parity(status="not_run", reason=error.message)
+
+
+def _why_not(engine: EngineRecord) -> str | None:
+    """Why the engine cannot run on this machine, None if it may."""
+    local = cuda_target()
+    if local is None:
+        return "no CUDA device"
+    if local != engine.target:
+        return f"engine built for {engine.target}, the GPU here is {local}"
+    return None

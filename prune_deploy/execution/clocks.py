@@ -1,0 +1,67 @@
+"""Holding the GPU's clock while a comparison runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from prune_deploy.errors import CannotRunError, first_line
+from prune_deploy.execution.gpu import open_gpu
+
+# Of nvml.h: NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NO_PERMISSION.
+_INVALID_ARGUMENT, _NO_PERMISSION = 2, 4
+
+
+@contextmanager
+def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
+    """Hold the SM clock of the GPU that is used at `mhz` until the block ends, however it ends; None leaves it alone.
+
+    The driver does not tell whether somebody had locked the clock before: afterwards it is free. A kill -9 leaves it locked.
+
+    Raises:
+        CannotRunError: no GPU, no right to lock its clock, no such clock, or the clock could not be freed again.
+    """
+    if mhz is None:
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            module, handle = stack.enter_context(open_gpu(nvml))
+        except CannotRunError as error:
+            raise CannotRunError(
+                f"--lock-clocks {mhz}: {error.message}", fix=f"{error.fix}; or leave --lock-clocks out"
+            ) from error
+        refused = False
+        try:
+            try:
+                module.nvmlDeviceSetGpuLockedClocks(handle, mhz, mhz)
+            except (module.NVMLError, AttributeError) as error:
+                refused = True
+                raise _explain(mhz, error) from error
+            yield
+        finally:
+            # Ctrl-C in the midst of the call may come after the driver has locked the clock, so only a refusal counts.
+            if not refused:
+                _free(module, handle)
+
+
+def _explain(mhz: int, error: Exception) -> CannotRunError:
+    code = getattr(error, "value", None)
+    if code == _NO_PERMISSION:
+        reason = "the driver lets only root lock clocks"
+        fix = "run it with sudo (in a container, with --cap-add SYS_ADMIN)"
+    elif code == _INVALID_ARGUMENT:
+        reason, fix = "the GPU has no such clock", "choose one that nvidia-smi -q -d SUPPORTED_CLOCKS lists"
+    else:
+        reason, fix = f"the driver cannot lock this GPU's clock: {first_line(error)}", "measure with clocks as they come"
+    return CannotRunError(f"--lock-clocks {mhz}: {reason}", fix=f"{fix}; or leave --lock-clocks out")
+
+
+def _free(module: Any, handle: Any) -> None:
+    try:
+        module.nvmlDeviceResetGpuLockedClocks(handle)
+    except module.NVMLError as error:
+        raise CannotRunError(
+            f"the GPU's clock is still locked: {first_line(error)}", fix="free it with: sudo nvidia-smi --reset-gpu-clocks"
+        ) from error

@@ -1,0 +1,151 @@
+"""One comparison from plan to records: candidates run, samples are kept, every case ends as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prune_deploy.errors import storage_errors
+from prune_deploy.execution.candidate import Candidate, Loss, memory_of, startup_of
+from prune_deploy.execution.cases import PlannedCase, PlannedComparison
+from prune_deploy.execution.group import Group
+from prune_deploy.execution.process import Warden
+from prune_deploy.execution.telemetry import summarize
+from prune_deploy.measure.analysis import analyze
+from prune_deploy.measure.comparison import Comparison
+from prune_deploy.measure.runner import Watcher
+from prune_deploy.measure.samples import Samples, pack
+from prune_deploy.records import CaseRecord, ComparisonStats
+from prune_deploy.runs import write_samples
+from prune_deploy.specs import MeasureSpec
+
+CACHES_DIR = "caches"
+"""Compilers' caches within a run's folder; they are gone when it ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A comparison that ran: its candidates' samples, what they say, and what was seen beside them."""
+
+    group: Group
+    samples: Samples
+    stats: ComparisonStats
+    samples_file: str
+    samples_sha256: str
+
+
+def run_comparison(
+    planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Warden, watcher: Watcher
+) -> tuple[list[CaseRecord], bool]:
+    """Measure the cases that can run, and a record for each case, in the plan's order; True if it was interrupted.
+
+    Samples and logs go to the run's `folder`. An interruption ends the measuring, and what was measured until then is kept.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    running = [case for case in planned.cases if case.candidate is not None]
+    if not planned.can_run:
+        return [_not_run(planned, case) for case in planned.cases], False
+    candidates = _with_copy(running)
+    logs = folder / "logs" / planned.name
+    with storage_errors(logs, every=True):
+        logs.mkdir(parents=True)
+    group = Group(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
+    labels, roles = [each.label for each in candidates], [each.role for each in candidates]
+    comparison = Comparison(group, labels, roles, spec, watcher)
+    interrupted = False
+    try:
+        comparison.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    samples = comparison.samples()
+    samples_file, digest = write_samples(folder, planned.name, pack(samples))
+    measured = Measured(group=group, samples=samples, stats=analyze(samples), samples_file=samples_file, samples_sha256=digest)
+    records = []
+    for case in planned.cases:
+        index = next((number for number, each in enumerate(running) if each is case), None)
+        record = _not_run(planned, case) if index is None else _record(planned, case, index, measured, spec)
+        records.append(record)
+    return records, interrupted
+
+
+def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
+    """The candidates with their roles, and A′: the anchor's artifact once more, opened on its own."""
+    candidates = [replace(case.candidate, role=case.role) for case in running if case.candidate is not None]
+    return [*candidates, replace(candidates[0], role="copy", label=f"{candidates[0].label} (copy)")]
+
+
+def _base(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
+    """What is known of a case before it runs."""
+    return CaseRecord(
+        case=case.case,
+        role=case.role,
+        index=index,
+        model=case.subject.record.model.name,
+        label=case.subject.label,
+        artifact=case.artifact,
+        artifact_sha256=case.artifact_sha256,
+        counts=case.subject.record.receipt.after,
+        dense_counts=planned.cases[0].subject.record.receipt.after,
+        status="ok",
+        comparison=planned.name,
+        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
+    """The record of a case that could not even begin, by itself or because its anchor could not."""
+    anchor = planned.cases[0]
+    loss = case.loss
+    if loss is None:
+        assert anchor.loss is not None, "a case without a loss and with an anchor runs"
+        loss = Loss(status="unavailable", reason=f"{anchor.case.bundle} cannot run: {anchor.loss.reason}", fix=anchor.loss.fix)
+    base = _base(planned, case, index=-1)
+    return replace(base, status=loss.status, reason=loss.reason, fix=loss.fix)
+
+
+def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured: Measured, spec: MeasureSpec) -> CaseRecord:
+    """The record of a case that ran, or at least began."""
+    seen = measured.group.observed[index]
+    stats = measured.stats.candidates[index]
+    base = replace(
+        _base(planned, case, index),
+        startup=startup_of(seen, compiles=case.candidate is not None and case.candidate.needs_own_process),
+        memory=memory_of(seen, spec),
+        settings=seen.settings,
+        telemetry=summarize([b.readings for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),
+        telemetry_notes=measured.group.telemetry_notes,
+        placement=measured.group.placement,
+        samples_file=measured.samples_file,
+        samples_sha256=measured.samples_sha256,
+    )
+    if seen.loss is not None:
+        return replace(base, status=seen.loss.status, reason=seen.loss.reason, fix=seen.loss.fix)
+    if stats is None:
+        return _untimed(base, measured)
+    inconclusive = stats.speedup is not None and stats.speedup.verdict == "INCONCLUSIVE"
+    return replace(
+        base,
+        status="inconclusive" if inconclusive else "ok",
+        latency=stats.latency,
+        speedup=stats.speedup,
+        dense_against_copy=measured.stats.dense_against_copy,
+        warnings=(*stats.warnings, *_copy_warning(measured)),
+    )
+
+
+def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
+    """A case that lived and was never timed: its anchor died, or somebody interrupted."""
+    loss = measured.group.observed[0].loss
+    if loss is None:
+        return replace(base, status="failed", reason="interrupted before it was timed", fix="measure again")
+    return replace(base, status=loss.status, reason=f"the model it is compared with failed: {loss.reason}", fix=loss.fix)
+
+
+def _copy_warning(measured: Measured) -> tuple[str, ...]:
+    """Say so if the A/A control was lost: the margin then rests on nothing that was measured."""
+    loss = measured.group.observed[-1].loss
+    return () if loss is None else (f"no A/A control: {loss.reason}",)

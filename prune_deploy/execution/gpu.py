@@ -1,0 +1,77 @@
+"""The GPU that a comparison runs on, as NVML knows it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from prune_deploy.errors import CannotRunError, first_line
+
+_DOCTOR = "see what is missing: prune-deploy doctor"
+
+
+@contextmanager
+def open_gpu(nvml: Any = None, variables: Mapping[str, str] = os.environ) -> Iterator[tuple[Any, Any]]:
+    """The pynvml module, and its handle of the GPU that CUDA calls number 0 here. `nvml` is the module to use.
+
+    CUDA and NVML number GPUs differently, and asking CUDA would start it in this process. So CUDA_VISIBLE_DEVICES is read as CUDA
+    reads it: an index or the beginning of a UUID. Unlike GPUs are numbered by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID, so an index
+    among them is refused; so are slices of a GPU (MIG).
+
+    Raises:
+        CannotRunError: no driver, no GPU, none visible to CUDA, or none that could be told from the others.
+    """
+    try:
+        nvml = nvml or importlib.import_module("pynvml")
+    except ImportError as error:
+        raise CannotRunError(f"the GPU cannot be observed: {error}", fix="pip install nvidia-ml-py") from error
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise CannotRunError(f"no GPU to observe: {first_line(error)}", fix=_DOCTOR) from error
+    try:
+        yield nvml, _choose(nvml, variables)
+    finally:
+        # A driver that is gone by now has nothing to be given back.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def _choose(nvml: Any, variables: Mapping[str, str]) -> Any:
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    entry = "0" if visible is None else visible.partition(",")[0].strip()
+    if entry.startswith("MIG-"):
+        raise CannotRunError(f"{entry} is a slice of a GPU, and clocks belong to the whole", fix="measure on a GPU without MIG")
+    try:
+        gpus = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        if entry.startswith("GPU-"):
+            found = [gpu for gpu in gpus if nvml.nvmlDeviceGetUUID(gpu).startswith(entry)]
+        else:
+            found = _by_index(nvml, gpus, entry, variables)
+    except nvml.NVMLError as error:
+        raise CannotRunError(f"the GPUs do not answer: {first_line(error)}", fix=_DOCTOR) from error
+    if visible is None and not found:
+        raise CannotRunError("this machine has a driver and no GPU", fix=_DOCTOR)
+    if len(found) != 1:
+        raise CannotRunError(
+            f"CUDA_VISIBLE_DEVICES={visible} names {len(found) or 'none'} of the {len(gpus)} GPUs that are here",
+            fix="set it to a UUID that nvidia-smi -L shows, or unset it",
+        )
+    return found[0]
+
+
+def _by_index(nvml: Any, gpus: list[Any], entry: str, variables: Mapping[str, str]) -> list[Any]:
+    """The GPU at a place in CUDA's order, [] if CUDA has none there."""
+    if not entry.isdecimal():
+        return []
+    unlike = len({nvml.nvmlDeviceGetName(gpu) for gpu in gpus}) > 1
+    if unlike and variables.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        raise CannotRunError(
+            "the GPUs of this machine differ, and CUDA numbers them by speed",
+            fix="set CUDA_DEVICE_ORDER=PCI_BUS_ID, or CUDA_VISIBLE_DEVICES to a UUID that nvidia-smi -L shows",
+        )
+    ordered = sorted(gpus, key=lambda gpu: str(nvml.nvmlDeviceGetPciInfo(gpu).busId))
+    return ordered[int(entry) : int(entry) + 1]

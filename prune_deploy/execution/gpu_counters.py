@@ -1,0 +1,120 @@
+"""What NVML says of one GPU. Any function may be missing from the binding or the driver, or have no answer for the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from prune_deploy.errors import first_line
+from prune_deploy.execution.source import Refused, Since, Source, Watched
+
+EVENT_REASONS: dict[int, str] = {
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+    0x100: "display clocks",
+    0x200: "board limit",
+    0x400: "reliability",
+}
+"""Why the clock is where it is, one bit each (nvml.h: nvmlClocksEventReason…, and the two that only …ThrottleReason… has)."""
+
+POWER_CAPPED = 0x4
+THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
+
+# Numbers of nvml.h, part of the driver's binary interface; bindings of some age lack their names.
+_CLOCK_SM, _CLOCK_MEM = 1, 2
+_SENSOR_GPU = 0
+_FIELD_POWER_INSTANT = 186
+_POLICY_POWER, _POLICY_THERMAL = 0, 1
+
+
+class GpuCounters:
+    """Asks `nvml`, the pynvml module, about the GPU `handle`; counters give what they counted since the reading before."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml = nvml
+        self._handle = handle
+
+    def sources(self) -> list[Source]:
+        """Everything that is asked."""
+        power = self._plain("power_w", "nvmlDeviceGetPowerUsage", scale=1e-3)
+        temperature = self._plain("temperature_c", "nvmlDeviceGetTemperature", _SENSOR_GPU)
+        throttle = self._reasons("nvmlDeviceGetCurrentClocksThrottleReasons")
+        return [
+            self._plain("sm_clock_mhz", "nvmlDeviceGetClockInfo", _CLOCK_SM),
+            self._plain("mem_clock_mhz", "nvmlDeviceGetClockInfo", _CLOCK_MEM),
+            # From Ampere on the plain function averages over a second, which mixes up candidates that take turns.
+            Source(keys=power.keys, ask=self._instant_power, fallback=power),
+            self._counter("energy_mj", lambda: self._call("nvmlDeviceGetTotalEnergyConsumption")),
+            # The fallback is deprecated, its successor missing from older drivers.
+            self._plain("temperature_c", "nvmlDeviceGetTemperatureV", _SENSOR_GPU, fallback=temperature),
+            self._reasons("nvmlDeviceGetCurrentClocksEventReasons", fallback=throttle),
+            self._counter("violation_power_ns", lambda: self._violation_ns(_POLICY_POWER)),
+            self._counter("violation_thermal_ns", lambda: self._violation_ns(_POLICY_THERMAL)),
+            self._plain("pcie_generation", "nvmlDeviceGetCurrPcieLinkGeneration"),
+            Source(keys=("other_gpu_processes",), ask=self._others),
+        ]
+
+    def _plain(self, key: str, function: str, *arguments: int, scale: float = 1.0, fallback: Source | None = None) -> Source:
+        """One function's answer, times `scale`."""
+
+        def ask(_: Watched) -> dict[str, float]:
+            return {key: scale * self._call(function, *arguments)}
+
+        return Source(keys=(key,), ask=ask, fallback=fallback)
+
+    def _counter(self, key: str, count: Callable[[], int]) -> Source:
+        """What a counter has counted since the reading before."""
+        since = Since()
+
+        def ask(_: Watched) -> dict[str, float]:
+            counted = since(count())
+            return {} if counted is None else {key: counted}
+
+        return Source(keys=(key,), ask=ask)
+
+    def _reasons(self, function: str, fallback: Source | None = None) -> Source:
+        """The mask of reasons, and what it says of power and heat."""
+
+        def ask(_: Watched) -> dict[str, float]:
+            mask = int(self._call(function))
+            return {
+                "event_reasons": float(mask),
+                "power_capped": float(bool(mask & POWER_CAPPED)),
+                "throttled": float(bool(mask & THROTTLED)),
+            }
+
+        return Source(keys=("event_reasons", "power_capped", "throttled"), ask=ask, fallback=fallback)
+
+    def _instant_power(self, _: Watched) -> dict[str, float]:
+        field = self._call("nvmlDeviceGetFieldValues", [_FIELD_POWER_INSTANT])[0]
+        if field.nvmlReturn != 0:
+            raise Refused(f"NVML code {field.nvmlReturn}")
+        return {"power_w": 1e-3 * field.value.uiVal}
+
+    def _violation_ns(self, policy: int) -> int:
+        return int(self._call("nvmlDeviceGetViolationStatus", policy).violationTime)
+
+    def _others(self, watched: Watched) -> dict[str, float]:
+        """Processes that compute on the GPU and are not the comparison's."""
+        pids = {process.pid for process in self._call("nvmlDeviceGetComputeRunningProcesses")} - watched.own_pids
+        if not all(psutil.pid_exists(pid) for pid in pids):
+            # A container numbers its processes anew, the driver does not: ours could not be told from others.
+            raise Refused("the driver's process numbers are not those of this container")
+        return {"other_gpu_processes": float(len(pids))}
+
+    def _call(self, function: str, *arguments: object) -> Any:
+        found = getattr(self._nvml, function, None)
+        if found is None:
+            raise Refused(f"this version of pynvml has no {function}")
+        try:
+            return found(self._handle, *arguments)
+        except self._nvml.NVMLError as error:
+            raise Refused(first_line(error)) from error

@@ -1,0 +1,55 @@
+"""What a reader of a ratio should know besides: warnings that the samples themselves give rise to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prune_deploy.measure.bootstrap import width_ratio
+from prune_deploy.measure.pairing import TimedBlocks
+from prune_deploy.measure.samples import Samples
+from prune_deploy.measure.verdicts import CONTROL_LIMIT, has_clock_effect
+from prune_deploy.records import Speedup
+
+_CONTENTION = 0.01
+_BOOTSTRAP_FACTOR = 2.0
+_POWER_SHARE = 0.01
+
+
+def unsteady_launches(samples: Samples, candidate: int) -> tuple[int, ...]:
+    """The launches in which the candidate had not settled when its warm-up ended."""
+    return tuple(sorted(launch for launch, unsteady in samples.unsteady if unsteady == candidate))
+
+
+def side_cautions(samples: Samples, candidate: int, timed: TimedBlocks, *, name: str) -> Iterable[str]:
+    """Warnings about one side of a comparison; `name` is how they call it."""
+    if launches := unsteady_launches(samples, candidate):
+        yield f"{name} had not settled when the warm-up of launch {', '.join(map(str, launches))} ended"
+    if (share := _power_capped_share(timed)) > _POWER_SHARE:
+        yield f"{name} was held back by the power limit in {share:.0%} of its blocks"
+
+
+def _power_capped_share(timed: TimedBlocks) -> float:
+    """Share of the blocks in which the power limit slowed the clock, among those where it was read."""
+    capped = [block.readings["power_capped"] > 0 for block in timed.blocks if "power_capped" in block.readings]
+    return sum(capped) / len(capped) if capped else 0.0
+
+
+def speedup_cautions(speedup: Speedup) -> Iterable[str]:
+    """Warnings about the ratio itself."""
+    ratio = speedup.ratio
+    if _is_contended(speedup):
+        yield f"contended: the fastest blocks give a ratio of {speedup.minimum_ratio:.3f}, all blocks {ratio.value:.3f}"
+    if has_clock_effect(ratio, speedup.cycle_ratio):
+        yield f"clock effect: in clock cycles the ratio is {speedup.cycle_ratio:.3f}, in time {ratio.value:.3f}"
+    if speedup.bootstrap_low is not None and speedup.bootstrap_high is not None:
+        factor = width_ratio(speedup.bootstrap_low, speedup.bootstrap_high, ratio)
+        if factor is not None and not 1 / _BOOTSTRAP_FACTOR <= factor <= _BOOTSTRAP_FACTOR:
+            yield f"the bootstrap interval is {factor:.2g} times as wide as expected from the t interval"
+    if speedup.margin > CONTROL_LIMIT:
+        yield f"the dense model may differ from its own copy by {speedup.margin:.0%}: smaller effects are not resolved"
+
+
+def _is_contended(speedup: Speedup) -> bool:
+    ratio, minimum = speedup.ratio, speedup.minimum_ratio
+    inside = ratio.low is not None and ratio.high is not None and ratio.low <= minimum <= ratio.high
+    return abs(minimum / ratio.value - 1) > _CONTENTION and not inside

@@ -1,0 +1,127 @@
+"""The timed part of one launch: palindromes of rounds until the launch's time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prune_deploy.measure.recording import Recording, Turn
+from prune_deploy.measure.runner import Runner
+from prune_deploy.measure.schedule import palindrome_order, runs_lasting
+from prune_deploy.measure.warmup import WarmedUp
+from prune_deploy.specs import Rigor
+
+LEAST_PALINDROMES = 3
+"""Palindromes (pairs of rounds) that every launch times, even beyond its time."""
+
+MOST_PALINDROMES: dict[Rigor, int] = {"quick": 30, "full": 20}
+"""More add little: what they leave uncertain is how launches differ."""
+
+COPY_SHARE = 0.15
+"""A′ gets at most this share of the timed seconds, but for the first palindrome of each launch."""
+
+FIRST_EARLY_STOP = 12
+"""Palindromes after which a launch asks for the first time whether it has enough."""
+
+_EARLY_STOP_STEP = 3
+_MUCH_FASTER = 0.5
+_S_PER_NS = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """What one launch may do: blocks of at least `block_s`, palindromes that end by `deadline_s` of the runner's clock.
+
+    `has_enough`, asked from time to time, ends it before that.
+    """
+
+    launch: int
+    seed: int
+    rigor: Rigor
+    block_s: float
+    deadline_s: float
+    has_enough: Callable[[], bool]
+    watch: Callable[[str], None]
+
+
+class TimedRounds:
+    """The rounds of one launch."""
+
+    def __init__(self, recording: Recording, runner: Runner, warmed_up: WarmedUp, plan: LaunchPlan) -> None:
+        self._recording = recording
+        self._runner = runner
+        self._plan = plan
+        self._leading = warmed_up.leading
+        self._run_s = dict(warmed_up.run_s)
+
+    def run(self) -> float:
+        """Time palindromes, and give the moment when the least that is always done had ended, in seconds of the clock."""
+        least_done_s = self._runner.now_s()
+        for palindrome in range(MOST_PALINDROMES[self._plan.rigor]):
+            order = self._order(palindrome)
+            if palindrome >= LEAST_PALINDROMES and self._is_time_to_stop(palindrome, order):
+                break
+            runs = {candidate: self._runs(candidate) for candidate in order}
+            for round_, one_pass in ((2 * palindrome, order), (2 * palindrome + 1, order[::-1])):
+                self._pass(round_, one_pass, runs)
+                if self._recording.is_over:
+                    return self._runner.now_s()
+            if palindrome < LEAST_PALINDROMES:
+                least_done_s = self._runner.now_s()
+        return least_done_s
+
+    def _order(self, palindrome: int) -> tuple[int, ...]:
+        alive, copy = self._recording.alive, self._recording.copy
+        everybody = palindrome_order(self._plan.seed, self._plan.launch, palindrome, range(self._recording.candidates))
+        left_out = {copy} if palindrome > 0 and not self._copy_joins() else set()
+        return tuple(candidate for candidate in everybody if candidate in alive - left_out)
+
+    def _copy_joins(self) -> bool:
+        """Whether A′ may take part in the next palindrome without getting more than its share by it."""
+        copy, timed_s = self._recording.copy, self._recording.timed_s
+        if copy is None:
+            return False
+        all_s = sum(timed_s.values()) + sum(self._expected_s(candidate) for candidate in self._recording.alive)
+        return timed_s[copy] + self._expected_s(copy) <= COPY_SHARE * all_s
+
+    def _is_time_to_stop(self, palindromes: int, order: Sequence[int]) -> bool:
+        expected_s = sum(self._expected_s(candidate) for candidate in order)
+        if self._runner.now_s() + expected_s > self._plan.deadline_s:
+            return True
+        # Not after each one: every further look costs time between blocks, and some of the interval's confidence.
+        is_look = palindromes >= FIRST_EARLY_STOP and (palindromes - FIRST_EARLY_STOP) % _EARLY_STOP_STEP == 0
+        return is_look and self._plan.has_enough()
+
+    def _runs(self, candidate: int) -> int:
+        return runs_lasting(self._plan.block_s, self._run_s[candidate]) + self._leading
+
+    def _expected_s(self, candidate: int) -> float:
+        return 2 * self._runs(candidate) * self._run_s[candidate]
+
+    def _pass(self, round_: int, order: Sequence[int], runs: dict[int, int]) -> None:
+        """One round: a block of each candidate in turn. Who was lost before its turn is passed over."""
+        for position, candidate in enumerate(order):
+            if candidate not in self._recording.alive:
+                continue
+            self._plan.watch(f"round {round_ + 1}")
+            turn = Turn(
+                candidate=candidate,
+                launch=self._plan.launch,
+                round=round_,
+                position=position,
+                phase="timed",
+                runs=runs[candidate],
+                leading=self._leading,
+            )
+            block = self._recording.take(self._runner, turn)
+            if self._recording.is_over:
+                return
+            if block is not None:
+                self._correct(candidate, float(np.median(block.samples_ns)) * _S_PER_NS)
+
+    def _correct(self, candidate: int, run_s: float) -> None:
+        # A few slow first runs can look like a slow model that has settled. Its blocks must not stay that short.
+        if run_s < _MUCH_FASTER * self._run_s[candidate]:
+            self._run_s[candidate] = run_s

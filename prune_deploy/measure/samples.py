@@ -1,0 +1,163 @@
+"""Raw nanoseconds of one comparison: what is stored, and all that the analysis reads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_deploy.errors import InputError
+from prune_deploy.records import Role
+from prune_deploy.specs import Device, Mode, Rigor
+
+Phase = Literal["warmup", "timed"]
+_PHASES: tuple[Phase, ...] = ("warmup", "timed")
+# What numpy, zipfile and zlib answer to flipped bytes.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+_COLUMNS = ("candidate", "launch", "round", "position", "phase", "leading", "started_ns", "runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Runs of one candidate in a row. `samples_ns`, shape (runs,), holds all of them; the first `leading` are not counted.
+
+    `round` counts passes over all candidates within a launch, `position` the place in the pass; rounds 2k and 2k+1 go through the
+    candidates in opposite orders. `started_ns` is the clock when the block began; `readings` is telemetry taken beside it.
+    """
+
+    candidate: int
+    launch: int
+    round: int
+    position: int
+    phase: Phase
+    started_ns: int
+    leading: int
+    samples_ns: NDArray[np.int64]
+    readings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def counted_ns(self) -> NDArray[np.int64]:
+        """The samples that count, shape (runs - leading,)."""
+        return self.samples_ns[self.leading :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Samples:
+    """Every block of a comparison, in the order of time. `candidates` are labels, `roles` in the same order, one of them dense.
+
+    `unsteady` are the candidates that had not settled when their warm-up ended, one (launch, candidate) pair each.
+    """
+
+    candidates: tuple[str, ...]
+    roles: tuple[Role, ...]
+    device: Device
+    mode: Mode
+    rigor: Rigor
+    seed: int
+    blocks: tuple[Block, ...]
+    unsteady: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def dense(self) -> int:
+        """Index of the dense candidate, the anchor."""
+        return self.roles.index("dense")
+
+    @property
+    def copy(self) -> int | None:
+        """Index of A′, the dense model's independent copy."""
+        return self.roles.index("copy") if "copy" in self.roles else None
+
+
+def pack(samples: Samples) -> bytes:
+    """The samples as the content of an .npz file, the same bytes for the same samples."""
+    readings = sorted({name for block in samples.blocks for name in block.readings})
+    header = {
+        "candidates": samples.candidates,
+        "roles": samples.roles,
+        "device": samples.device,
+        "mode": samples.mode,
+        "rigor": samples.rigor,
+        "seed": samples.seed,
+        "unsteady": samples.unsteady,
+        "readings": readings,
+    }
+    blocks = samples.blocks
+    arrays: dict[str, NDArray[Any]] = {
+        "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8),
+        "blocks": np.array([_row(block) for block in blocks], dtype=np.int64).reshape(len(blocks), len(_COLUMNS)),
+        "ns": np.concatenate([np.zeros(0, np.int64), *(block.samples_ns for block in blocks)]),
+    }
+    for name in readings:
+        arrays[f"reading_{name}"] = np.array([block.readings.get(name, np.nan) for block in blocks], dtype=np.float64)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _row(block: Block) -> tuple[int, ...]:
+    phase = _PHASES.index(block.phase)
+    runs = len(block.samples_ns)
+    return block.candidate, block.launch, block.round, block.position, phase, block.leading, block.started_ns, runs
+
+
+def unpack(content: bytes, *, source: str) -> Samples:
+    """The samples in the content of an .npz file that `pack` made; `source` names it in errors.
+
+    Raises:
+        InputError: the content is damaged, or is no such file.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays["header"].tobytes())
+        ends = np.cumsum(arrays["blocks"][:, -1])
+        if arrays["ns"].dtype != np.int64 or len(arrays["ns"]) != (ends[-1] if len(ends) else 0):
+            raise ValueError("blocks and samples do not fit together")
+        if {*arrays} != {"header", "blocks", "ns", *(f"reading_{name}" for name in header["readings"])}:
+            raise ValueError("the readings are not those that were stored")
+        if header["roles"].count("dense") != 1 or len(header["roles"]) != len(header["candidates"]):
+            raise ValueError("not exactly one candidate is dense")
+        blocks = tuple(_block(arrays, number, int(end)) for number, end in enumerate(ends))
+        return Samples(
+            candidates=tuple(header["candidates"]),
+            roles=tuple(header["roles"]),
+            device=header["device"],
+            mode=header["mode"],
+            rigor=header["rigor"],
+            seed=header["seed"],
+            blocks=blocks,
+            unsteady=tuple((launch, candidate) for launch, candidate in header["unsteady"]),
+        )
+    except _DAMAGE as error:
+        raise InputError(f"{source} is no file of samples: {error}", fix="restore it, or measure again") from error
+
+
+def _block(arrays: dict[str, NDArray[Any]], number: int, end: int) -> Block:
+    candidate, launch, round_, position, phase, leading, started_ns, runs = (int(value) for value in arrays["blocks"][number])
+    readings = {name.removeprefix("reading_"): float(arrays[name][number]) for name in arrays if name.startswith("reading_")}
+    return Block(
+        candidate=candidate,
+        launch=launch,
+        round=round_,
+        position=position,
+        phase=_PHASES[phase],
+        started_ns=started_ns,
+        leading=leading,
+        samples_ns=arrays["ns"][end - runs : end],
+        readings={name: value for name, value in readings.items() if not np.isnan(value)},
+    )
+
+
+def fingerprint(content: bytes) -> str:
+    """SHA-256 of packed samples, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

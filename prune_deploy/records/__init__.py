@@ -1,0 +1,86 @@
+"""What was seen: frozen records, JSON in and out, each file carrying SCHEMA_VERSION.
+
+Raw observations are stored and figures derived, so a record never disagrees with itself. Every numeric name carries its unit.
+"""
+
+from __future__ import annotations
+
+from prune_deploy.records.bundle import (
+    SHORTFALL_REASONS,
+    Artifact,
+    BundleRecord,
+    Counts,
+    EngineProfile,
+    EngineRecord,
+    Environment,
+    GroupReason,
+    GroupWidth,
+    Parity,
+    ParityCheck,
+    ParityStatus,
+    Preprocessing,
+    Receipt,
+    Recipe,
+    Selection,
+    WeightsSource,
+    WidthPlan,
+)
+from prune_deploy.records.run import (
+    FAILED_STATUSES,
+    CandidateStats,
+    CaseRecord,
+    ComparisonStats,
+    Estimate,
+    Latency,
+    Memory,
+    Percentile,
+    Role,
+    RunRecord,
+    Speedup,
+    Startup,
+    Status,
+    Verdict,
+)
+from prune_deploy.records.serialize import (
+    SCHEMA_VERSION,
+    from_json,
+    to_json,
+)
+
+__all__ = [
+    "FAILED_STATUSES",
+    "SCHEMA_VERSION",
+    "SHORTFALL_REASONS",
+    "Artifact",
+    "BundleRecord",
+    "CandidateStats",
+    "CaseRecord",
+    "ComparisonStats",
+    "Counts",
+    "EngineProfile",
+    "EngineRecord",
+    "Environment",
+    "Estimate",
+    "GroupReason",
+    "GroupWidth",
+    "Latency",
+    "Memory",
+    "Parity",
+    "ParityCheck",
+    "ParityStatus",
+    "Percentile",
+    "Preprocessing",
+    "Receipt",
+    "Recipe",
+    "Role",
+    "RunRecord",
+    "Selection",
+    "Speedup",
+    "Startup",
+    "Status",
+    "Verdict",
+    "WeightsSource",
+    "WidthPlan",
+    "from_json",
+    "to_json",
+]

@@ -1,0 +1,111 @@
+"""Two runs side by side: ratio of ratios through each run's own dense model, since absolute times of two days do not compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from prune_deploy.records import CaseRecord, Environment, Estimate, Verdict
+from prune_deploy.runs import Run
+
+_MARGIN = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedCase:
+    """The same case in two runs. `ratio` is the second run's speed-up over the first's; absolute times carry no verdict."""
+
+    name: str
+    first_ms: float | None
+    second_ms: float | None
+    first_speedup: Estimate | None
+    second_speedup: Estimate | None
+    ratio: Estimate | None
+    margin: float
+    verdict: Verdict
+    reason: str = ""
+
+
+def pair_runs(first: Run, second: Run) -> Iterator[PairedCase]:
+    """Cases of the same model, amount of pruning, backend, precision, batch and options, in the second run's order."""
+    known = {_identity(record): record for record in first.cases if record.role == "candidate"}
+    for record in second.cases:
+        if record.role == "candidate" and _identity(record) in known:
+            yield _pair(known[_identity(record)], record)
+
+
+def differences(first: Environment, second: Environment) -> tuple[str, ...]:
+    """How the machines of two runs differ, one phrase per thing; empty where nothing that is on record differs."""
+    said = []
+    for field in fields(Environment):
+        if field.name in ("captured_at", "libraries"):
+            continue
+        old, new = getattr(first, field.name), getattr(second, field.name)
+        if old != new:
+            said.append(f"{field.name.replace('_', ' ')}: {old} → {new}")
+    names = sorted(first.libraries.keys() | second.libraries.keys())
+    for name in names:
+        old, new = first.libraries.get(name, "absent"), second.libraries.get(name, "absent")
+        if old != new:
+            said.append(f"{name} {old} → {new}")
+    return tuple(said)
+
+
+def _identity(record: CaseRecord) -> tuple[object, ...]:
+    return record.label, record.case.backend, record.case.precision, record.case.batch, record.case.options
+
+
+def _pair(first: CaseRecord, second: CaseRecord) -> PairedCase:
+    case = second.case
+    variant = f":{case.options.variant}" if case.options.variant else ""
+    missing = next((record for record in (first, second) if record.speedup is None), None)
+    ratio = ratio_of_ratios(first, second)
+    return PairedCase(
+        name=f"{second.label} {case.backend}{variant} {case.precision} batch {case.batch}",
+        first_ms=None if first.latency is None else first.latency.median_ms.value,
+        second_ms=None if second.latency is None else second.latency.median_ms.value,
+        first_speedup=None if first.speedup is None else first.speedup.ratio,
+        second_speedup=None if second.speedup is None else second.speedup.ratio,
+        ratio=ratio,
+        margin=_margin(first, second),
+        verdict=_verdict(ratio, first, second),
+        reason="" if missing is None else f"{missing.status}: {missing.reason}",
+    )
+
+
+def ratio_of_ratios(first: CaseRecord, second: CaseRecord) -> Estimate | None:
+    """The second speed-up over the first, with an interval: logarithms' half-widths add in quadrature, the runs being independent."""
+    if first.speedup is None or second.speedup is None:
+        return None
+    old, new = first.speedup.ratio, second.speedup.ratio
+    value = new.value / old.value
+    low = high = None
+    if None not in (old.low, old.high, new.low, new.high):
+        half = math.hypot(_half_width(old), _half_width(new))
+        low, high = value * math.exp(-half), value * math.exp(half)
+    weaker = min((old, new), key=lambda each: (each.unit == "launch", each.count))
+    return Estimate(value=value, low=low, high=high, confidence=weaker.confidence, unit=weaker.unit, count=weaker.count)
+
+
+def _half_width(estimate: Estimate) -> float:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return math.log(estimate.high / estimate.low) / 2
+
+
+def _margin(first: CaseRecord, second: CaseRecord) -> float:
+    return max([_MARGIN, *(record.speedup.margin for record in (first, second) if record.speedup is not None)])
+
+
+def _verdict(ratio: Estimate | None, first: CaseRecord, second: CaseRecord) -> Verdict:
+    """By the interval, which must clear both runs' margins."""
+    if ratio is None or ratio.low is None or ratio.high is None or first.speedup is None or second.speedup is None:
+        return "INCONCLUSIVE"
+    margin = _margin(first, second)
+    if ratio.low > 1 + margin:
+        return "FASTER"
+    if ratio.high < 1 / (1 + margin):
+        return "SLOWER"
+    inside = 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin
+    return "SAME" if inside and first.speedup.converged and second.speedup.converged else "INCONCLUSIVE"

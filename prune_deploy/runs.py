@@ -1,0 +1,117 @@
+"""Runs on disk: run.json, records.jsonl that grows by whole lines, raw samples beside them. Survives a kill at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prune_deploy.errors import InputError, VerificationError, storage_errors
+from prune_deploy.records import CaseRecord, RunRecord, from_json, to_json
+from prune_deploy.store import write_bytes, write_text
+
+PROFILES_DIR = Path("profiles")
+RUN_FILE = "run.json"
+RECORDS_FILE = "records.jsonl"
+SAMPLES_DIR = "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as read: its records in the order they ended; `dropped_lines` counts what a kill left half-written."""
+
+    folder: Path
+    record: RunRecord
+    cases: tuple[CaseRecord, ...]
+    dropped_lines: int
+
+
+def new_run_id(command: str, subject: str) -> str:
+    """A run's name: time, command, what was measured, and four digits against two runs in one second."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{command}-{re.sub(r'[^A-Za-z0-9._-]+', '-', subject)[:60]}-{secrets.token_hex(2)}"
+
+
+def create_run(folder: Path, record: RunRecord) -> None:
+    """Make the folder of a run and write run.json.
+
+    Raises:
+        InputError: something lies there already.
+        StorageError: the disk is full or the place cannot be written.
+    """
+    with storage_errors(folder, every=True):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is there already", fix="choose another place with --out DIR")
+        (folder / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
+    write_text(folder / RUN_FILE, to_json(record))
+
+
+def append_case(folder: Path, record: CaseRecord) -> None:
+    """Add one finished case as one whole line, on the disk when this returns.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    path = folder / RECORDS_FILE
+    with storage_errors(path):
+        line = (to_json(record, indent=None) + "\n").encode()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError(28, os.strerror(28))  # ENOSPC: a part was written; reading drops it
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
+    """Write packed samples; their name within the run and their SHA-256 are returned.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    relative = f"{SAMPLES_DIR}/{name}.npz"
+    write_bytes(folder / relative, content)
+    return relative, hashlib.sha256(content).hexdigest()
+
+
+def read_samples(folder: Path, record: CaseRecord) -> bytes:
+    """The packed samples that a record was computed from.
+
+    Raises:
+        InputError: the file is missing.
+        VerificationError: it is not the file that the record names.
+    """
+    path = folder / record.samples_file
+    if Path(record.samples_file).is_absolute() or ".." in Path(record.samples_file).parts:
+        raise InputError(f"{folder} names a file outside the run: {record.samples_file}", fix="do not use this run")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", fix="restore the run's samples, or measure again") from error
+    if hashlib.sha256(content).hexdigest() != record.samples_sha256:
+        raise VerificationError(f"{path} is not the file that was measured: its hash differs", fix="restore it, or measure again")
+    return content
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its folder. A last line without its end, as a kill leaves it, is dropped and counted.
+
+    Raises:
+        InputError: the folder is no run, or a whole line is damaged.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} is no run: it has no {RUN_FILE}", fix="name a run made by prune-deploy bench, profiles/…")
+    record = from_json(RunRecord, path.read_bytes(), source=str(path))
+    records = folder / RECORDS_FILE
+    content = records.read_bytes() if records.is_file() else b""
+    *lines, rest = content.split(b"\n")
+    cases = tuple(
+        from_json(CaseRecord, line, source=f"{records}, line {number}") for number, line in enumerate(lines, start=1) if line
+    )
+    return Run(folder, record, cases, dropped_lines=1 if rest else 0)

@@ -1,0 +1,91 @@
+"""What is asked of a measurement: where and how candidates run, and how sure one wants to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prune_deploy.errors import InputError
+
+Device = Literal["cpu", "cuda"]
+Rigor = Literal["quick", "full"]
+Mode = Literal["latency", "device", "throughput"]
+Placement = Literal["isolated", "shared"]
+InputKind = Literal["images", "normal", "uniform", "zeros"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+
+DEFAULT_BUDGET_S: dict[Rigor, float] = {"quick": 30.0, "full": 120.0}
+"""Seconds per comparison, start-up and warm-up included; the least that a rigor asks for is done even where it takes longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Whatever changes speed, the same for all candidates of a comparison.
+
+    `threads` is the number inside one operator, None the runtime's own choice. `tf32` is set alike in torch, ONNX Runtime and
+    TensorRT. `cpu_freezing` makes the weights constants of the graph that torch.compile sees, on the CPU. `variant` is a backend's own
+    way to run ("cuda-graph" of trt), "" the plain one.
+    """
+
+    device: Device = "cpu"
+    threads: int | None = None
+    channels_last: bool = False
+    tf32: bool = False
+    cudnn_benchmark: bool = False
+    compile_mode: CompileMode = "default"
+    cpu_freezing: bool = False
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads must be at least 1, got {self.threads}", fix="leave it out for the runtime's own choice")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSpec:
+    """How a comparison is measured.
+
+    `budget_s` is for one comparison, None the default of the rigor; `open_limit_s` bounds the start of one candidate, compilation
+    included; `memory_limit_mib` ends a worker whose resident memory passes it; `lock_clocks_mhz` holds the GPU's clock (needs root).
+    `placement` None means one process per candidate on a CPU, one process for all on a GPU.
+    """
+
+    rigor: Rigor = "full"
+    mode: Mode = "latency"
+    placement: Placement | None = None
+    budget_s: float | None = None
+    open_limit_s: float = 600.0
+    memory_limit_mib: int | None = None
+    lock_clocks_mhz: int | None = None
+    inputs: InputKind = "images"
+    seed: int = 0
+    options: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        for option, value in (("--budget-s", self.budget_s), ("--open-limit-s", self.open_limit_s)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(f"{option} must be a positive number of seconds, got {value}", fix=f"for example {option} 120")
+        for option, number in (("--memory-limit", self.memory_limit_mib), ("--lock-clocks", self.lock_clocks_mhz)):
+            if number is not None and number < 1:
+                raise InputError(f"{option} must be positive, got {number}", fix=f"leave {option} out")
+
+    @property
+    def seconds(self) -> float:
+        """The budget of one comparison in seconds."""
+        return DEFAULT_BUDGET_S[self.rigor] if self.budget_s is None else self.budget_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One thing to time: a bundle's artifact of one precision, through one backend, at one batch size."""
+
+    bundle: str
+    backend: str
+    precision: str
+    batch: int
+    options: RunOptions
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"--batch must list positive numbers, got {self.batch}", fix="for example --batch 1,8,64")

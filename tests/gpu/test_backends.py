@@ -1,0 +1,231 @@
+"""The backends on a GPU: the same answers as on the CPU, on a stream that events can time, with what was asked for in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
+from prune_deploy.backends import discover, usable
+from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.errors import CannotRunError, InputError, RecompiledError
+from prune_deploy.evaluate.verify import verify_bundle
+from prune_deploy.export.tensorrt_library import available_libraries, cuda_target
+from prune_deploy.interfaces import Backend, Session
+from prune_deploy.pipeline import Exported
+from prune_deploy.specs import TARGETS, RunOptions
+
+BATCHES = (1, 4)
+WAYS = [
+    (backend, variant)
+    for backend in discover().values()
+    for variant in backend.variants
+    if backend.consumes != "nothing" and variant != "tensorrt-ep"
+]
+each_way = pytest.mark.parametrize(("backend", "variant"), WAYS, ids=[f"{b.name}{v and ':' + v}" for b, v in WAYS])
+
+Images = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A small transformer with an engine for this GPU, made by the library that is preferred here."""
+    target = cuda_target()
+    assert target is not None
+    library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
+    engine = EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=BATCHES)
+    spec = ExportSpec(model=ModelSpec(name="test_vit", num_classes=10), prune=PruneSpec(ratio=0.5), engine=engine)
+    return export_bundle(spec, tmp_path_factory.mktemp("gpu") / "bundle")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
+
+
+def images(batch: int, seed: int = 0) -> Images:
+    return np.random.default_rng(seed).standard_normal((batch, 3, 160, 160), dtype=np.float32)
+
+
+def artifact(exported: Exported, backend: Backend) -> Path:
+    if backend.consumes == "module":
+        return exported.folder
+    return next(exported.folder / a.name for a in exported.record.artifacts if a.role == backend.consumes)
+
+
+def opened(exported: Exported, backend: Backend, variant: str, inputs: Images, **options: Any) -> AbstractContextManager[Session]:
+    return backend.open(artifact(exported, backend), inputs, RunOptions(device="cuda", variant=variant, **options))
+
+
+def answer(session: Session, inputs: Images) -> Images:
+    session.bind(inputs)
+    session.run()
+    session.synchronize()
+    return session.outputs()
+
+
+@pytest.fixture(scope="module")
+def on_cpu(exported: Exported) -> dict[int, Images]:
+    """The module's own logits by batch."""
+    backend = usable("eager")
+    logits = {}
+    for batch in BATCHES:
+        with backend.open(exported.folder, images(batch)) as session:
+            logits[batch] = answer(session, images(batch))
+    return logits
+
+
+def test_every_backend_is_available() -> None:
+    for backend in discover().values():
+        state = backend.available()
+        assert state.available, f"{backend.name}: {state.reason}"
+
+
+@each_way
+def test_it_computes_what_the_cpu_computes(exported: Exported, on_cpu: dict[int, Images], backend: Backend, variant: str) -> None:
+    for batch in BATCHES:
+        with opened(exported, backend, variant, images(batch)) as session:
+            logits = answer(session, images(batch))
+            session.check()
+        assert np.abs(logits - on_cpu[batch]).max() < 1e-3 * on_cpu[batch].std()
+
+
+@each_way
+def test_a_session_takes_another_batch_and_goes_back(exported: Exported, backend: Backend, variant: str) -> None:
+    with opened(exported, backend, variant, images(1)) as session:
+        first = answer(session, images(1))
+        assert answer(session, images(4)).shape == (4, 10)
+        np.testing.assert_allclose(answer(session, images(1)), first, atol=1e-5)
+        if backend.name == "compile":
+            with pytest.raises(RecompiledError):
+                session.check()
+        else:
+            session.check()
+
+
+@each_way
+def test_another_input_gives_another_answer_and_old_answers_stay(exported: Exported, backend: Backend, variant: str) -> None:
+    with opened(exported, backend, variant, images(4)) as session:
+        first = answer(session, images(4))
+        before = first.copy()
+        assert not np.allclose(answer(session, images(4, seed=1)), before)
+        np.testing.assert_array_equal(first, before)
+
+
+@each_way
+def test_events_on_its_stream_time_it(exported: Exported, backend: Backend, variant: str) -> None:
+    cuda = CudaRuntime()
+    with opened(exported, backend, variant, images(4)) as session:
+        assert session.stream is not None
+        answer(session, images(4))
+        first, last = cuda.call("cudaEventCreate"), cuda.call("cudaEventCreate")
+        cuda.call("cudaEventRecord", first, session.stream)
+        for _ in range(20):
+            session.run()
+        cuda.call("cudaEventRecord", last, session.stream)
+        session.synchronize()
+        elapsed_ms = cuda.call("cudaEventElapsedTime", first, last)
+    assert 20 * 0.005 < elapsed_ms < 20 * 1000, "twenty runs of a real network lie between the events"
+
+
+@each_way
+def test_it_says_what_is_in_force_and_how_much_memory_it_takes(exported: Exported, backend: Backend, variant: str) -> None:
+    with opened(exported, backend, variant, images(4)) as session:
+        answer(session, images(4))
+        settings, memory = session.settings(), session.device_bytes()
+    assert settings
+    assert all(settings.values())
+    assert memory is not None
+    assert 1 << 16 < memory < 8 << 30
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
+    said = {}
+    for name in ("eager", "ort"):
+        with opened(exported, usable(name), "", images(1), tf32=enabled) as session:
+            said[name] = session.settings()
+    precision = "tf32" if enabled else "ieee"
+    assert said["eager"]["tf32"] == f"matmul {precision}, conv {precision}"
+    assert f"use_tf32={int(enabled)}" in said["ort"]["provider_options"]
+
+
+def test_tf32_changes_a_matrix_product() -> None:
+    from prune_deploy.backends.torch_settings import applied
+
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("no TF32 before Ampere")
+    factors = torch.randn(2, 512, 512, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
+    exact = factors[0].double() @ factors[1].double()
+    errors = []
+    for enabled in (False, True):
+        with applied(RunOptions(device="cuda", tf32=enabled)):
+            errors.append(float(((factors[0] @ factors[1]).double() - exact).abs().max()))
+    assert errors[0] < errors[1] / 10
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune-no-cudagraphs"])
+def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict[int, Images], mode: str) -> None:
+    with opened(exported, usable("compile"), "", images(4), compile_mode=mode) as session:
+        for _ in range(3):  # CUDA graphs are recorded in the second run and replayed in the third
+            first = answer(session, images(4))
+        before = first.copy()
+        answer(session, images(4, seed=1))
+        session.check()
+    np.testing.assert_array_equal(first, before)
+    assert np.abs(first - on_cpu[4]).max() < 1e-3 * on_cpu[4].std()
+
+
+def test_the_graph_variant_is_a_graph(exported: Exported) -> None:
+    backend = usable("trt")
+    said = {}
+    for variant in backend.variants:
+        with opened(exported, backend, variant, images(1)) as session:
+            session.run()
+            session.check()
+            said[variant] = session.settings()["cuda_graph"]
+    assert said[""] == "none"
+    assert "captured" in said["cuda-graph"]
+
+
+def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path) -> None:
+    engine = artifact(exported, usable("trt"))
+    other = "sm75" if cuda_target() != "sm75" else "sm86"
+    stranger = tmp_path / engine.name.replace(f".{cuda_target()}.", f".{other}.")
+    stranger.write_bytes(engine.read_bytes())
+    with (
+        pytest.raises(CannotRunError, match=f"built for {other}, the GPU here is {cuda_target()}") as caught,
+        usable("trt").open(stranger, images(1), RunOptions(device="cuda")),
+    ):
+        pass
+    assert f"--target {cuda_target()}" in caught.value.fix
+
+
+def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> None:
+    engine = artifact(exported, usable("trt"))
+    half = tmp_path / engine.name
+    half.write_bytes(engine.read_bytes()[: engine.stat().st_size // 2])
+    with pytest.raises(InputError, match="does not load"), usable("trt").open(half, images(1), RunOptions(device="cuda")):
+        pass
+
+
+def test_a_batch_outside_the_profiles_is_bad_input(exported: Exported) -> None:
+    with pytest.raises(InputError, match="batch 3 is outside") as caught, opened(exported, usable("trt"), "", images(3)):
+        pass
+    assert "--batch 3" in caught.value.fix
+
+
+def test_parity_of_the_engine_was_checked_at_export_and_is_again(exported: Exported) -> None:
+    recorded = next(a for a in exported.record.artifacts if a.role == "engine")
+    assert recorded.parity is not None
+    assert recorded.parity.status == "passed"
+    looked = {(finding.name, finding.check): finding.status for finding in verify_bundle(exported.folder)}
+    assert looked[recorded.name, "parity"] == "passed"

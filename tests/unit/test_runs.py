@@ -1,0 +1,88 @@
+"""Runs on disk: whole lines only, hashes that bite, names that cannot lead elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from run_records import case_record, run_record
+
+from prune_deploy.errors import InputError, StorageError, VerificationError
+from prune_deploy.runs import RECORDS_FILE, append_case, create_run, new_run_id, read_run, read_samples, write_samples
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "run"
+    create_run(place, run_record())
+    return place
+
+
+def test_what_is_appended_is_read_in_order(folder: Path) -> None:
+    records = [case_record(batch=batch) for batch in (1, 8, 64)]
+    for record in records:
+        append_case(folder, record)
+    run = read_run(folder)
+    assert run.record == run_record()
+    assert list(run.cases) == records
+    assert run.dropped_lines == 0
+    assert (folder / RECORDS_FILE).read_text().count("\n") == 3
+
+
+def test_a_half_written_last_line_is_dropped_and_counted(folder: Path) -> None:
+    append_case(folder, case_record())
+    append_case(folder, case_record(batch=8))
+    path = folder / RECORDS_FILE
+    path.write_bytes(path.read_bytes()[:-20])
+    run = read_run(folder)
+    assert [record.case.batch for record in run.cases] == [1]
+    assert run.dropped_lines == 1
+
+
+def test_a_damaged_whole_line_is_told_with_its_number(folder: Path) -> None:
+    append_case(folder, case_record())
+    with (folder / RECORDS_FILE).open("a") as stream:
+        stream.write('{"case": 3}\n')
+    with pytest.raises(InputError, match="line 2"):
+        read_run(folder)
+
+
+def test_samples_are_what_was_measured_or_an_error(folder: Path) -> None:
+    name, digest = write_samples(folder, "resnet-ort-b1", b"nanoseconds")
+    record = dataclasses.replace(case_record(), samples_file=name, samples_sha256=digest)
+    assert read_samples(folder, record) == b"nanoseconds"
+    (folder / name).write_bytes(b"nanosecondt")
+    with pytest.raises(VerificationError, match="hash differs"):
+        read_samples(folder, record)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        read_samples(folder, record)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
+def test_samples_outside_the_run_are_refused(folder: Path, name: str) -> None:
+    with pytest.raises(InputError, match="outside the run"):
+        read_samples(folder, dataclasses.replace(case_record(), samples_file=name))
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no run"):
+        read_run(tmp_path)
+
+
+def test_a_run_never_takes_the_place_of_something(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is there already"):
+        create_run(folder, run_record())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is there already"):
+        create_run(tmp_path / "file", run_record())
+    (tmp_path / "locked").mkdir()
+    with pytest.raises(StorageError):
+        create_run(tmp_path / "file" / "run", run_record())
+
+
+def test_names_of_runs_are_different_and_safe() -> None:
+    names = {new_run_id("bench", "a/b c-é") for _ in range(50)}
+    assert len(names) > 40
+    assert all("/" not in name and " " not in name and "é" not in name for name in names)
