@@ -78,6 +78,16 @@ how_options = options(
         show_default=True,
         help="What the inputs are drawn from; zeros flip fewer bits and may clock a power-limited GPU higher.",
     ),
+    click.option("--lock-clocks", type=int, metavar="MHZ", help="Hold the GPU's clock while measuring; needs root."),
+    click.option("--memory-limit", type=int, metavar="MIB", help="End a candidate whose processes pass this much memory."),
+    click.option(
+        "--open-limit-s",
+        type=float,
+        callback=_positive,
+        default=600.0,
+        show_default=True,
+        help="End a candidate that is not open after this long, compilation included.",
+    ),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of inputs and orders."),
 )
 

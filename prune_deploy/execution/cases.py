@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prune_deploy.backends import discover
-from prune_deploy.errors import InputError, PruneDeployError
+from prune_deploy.errors import InputError
 from prune_deploy.execution.candidate import Candidate, Loss
 from prune_deploy.export.tensorrt_library import cuda_target
 from prune_deploy.interfaces import Backend
@@ -138,14 +138,14 @@ def _comparison(name: str, cases: list[PlannedCase]) -> PlannedComparison:
 def _plan_case(subject: Subject, way: Way, batch: int, spec: MeasureSpec) -> PlannedCase:
     options = replace(spec.options, variant=way.variant)
     case = Case(bundle=subject.label, backend=way.backend.name, precision=way.precision, batch=batch, options=options)
-    try:
-        artifact = None if subject.damage else _artifact(subject, way, batch)
-    except PruneDeployError as error:
-        loss = Loss(status="unavailable", reason=error.message, fix=error.fix)
-        return PlannedCase(case=case, role="candidate", subject=subject, loss=loss)
-    if artifact is None:
+    if subject.damage is not None:
         return PlannedCase(case=case, role="candidate", subject=subject, loss=subject.damage)
     state = way.backend.available()
+    try:
+        artifact = _artifact(subject, way, batch)
+    except InputError as error:
+        loss = Loss(status="unavailable", reason=error.message, fix=error.fix)
+        return PlannedCase(case=case, role="candidate", subject=subject, loss=loss)
     reason = _why_not(artifact, state.reason)
     unusable = None if state.available else Loss(status="unavailable", reason=reason, fix=state.fix)
     return PlannedCase(
@@ -194,9 +194,12 @@ def _artifact(subject: Subject, way: Way, batch: int) -> Artifact:
         return files[0]
     fitting = [artifact for artifact in files if artifact.precision == way.precision]
     if not fitting:
-        there = ", ".join(str(artifact.precision) for artifact in files) or "none"
-        note = f" ({subject.record.engine_note})" if role == "engine" and subject.record.engine_note else ""
-        raise InputError(f"the bundle has no {way.precision} {role}, only: {there}{note}", fix="export the bundle again with it")
+        there = f", only {', '.join(str(artifact.precision) for artifact in files)}" if files else ""
+        missing = f"the bundle has no {way.precision} {role}{there}"
+        state = way.backend.available()
+        if not state.available:  # an engine would not help
+            raise InputError(f"{state.reason}; {missing}", fix=state.fix)
+        raise InputError(missing, fix=f"export the bundle again with its {role}")
     return fitting[0] if role == "onnx" else _engine(fitting, batch)
 
 
