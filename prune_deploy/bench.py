@@ -11,10 +11,10 @@ from typing import Protocol
 from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.cases import PlannedComparison, Subject, Way, parse_ways, plan, read_subject
-from prune_deploy.execution.clocks import locked_clocks
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.dense import dense_bundle, identity, is_dense
 from prune_deploy.execution.process import Warden
+from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord

@@ -94,6 +94,9 @@ def _print_sentences(each: Row) -> None:
     name = f"{each.bundle} {each.backend} {each.precision} batch {each.batch}"
     if each.reason:
         data_console.print(f"{name}: {each.status}: {each.reason}\n  Fix: {each.fix}", soft_wrap=True)
+    if each.compile_cold_s is not None:
+        warm = "not measured in one launch" if each.compile_warm_s is None else f"{each.compile_warm_s:.1f} s with a filled one"
+        data_console.print(f"{name}: compiled in {each.compile_cold_s:.1f} s with an empty cache, {warm}", soft_wrap=True)
     for warning in each.warnings:
         data_console.print(f"{name}: {warning}", soft_wrap=True)
 

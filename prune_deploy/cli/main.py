@@ -17,7 +17,7 @@ from prune_deploy.errors import PruneDeployError
 # Name → (module, object in it, first line of its help). The program's help is printed from here, so that it imports nothing heavy.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("export", "command", "Prune a timm model, export ONNX and a TensorRT engine, write a bundle."),
-    "verify": ("verify", "command", "Re-hash a bundle, reload its module, re-run parity on every ONNX file."),
+    "verify": ("verify", "command", "Re-hash a bundle, reload its module, re-run parity on every file that can run here."),
     "bench": ("bench", "command", "Measure bundles against their dense models: which is faster, by how much, how sure."),
     "compare": ("compare", "command", "Compare two bundles, measured now, or two runs; a gate for CI."),
     "report": ("report", "command", "Print a run's table again, or compute it anew from the raw samples."),

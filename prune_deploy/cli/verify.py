@@ -18,7 +18,7 @@ _WORDS = {"passed": "ok", "failed": "FAILED", "not_run": "not run"}
 @click.argument("bundle", type=click.Path(path_type=Path))
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
-    """Re-hash every file of BUNDLE, reload its module, re-run parity on every ONNX file.
+    """Re-hash every file of BUNDLE, reload its module, re-run parity on every ONNX file, and on engines built for the GPU here.
 
     Ends with exit code 1 if anything is not what the bundle's record says.
     """

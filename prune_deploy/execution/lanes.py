@@ -34,6 +34,7 @@ class Lanes:
         self._candidates = candidates
         self._spec = spec
         self._workers: dict[int, WorkerProcess] = {}
+        self._processes: list[WorkerProcess] = []
         self._shared = group.placement == "shared"
         self._stops = not self._shared
         self._telemetry = Telemetry(spec.options.device)
@@ -95,7 +96,7 @@ class Lanes:
         for index, worker in self._workers.items():
             seen = self._group.observed[index]
             seen.peak_rss_bytes = max(seen.peak_rss_bytes, worker.peak_rss_bytes() or 0)
-        for worker in set(self._workers.values()):
+        for worker in self._processes:
             worker.end()
         self._workers.clear()
 
@@ -131,10 +132,12 @@ class Lanes:
             worker.end()
 
     def _start(self, index: int) -> None:
-        if self._shared and self._workers:
-            self._workers[index] = next(iter(self._workers.values()))
+        shared = next((worker for worker in self._processes if self._shared and worker.is_alive), None)
+        if shared is not None:
+            self._workers[index] = shared
             return
         self._workers[index] = worker = self._group.start_worker(index)
+        self._processes.append(worker)
         self._process_s = worker.await_ready(self._spec.open_limit_s)
 
     def _begin_opening(self, index: int) -> None:

@@ -8,7 +8,7 @@ import time
 import psutil
 
 from prune_deploy.errors import LimitError
-from prune_deploy.execution.procfs import read_process
+from prune_deploy.execution.telemetry.procfs import read_process
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TREE_EVERY_S = 1.0

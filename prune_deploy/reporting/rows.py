@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prune_deploy.records import CaseRecord, Estimate
 
@@ -12,7 +12,7 @@ class Row:
     """A case in figures; None where it has none, and then `reason` says why.
 
     `macs_ratio` is dense MACs over this model's (attention included), `efficiency` the speed-up over it: 1 means that every removed
-    multiplication saved its share of time.
+    multiplication saved its share of time. `percentile_bounds_ms` are None where there were too few samples.
     """
 
     bundle: str
@@ -25,6 +25,7 @@ class Row:
     latency_ms: float | None = None
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
+    percentile_bounds_ms: dict[str, float | None] = field(default_factory=dict)
     per_image_ms: float | None = None
     images_per_s: float | None = None
     speedup: float | None = None
@@ -61,6 +62,7 @@ def row(record: CaseRecord) -> Row:
         latency_ms=median_ms,
         latency_low_ms=None if latency is None else latency.median_ms.low,
         latency_high_ms=None if latency is None else latency.median_ms.high,
+        percentile_bounds_ms={} if latency is None else {f"p{each.percent:g}": each.bound_ms for each in latency.percentiles},
         per_image_ms=None if median_ms is None else median_ms / case.batch,
         images_per_s=None if median_ms is None else 1000 * case.batch / median_ms,
         speedup=None if ratio is None else ratio.value,

@@ -133,6 +133,33 @@ def test_however_one_ends_the_others_go_on(
     assert children() == []
 
 
+def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Warden) -> None:
+    broken = {"run_ms": 1.0, "fault": "raise", "at_run": 3}
+    group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
+    with group.launch(0, [0, 1, 2]) as lanes:
+        assert len(children()) == 1
+        with pytest.raises(CandidateLost):
+            run_often(lanes, 1)
+        assert group.candidates == (0, 2)
+        assert len(lanes.run(2, 3).samples_ns) == 3
+    assert children() == []
+
+
+def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Path, watchdog: Warden) -> None:
+    broken = {"run_ms": 1.0, "fault": "segfault", "at_run": 3}
+    group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
+    with group.launch(0, [0, 1, 2]) as lanes, pytest.raises(CandidateLost):
+        run_often(lanes, 1)
+    losses = [seen.loss for seen in group.observed]
+    assert all(loss is not None for loss in losses)
+    assert losses[1] is not None
+    assert losses[2] is not None
+    assert "SIGSEGV" in losses[1].reason
+    assert losses[2].reason.startswith("its process ended with")
+    assert "--placement isolated" in losses[2].fix
+    assert children() == []
+
+
 def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path, watchdog: Warden) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
     with group.launch(0, [0, 1]) as lanes:

@@ -6,7 +6,7 @@ import pytest
 from fake_nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, INVALID_ARGUMENT, NO_PERMISSION, NOT_SUPPORTED, FakeGpu, FakeNvml
 
 from prune_deploy.errors import CannotRunError
-from prune_deploy.execution.clocks import locked_clocks
+from prune_deploy.execution.telemetry.clocks import locked_clocks
 
 SET, RESET = "nvmlDeviceSetGpuLockedClocks", "nvmlDeviceResetGpuLockedClocks"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.execution.cpu_counters import CpuCounters
-from prune_deploy.execution.source import Since, Watched
+from prune_deploy.execution.telemetry.cpu_counters import CpuCounters
+from prune_deploy.execution.telemetry.source import Since, Watched
 
 NOBODY = Watched(pid=None, own_pids=frozenset())
 

@@ -6,7 +6,7 @@ import pytest
 from fake_nvml import GPU_IS_LOST, FakeGpu, FakeNvml
 
 from prune_deploy.errors import CannotRunError
-from prune_deploy.execution.gpu import open_gpu
+from prune_deploy.execution.telemetry.gpu import open_gpu
 
 FIRST = FakeGpu(uuid="GPU-aaaa1111-0000", bus="00000000:01:00.0")
 SECOND = FakeGpu(uuid="GPU-bbbb2222-0000", bus="00000000:41:00.0")

@@ -14,9 +14,9 @@ import pytest
 from fake_nvml import DRIVER_NOT_LOADED, NOT_SUPPORTED, FakeGpu, FakeNvml
 
 from prune_deploy.execution import telemetry as module
-from prune_deploy.execution.cpu_counters import CpuCounters
-from prune_deploy.execution.source import Watched
 from prune_deploy.execution.telemetry import Telemetry, driver_reasons_text, free_device_bytes, summarize
+from prune_deploy.execution.telemetry.cpu_counters import CpuCounters
+from prune_deploy.execution.telemetry.source import Watched
 
 GPU_KEYS = {
     "sm_clock_mhz",

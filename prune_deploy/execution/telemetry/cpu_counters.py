@@ -9,8 +9,8 @@ import os
 import time
 from pathlib import Path
 
-from prune_deploy.execution.procfs import read_process, read_text
-from prune_deploy.execution.source import Refused, Since, Source, Watched
+from prune_deploy.execution.telemetry.procfs import read_process, read_text
+from prune_deploy.execution.telemetry.source import Refused, Since, Source, Watched
 
 # Drivers whose first sensor is the processor's own: Intel's package, AMD's control temperature, Arm boards.
 _SENSORS = ("coretemp", "k10temp", "cpu_thermal")

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from prune_deploy.errors import first_line
-from prune_deploy.execution.source import Refused, Since, Source, Watched
+from prune_deploy.execution.telemetry.source import Refused, Since, Source, Watched
 
 EVENT_REASONS: dict[int, str] = {
     0x1: "idle",

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from prune_deploy.errors import CannotRunError, first_line
-from prune_deploy.execution.cpu_counters import CpuCounters
-from prune_deploy.execution.gpu import open_gpu
-from prune_deploy.execution.gpu_counters import EVENT_REASONS, GpuCounters
-from prune_deploy.execution.source import Refused, Source, Watched
+from prune_deploy.execution.telemetry.cpu_counters import CpuCounters
+from prune_deploy.execution.telemetry.gpu import open_gpu
+from prune_deploy.execution.telemetry.gpu_counters import EVENT_REASONS, GpuCounters
+from prune_deploy.execution.telemetry.source import Refused, Source, Watched
 from prune_deploy.specs import Device
 
 SLOWEST_S = 1e-3
