@@ -113,7 +113,8 @@ def test_a_sequential_protocol_times_one_model_after_the_other(
     if protocol == "timm 10+40":
         assert [runs for _, runs in backend.runs] == [50, 50, 50]
     else:
-        assert all(runs * ms < 600 for (_, runs), ms in zip(backend.runs, (4.0, 4.0, 1.0), strict=True)), (
+        # 0.3 s for each model, and what the search for a number of runs takes.
+        assert all(runs * ms < 1500 for (_, runs), ms in zip(backend.runs, (4.0, 4.0, 1.0), strict=True))
             "0.3 s for each model, and what finding the number of runs takes"
         )
     for name, least_ms in (("dense", 4.0), ("copy", 4.0), ("pruned", 1.0)):
