@@ -115,8 +115,6 @@ def test_a_sequential_protocol_times_one_model_after_the_other(
     else:
         # 0.3 s for each model, and what the search for a number of runs takes.
         assert all(runs * ms < 1500 for (_, runs), ms in zip(backend.runs, (4.0, 4.0, 1.0), strict=True))
-            "0.3 s for each model, and what finding the number of runs takes"
-        )
     for name, least_ms in (("dense", 4.0), ("copy", 4.0), ("pruned", 1.0)):
         assert least_ms <= found["ms"][name] < 10 * least_ms
     assert found["control"] == found["ms"]["dense"] / found["ms"]["copy"]
