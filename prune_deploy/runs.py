@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -61,8 +62,10 @@ def append_case(folder: Path, record: CaseRecord) -> None:
         line = (to_json(record, indent=None) + "\n").encode()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            if os.write(descriptor, line) != len(line):
-                raise OSError(28, os.strerror(28))  # ENOSPC: a part was written; reading drops it
+            written = os.write(descriptor, line)
+            if written != len(line):  # the disk is full: no half line stays, so that a later one begins where it should
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

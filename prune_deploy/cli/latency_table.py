@@ -36,6 +36,7 @@ def print_records(records: Sequence[CaseRecord]) -> None:
     for each in rows:
         table.add_row(*_cells(each))
     data_console.print(table)
+    _print_reasons(rows)
     for each in rows:
         _print_sentences(each)
     _print_controls(records)
@@ -90,10 +91,20 @@ def _number(value: float | None) -> str:
     return f"{value:#.4g}".rstrip(".") if value >= 0.001 else f"{value:.0e}"
 
 
+def _print_reasons(rows: Sequence[Row]) -> None:
+    """Why cases have no figures, each reason once."""
+    reasons: dict[tuple[str, str, str, str], list[Row]] = {}
+    for each in rows:
+        if each.reason:
+            reasons.setdefault((each.bundle, each.status, each.reason, each.fix), []).append(each)
+    for (bundle, status, reason, fix), cases in reasons.items():
+        ways = ", ".join(dict.fromkeys(f"{each.backend} {each.precision}" for each in cases))
+        batches = ", ".join(dict.fromkeys(str(each.batch) for each in cases))
+        data_console.print(f"{bundle} {ways} batch {batches}: {status}: {reason}\n  Fix: {fix}", soft_wrap=True)
+
+
 def _print_sentences(each: Row) -> None:
     name = f"{each.bundle} {each.backend} {each.precision} batch {each.batch}"
-    if each.reason:
-        data_console.print(f"{name}: {each.status}: {each.reason}\n  Fix: {each.fix}", soft_wrap=True)
     if each.compile_cold_s is not None:
         warm = "not measured in one launch" if each.compile_warm_s is None else f"{each.compile_warm_s:.1f} s with a filled one"
         data_console.print(f"{name}: compiled in {each.compile_cold_s:.1f} s with an empty cache, {warm}", soft_wrap=True)

@@ -23,7 +23,8 @@ def unsteady_launches(samples: Samples, candidate: int) -> tuple[int, ...]:
 def side_cautions(samples: Samples, candidate: int, timed: TimedBlocks, *, name: str) -> Iterable[str]:
     """Warnings about one side of a comparison; `name` is how they call it."""
     if launches := unsteady_launches(samples, candidate):
-        yield f"{name} had not settled when the warm-up of launch {', '.join(map(str, launches))} ended"
+        count = "1 launch" if len(launches) == 1 else f"{len(launches)} launches"
+        yield f"{name} had not settled when the warm-up of {count} ended"
     if (share := _power_capped_share(timed)) > _POWER_SHARE:
         yield f"{name} was held back by the power limit in {share:.0%} of its blocks"
 

