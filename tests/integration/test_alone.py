@@ -43,7 +43,7 @@ def test_zeros_are_not_faster_and_removed_channels_are(files: tuple[Path, Path, 
 
 
 def test_a_model_against_itself_is_not_told_apart(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    for session in range(3):
+    for session in range(2):
         stats = compared(candidates([files[0], files[0]], PIXELS, threads=1), SHORT, tmp_path / str(session))
         same = stats.candidates[1]
         assert same is not None
