@@ -19,7 +19,7 @@ from prune_deploy.measure.launch import LaunchPlan, TimedRounds
 from prune_deploy.measure.recording import Recording
 from prune_deploy.measure.runner import Launcher, Runner, Watcher
 from prune_deploy.measure.samples import Samples
-from prune_deploy.measure.schedule import least_block_s, opening_order
+from prune_deploy.measure.schedule import LEAD_IN_S, least_block_s, opening_order
 from prune_deploy.measure.verdicts import is_converged
 from prune_deploy.measure.warmup import WarmUp
 from prune_deploy.records import Role
@@ -121,6 +121,7 @@ class Comparison:
             seed=spec.seed,
             rigor=spec.rigor,
             block_s=least_block_s(device, spec.mode, spec.rigor),
+            lead_in_s=LEAD_IN_S[device],
             deadline_s=started_s + share_s,
             has_enough=lambda: spec.rigor == "quick" and self._all_converged(),
             watch=watch,

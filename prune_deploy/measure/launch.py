@@ -34,13 +34,14 @@ _S_PER_NS = 1e-9
 class LaunchPlan:
     """What one launch may do: blocks of at least `block_s`, palindromes that end by `deadline_s` of the runner's clock.
 
-    `has_enough`, asked from time to time, ends it before that.
+    `lead_in_s` comes before each block where first runs are slower. `has_enough`, asked from time to time, ends it before that.
     """
 
     launch: int
     seed: int
     rigor: Rigor
     block_s: float
+    lead_in_s: float
     deadline_s: float
     has_enough: Callable[[], bool]
     watch: Callable[[str], None]
@@ -53,7 +54,7 @@ class TimedRounds:
         self._recording = recording
         self._runner = runner
         self._plan = plan
-        self._leading = warmed_up.leading
+        self._lead_in_s = plan.lead_in_s if warmed_up.first_is_slower else 0.0
         self._run_s = dict(warmed_up.run_s)
 
     def run(self) -> float:
@@ -63,9 +64,10 @@ class TimedRounds:
             order = self._order(palindrome)
             if palindrome >= LEAST_PALINDROMES and self._is_time_to_stop(palindrome, order):
                 break
+            leading = {candidate: self._leading(candidate) for candidate in order}
             runs = {candidate: self._runs(candidate) for candidate in order}
             for round_, one_pass in ((2 * palindrome, order), (2 * palindrome + 1, order[::-1])):
-                self._pass(round_, one_pass, runs)
+                self._pass(round_, one_pass, runs, leading)
                 if self._recording.is_over:
                     return self._runner.now_s()
             if palindrome < LEAST_PALINDROMES:
@@ -94,13 +96,16 @@ class TimedRounds:
         is_look = palindromes >= FIRST_EARLY_STOP and (palindromes - FIRST_EARLY_STOP) % _EARLY_STOP_STEP == 0
         return is_look and self._plan.has_enough()
 
+    def _leading(self, candidate: int) -> int:
+        return runs_lasting(self._lead_in_s, self._run_s[candidate]) if self._lead_in_s else 0
+
     def _runs(self, candidate: int) -> int:
-        return runs_lasting(self._plan.block_s, self._run_s[candidate]) + self._leading
+        return runs_lasting(self._plan.block_s, self._run_s[candidate]) + self._leading(candidate)
 
     def _expected_s(self, candidate: int) -> float:
         return 2 * self._runs(candidate) * self._run_s[candidate]
 
-    def _pass(self, round_: int, order: Sequence[int], runs: dict[int, int]) -> None:
+    def _pass(self, round_: int, order: Sequence[int], runs: dict[int, int], leading: dict[int, int]) -> None:
         """One round: a block of each candidate in turn. Who was lost before its turn is passed over."""
         for position, candidate in enumerate(order):
             if candidate not in self._recording.alive:
@@ -113,7 +118,7 @@ class TimedRounds:
                 position=position,
                 phase="timed",
                 runs=runs[candidate],
-                leading=self._leading,
+                leading=leading[candidate],
             )
             block = self._recording.take(self._runner, turn)
             if self._recording.is_over:

@@ -11,6 +11,13 @@ from prune_deploy.specs import Device, Mode, Rigor
 LEAST_BLOCK_S: dict[Device, float] = {"cpu": 0.02, "cuda": 0.05}
 """A block lasts at least so long. GPUs control their power over about 20 ms; shorter blocks would see that control at work."""
 
+LEAD_IN_S: dict[Device, float] = {"cpu": 0.04, "cuda": 0.01}
+"""Runs before the counted ones, where the first run after a switch proved slower: caches and idle thread pools take that long.
+
+Measured on two CPU cores with a network of 0.9 ms in ONNX Runtime: its first run after a switch took half as long again, and its ratio
+to a network of 4 ms was 6 % too small with blocks of 20 ms, and right to 2 % behind a lead-in of 30 ms.
+"""
+
 _LEAST_SATURATED_BLOCK_S: dict[Rigor, float] = {"quick": 1.0, "full": 2.0}
 
 _MOST_RUNS = 50_000

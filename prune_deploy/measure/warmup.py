@@ -40,10 +40,10 @@ _S_PER_NS = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmedUp:
-    """What a warm-up found out: seconds of one run per living candidate, and how many runs to drop at the start of each block."""
+    """What a warm-up found out: seconds of one run per living candidate, and whether the first run after a switch is slower."""
 
     run_s: dict[int, float]
-    leading: int
+    first_is_slower: bool
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class WarmUp:
             rotation_started_s = self._runner.now_s()
             self._rotate(rotation, watch)
             if self._recording.is_over:
-                return WarmedUp(run_s={}, leading=0)
+                return WarmedUp(run_s={}, first_is_slower=False)
             if rotation == 0:
                 # The limit is for warming. What the first runs do, loading and compiling, takes what it takes.
                 started_s = self._runner.now_s()
@@ -129,7 +129,7 @@ class WarmUp:
         unsteady = self._histories.keys() - self._settled - self._found_settled(0.0)
         self._recording.flag_unsteady(self._launch, sorted(unsteady))
         run_s = {candidate: history.run_s for candidate, history in self._histories.items()}
-        return WarmedUp(run_s=run_s, leading=_leading(self._histories.values()))
+        return WarmedUp(run_s=run_s, first_is_slower=_first_is_slower(self._histories.values()))
 
     def _found_settled(self, least_s: float) -> set[int]:
         waiting = self._histories.keys() - self._settled
@@ -176,11 +176,11 @@ class WarmUp:
         return runs
 
 
-def _leading(histories: Collection[_History]) -> int:
-    """1 if the first run after a switch proved slower for anybody, and then for all alike; else 0.
+def _first_is_slower(histories: Collection[_History]) -> bool:
+    """Whether the first run after a switch proved slower for anybody; blocks then begin with uncounted runs, for all alike.
 
     Slow candidates have too few windows to prove anything alone, so theirs are judged together.
     """
     slow = [excess for history in histories if history.is_slow for excess in history.first_run_excesses()]
     evidence = [slow, *(history.first_run_excesses() for history in histories if not history.is_slow)]
-    return int(any(is_first_slower(excesses, _SLOWER_LEVEL / len(evidence)) for excesses in evidence))
+    return any(is_first_slower(excesses, _SLOWER_LEVEL / len(evidence)) for excesses in evidence)

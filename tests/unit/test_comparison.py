@@ -158,7 +158,7 @@ def test_blocks_of_throughput_are_long(rigor: Rigor, block_s: float) -> None:
 def test_leading_runs_are_seen_in_the_blocks() -> None:
     models = [noisy(slower_after_switch(seconds, 1.3), 0.002, seed) for seed, seconds in enumerate((0.006, 0.006, 0.003))]
     samples = compare(FakeLauncher(models), make_spec("quick"))
-    assert {block.leading for block in blocks_of(samples, "timed")} == {1}
+    assert all(block.samples_ns[: block.leading].sum() >= 0.04e9 for block in blocks_of(samples, "timed"))
     assert {block.leading for block in blocks_of(samples, "warmup")} == {0}
     stats = analyze(samples).candidates[2]
     assert stats is not None

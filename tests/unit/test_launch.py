@@ -21,7 +21,7 @@ def time_launch(
     rigor: Rigor = "quick",
     block_s: float = 0.02,
     deadline_s: float = 1e9,
-    leading: int = 0,
+    first_is_slower: bool = False,
     has_enough: Callable[[], bool] = lambda: False,
 ) -> tuple[Samples, FakeLauncher, float]:
     """Time the rounds of a launch whose warm-up found `run_s`."""
@@ -33,12 +33,13 @@ def time_launch(
         seed=0,
         rigor=rigor,
         block_s=block_s,
+        lead_in_s=0.04,
         deadline_s=deadline_s,
         has_enough=has_enough,
         watch=lambda phase: None,
     )
     with launcher.launch(0, range(count)) as runner:
-        warmed_up = WarmedUp(run_s=dict(enumerate(run_s)), leading=leading)
+        warmed_up = WarmedUp(run_s=dict(enumerate(run_s)), first_is_slower=first_is_slower)
         least_done_s = TimedRounds(recording, runner, warmed_up, plan).run()
     return recording.samples(), launcher, least_done_s
 
@@ -51,13 +52,13 @@ def orders(samples: Samples) -> list[list[int]]:
     return [rounds[number] for number in sorted(rounds)]
 
 
-@pytest.mark.parametrize("leading", [0, 1])
-def test_blocks_last_at_least_so_long_and_are_alike_within_a_palindrome(leading: int) -> None:
+@pytest.mark.parametrize("first_is_slower", [False, True])
+def test_blocks_last_at_least_so_long_and_are_alike_within_a_palindrome(first_is_slower: bool) -> None:
     run_s = (0.003, 0.003, 0.0011, 0.5)
-    samples, _, _ = time_launch([constant(seconds) for seconds in run_s], run_s, leading=leading)
-    expected = {0: 7, 1: 7, 2: 19, 3: 1}
-    assert {(b.candidate, len(b.counted_ns), len(b.samples_ns), b.leading) for b in samples.blocks} == {
-        (candidate, runs, runs + leading, leading) for candidate, runs in expected.items()
+    samples, _, _ = time_launch([constant(seconds) for seconds in run_s], run_s, first_is_slower=first_is_slower)
+    expected = {0: (7, 14), 1: (7, 14), 2: (19, 37), 3: (1, 1)}  # 20 ms, behind 40 ms
+    assert {(b.candidate, len(b.counted_ns), b.leading) for b in samples.blocks} == {
+        (candidate, runs, leading if first_is_slower else 0) for candidate, (runs, leading) in expected.items()
     }
 
 

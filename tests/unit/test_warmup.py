@@ -60,7 +60,7 @@ def test_every_candidate_warms_up_for_the_least_time_in_windows(device: Device) 
         assert all(block.samples_ns.sum() * 1e-9 >= window_s * 0.98 for block in blocks[1:])
         assert LEAST_WARMUP_S[device] <= seconds_of(samples, candidate) <= 1.6 * LEAST_WARMUP_S[device]
     assert samples.unsteady == ()
-    assert warmed_up.leading == 0
+    assert not warmed_up.first_is_slower
     assert warmed_up.run_s == pytest.approx({0: 0.002, 1: 0.002, 2: 0.0009}, rel=0.01)
 
 
@@ -78,7 +78,7 @@ def test_a_slow_model_warms_up_in_three_runs() -> None:
     assert [runs_of(samples, candidate) for candidate in range(3)] == [[1, 2]] * 3
     assert launcher.clock.now_s < 3 * (1.5 + 1.5 + 0.9) + 0.5
     assert samples.unsteady == ()
-    assert warmed_up.leading == 0
+    assert not warmed_up.first_is_slower
 
 
 def test_a_slow_model_does_not_wait_for_many_short_windows_of_a_fast_one() -> None:
@@ -131,7 +131,7 @@ def test_a_slower_first_run_is_found_and_costs_everybody_one(run_s: float) -> No
     models = [noisy(slower_after_switch(run_s, 1.2), 0.004, 1), steady(run_s, 2, 0.004), steady(run_s / 2, 3, 0.004)]
     models[1] = noisy(slower_after_switch(run_s, 1.2), 0.004, 2)
     warmed_up, _, _ = warm(models)
-    assert warmed_up.leading == 1
+    assert warmed_up.first_is_slower
 
 
 @pytest.mark.parametrize("run_s", [0.0005, 0.004, 0.03, 0.06, 0.2])
@@ -139,12 +139,12 @@ def test_a_slower_first_run_is_found_and_costs_everybody_one(run_s: float) -> No
 def test_a_first_run_that_is_no_slower_is_kept(run_s: float, factor: float) -> None:
     models = [noisy(slower_after_switch(run_s, factor), 0.004, seed) for seed in range(3)]
     warmed_up, _, _ = warm(models)
-    assert warmed_up.leading == 0
+    assert not warmed_up.first_is_slower
 
 
 def test_cold_first_calls_are_not_mistaken_for_the_cost_of_a_switch() -> None:
     warmed_up, _, _ = warm([cold(0.002), steady(0.002, 2), steady(0.001, 3)])
-    assert warmed_up.leading == 0
+    assert not warmed_up.first_is_slower
 
 
 @pytest.mark.parametrize("call", [0, 1, 30])
@@ -159,5 +159,5 @@ def test_a_lost_candidate_does_not_stop_the_others(call: int) -> None:
 def test_without_the_dense_model_there_is_nothing_to_warm_up_for(call: int) -> None:
     lost = lost_when(0, steady(0.002, 0), lambda moment: moment.call == call)
     warmed_up, samples, _ = warm([lost, steady(0.002, 1), steady(0.001, 2)])
-    assert warmed_up == WarmedUp(run_s={}, leading=0)
+    assert warmed_up == WarmedUp(run_s={}, first_is_slower=False)
     assert all(block.candidate != 0 or call > 0 for block in samples.blocks)
