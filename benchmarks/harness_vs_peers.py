@@ -45,6 +45,7 @@ def parsed() -> argparse.Namespace:
     what.add_argument("--table", type=Path, metavar="FILE", help="print the table of such a file, and measure nothing")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--budget-s", type=float, default=15.0, help="seconds per trial of a protocol")
+    parser.add_argument("--rigor", choices=("quick", "full"), default="full", help="of our own comparisons")
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="one of them; may be repeated; all by default")
     parser.add_argument("--threads", type=int, default=0, help="threads of ONNX Runtime, 0 for its own choice")
@@ -85,7 +86,7 @@ def settings(asked: argparse.Namespace, dense: Path, pruned: Path) -> dict[str, 
     return {
         "kind": "settings",
         "model": None if asked.artifacts else asked.model,
-        **{name: getattr(asked, name) for name in ("pixels", "threads", "budget_s", "truth_s")},
+        **{name: getattr(asked, name) for name in ("pixels", "threads", "budget_s", "rigor", "truth_s")},
         "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in (dense, pruned)],
         "cpu": here.cpu,
         "cpu_count": here.cpu_count,
@@ -188,6 +189,7 @@ def measure_trial(asked: argparse.Namespace, dense: Path, pruned: Path, row: dic
         threads=asked.threads,
         budget_s=asked.budget_s,
         seed=row["trial"],
+        rigor=asked.rigor,
     )
     with burner(row["trial"]) if row["condition"] == "burner" else nullcontext():
         return in_process(request)

@@ -23,7 +23,7 @@ from unittest.mock import patch
 from prune_deploy.backends import usable
 from prune_deploy.execution.inputs import make_inputs
 from prune_deploy.interfaces import Session
-from prune_deploy.specs import MeasureSpec, RunOptions
+from prune_deploy.specs import MeasureSpec, Rigor, RunOptions
 
 _PILOT_SHARE = 0.05
 _WARM_SHARE = 0.2
@@ -32,7 +32,7 @@ _WARM_SHARE_ALONE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One trial of a protocol. `dense` and `pruned` are ONNX files; `threads` of 0 is the runtime's own choice."""
+    """One trial of a protocol. `dense` and `pruned` are ONNX files; `threads` of 0 is the runtime's own choice; `rigor` is ours."""
 
     protocol: str
     dense: str
@@ -41,6 +41,7 @@ class Request:
     threads: int
     budget_s: float
     seed: int
+    rigor: Rigor = "full"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -194,7 +195,7 @@ def measure_alone(request: Request) -> dict[str, Any]:
 
 
 def measure_ours(request: Request) -> dict[str, Any]:
-    """Ratios of a comparison of full rigor, with what it says of their certainty."""
+    """Ratios of a comparison, with what it says of their certainty. The second dense model is a candidate like any other."""
     from prune_deploy.execution.candidate import Candidate
     from prune_deploy.execution.group import Group
     from prune_deploy.execution.process import Warden
@@ -202,8 +203,8 @@ def measure_ours(request: Request) -> dict[str, Any]:
     from prune_deploy.measure.comparison import Comparison
     from prune_deploy.records import Role
 
-    spec = MeasureSpec(rigor="full", budget_s=request.budget_s, seed=request.seed, options=request.options)
-    artifacts: list[tuple[Role, str]] = [("dense", request.dense), ("copy", request.dense), ("candidate", request.pruned)]
+    spec = MeasureSpec(rigor=request.rigor, budget_s=request.budget_s, seed=request.seed, options=request.options)
+    artifacts: list[tuple[Role, str]] = [("dense", request.dense), ("candidate", request.dense), ("candidate", request.pruned)]
     candidates = [
         Candidate(label=role, role=role, backend="ort", artifact=Path(path), shape=request.shape, options=request.options)
         for role, path in artifacts

@@ -40,7 +40,7 @@ def table(rows: Sequence[Row]) -> str:
     truth = known_ratio(rows)
     lines = [
         f"{asked['model'] or 'given files'}, {asked['pixels']} px, batch 1, threads {asked['threads'] or 'of the runtime’s choice'}, "
-        f"budget {asked['budget_s']:g} s; {asked['cpu']}, {asked['cpu_count']} CPUs",
+        f"budget {asked['budget_s']:g} s, ours at rigor {asked['rigor']}; {asked['cpu']}, {asked['cpu_count']} CPUs",
         truth_line(rows, truth),
     ]
     trials = [row for row in rows if row["kind"] == "trial"]
