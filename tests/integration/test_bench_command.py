@@ -195,7 +195,7 @@ def test_a_candidate_that_crashes_is_its_own_row(bundle: Path, here: Path) -> No
 
 
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here: Path) -> None:
-    slow = ("bench", bundle, "--backends", "null,ort", "--out", "run", "--rigor", "full", "--budget-s", "60")
+    slow = ("bench", bundle, "--backends", "null,ort", "--out", "run", "--rigor", "full", "--budget-s", "20")
     with start(*slow, folder=here) as child:
         assert child.stderr is not None
         for line in child.stderr:
