@@ -26,8 +26,11 @@ $(STAMP): requirements.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup      ## prune ViT-Large by half, export ONNX and a TensorRT-RTX engine, show the bundle
+demo: setup      ## prune ViT-Large by half, export it, measure and trace it beside the dense model, and write an HTML report
 	$(BIN)/prune-deploy export --model v --ratio 0.5
+	run=profiles/demo-$$(date +%Y%m%d-%H%M%S) && \
+	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backends eager,compile,ort --rigor quick --trace --out $$run && \
+	$(BIN)/prune-deploy report $$run
 
 test: check      ## static checks, then unit and integration tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone" tests/unit tests/integration
@@ -46,8 +49,9 @@ check: setup     ## ruff, mypy --strict, import layers, help and documents
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
 
-docs: setup      ## write docs/cli.md from the help texts
+docs: setup      ## write docs/cli.md from the help texts, and the documents' tables from committed runs
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_tables.py
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

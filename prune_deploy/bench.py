@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +15,19 @@ from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.dense import dense_bundle, identity, is_dense
 from prune_deploy.execution.process import Warden
 from prune_deploy.execution.telemetry.clocks import locked_clocks
+from prune_deploy.execution.traces import Traced, trace_cases
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord
-from prune_deploy.runs import append_case, create_run
+from prune_deploy.runs import append_cases, create_run, trace_stem
 from prune_deploy.specs import MeasureSpec
 
 
 class Observer(Protocol):
     """Somebody who wants to know how far a run is: which comparison begins, then its phases as a `Watcher`."""
 
-    def begin(self, name: str, predicted_s: float) -> None:
-        """A comparison begins."""
+    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
+        """A comparison begins; `left_s` is a guess at all that is still to be measured, itself included."""
 
     def __call__(self, phase: str, share: float) -> None:
         """Its phase, and the share of it that is done."""
@@ -107,17 +108,36 @@ def measure_all(
     create_run(folder, run)
     try:
         with Warden() as watchdog, locked_clocks(spec.lock_clocks_mhz):
-            for comparison in planned:
+            for number, comparison in enumerate(planned):
                 if comparison.can_run:
-                    watcher.begin(comparison.name, predicted_s(comparison, spec))
+                    left_s = sum(predicted_s(other, spec) for other in planned[number:] if other.can_run)
+                    watcher.begin(comparison.name, predicted_s(comparison, spec), left_s)
                 records, interrupted = run_comparison(comparison, spec, folder, watchdog, watcher)
-                for record in records:
-                    append_case(folder, record)
+                append_cases(folder, records)
                 yield comparison, records
                 if interrupted:
                     raise KeyboardInterrupt
     finally:
         shutil.rmtree(folder / CACHES_DIR, ignore_errors=True)
+
+
+def trace_measured(
+    planned: Sequence[PlannedComparison],
+    records: Sequence[CaseRecord],
+    spec: MeasureSpec,
+    folder: Path,
+    starting: Callable[[str], None],
+) -> Iterator[Traced]:
+    """Trace every case that was timed, in sessions of their own, once all timing is over; `starting` is told which one begins.
+
+    `records` are those of `planned`, in its order, as far as they go.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    cases = [case for comparison in planned for case in comparison.cases]
+    wanted = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
+    yield from trace_cases(wanted, spec, folder, starting)
 
 
 def predicted_s(comparison: PlannedComparison, spec: MeasureSpec) -> float:

@@ -5,6 +5,7 @@
     ├── ParityError                  1   an artifact does not compute what the module computes
     ├── BuildError                   1   ONNX export or engine build failed
     ├── VerificationError            1   a bundle's content is not what its record says
+    ├── OutputError                  1   a run gave something that is not a finite number
     ├── RegressionError              1   a gate found that something got slower
     ├── LimitError                   1   a limit of time or memory was passed
     ├── GraphBreakError              1   torch.compile did not get the model as one graph
@@ -58,6 +59,10 @@ class BuildError(PruneDeployError):
 
 class VerificationError(PruneDeployError):
     """A bundle's files are not the files its record describes."""
+
+
+class OutputError(PruneDeployError):
+    """A run gave outputs that are not finite numbers."""
 
 
 class RegressionError(PruneDeployError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +53,15 @@ class Exported:
     folder: Path
     record: BundleRecord
     reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A module as it goes into a bundle: built, narrowed or masked, with its receipt; `pruned` is None unless channels were removed."""
+
+    loaded: LoadedModel
+    pruned: Pruned | None
+    receipt: Receipt
 
 
 def cache_key(spec: ExportSpec) -> str:
@@ -115,18 +125,21 @@ def _reusable(folder: Path, spec: ExportSpec) -> BundleRecord | None:
 
 def _difference(record: BundleRecord, spec: ExportSpec) -> str:
     """What a reader needs to know of how the request of `record` and `spec` differ."""
-    if (record.request.prune is None) != (spec.prune is None):
-        return (
-            "a pruned model asked for, the dense one there"
-            if spec.prune is not None
-            else "the dense model asked for, a pruned one there"
-        )
+    kind_there, kind_asked = _kind(record.request), _kind(spec)
+    if kind_there != kind_asked:
+        return f"{kind_asked} model asked for, {kind_there} one there"
     there, asked = _flat(record.request), _flat(spec)
     names = [name for name in there | asked if there.get(name) != asked.get(name)]
     if not names:
         return "the same request, made with other library versions, on another machine or from other files"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return "; ".join(f"{name} {there.get(name)} there, {asked.get(name)} asked for" for name in names[:3]) + more
+
+
+def _kind(spec: ExportSpec) -> str:
+    if spec.prune is not None:
+        return "a pruned"
+    return "a masked" if spec.mask is not None else "the dense"
 
 
 def _flat(spec: ExportSpec) -> dict[str, object]:
@@ -144,10 +157,12 @@ def export_bundle(
     graph_limit_s: float = 60.0,
     progress: Progress | None = None,
     build_progress: BuildProgress | None = None,
+    network: Callable[[], Network] | None = None,
 ) -> Exported:
     """Make the bundle of `spec`, or return the one that is there.
 
-    `out` is the folder itself (default: engines/<name>); `graph_limit_s` bounds the dependency graph, in seconds.
+    `out` is the folder itself (default: engines/<name>); `graph_limit_s` bounds the dependency graph, in seconds. `network` brings the
+    module that `spec` asks for, where it is not to be built and pruned from the beginning.
 
     Raises:
         InputError, PruningError, ParityError, BuildError, CannotRunError, StorageError: as each stage documents.
@@ -156,20 +171,18 @@ def export_bundle(
     if existing is not None:
         return Exported(folder, existing, reused=True)
     # Only now the heavy imports: a bundle that is there already must not cost them.
-    from prune_deploy import models
     from prune_deploy.export import bundle
 
     _check_tools(spec)
     watcher = progress or Silent()
-    watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
-    loaded = models.create_model(spec.model)
-    pruned, receipt = _prune(loaded, spec, graph_limit_s, watcher)
+    made = network() if network is not None else build_network(spec, graph_limit_s, watcher)
+    loaded = made.loaded
     with new_folder(folder) as working:
         watcher.stage("writing weights and recipe")
-        artifacts = bundle.write_module(loaded.module, loaded.spec, pruned, working)
+        artifacts = bundle.write_module(loaded.module, loaded.spec, made.pruned, working)
         artifacts += _onnx_artifacts(loaded, working, watcher)
         engines, note = _engine_artifacts(spec, loaded, working, watcher, build_progress)
-        record = _record(spec, loaded, receipt, tuple(artifacts + engines), note)
+        record = _record(spec, loaded, made.receipt, tuple(artifacts + engines), note)
         write_record(working, record)
     return Exported(folder, record, reused=False)
 
@@ -185,18 +198,29 @@ def _check_tools(spec: ExportSpec) -> None:
         choose_library(spec.engine.library, spec.engine.target)
 
 
-def _prune(loaded: LoadedModel, spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> tuple[Pruned | None, Receipt]:
-    """Narrow the module in place and say what was done; nothing for the dense model."""
+def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> Network:
+    """Build the model of `spec`, narrow or mask it and say what was done; nothing is done to the dense model.
+
+    Raises:
+        InputError, PruningError: as building and pruning document.
+    """
+    from prune_deploy import models
     from prune_deploy.pruning.counting import count
+    from prune_deploy.pruning.masks import mask
     from prune_deploy.pruning.pruner import prune
     from prune_deploy.pruning.twin import weightless_copy
 
+    watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
+    loaded = models.create_model(spec.model)
+    if spec.mask is not None:
+        watcher.stage("masking")
+        return Network(loaded, None, mask(loaded.module, spec.mask, _input_size(loaded)))
     if spec.prune is None:
         counts = count(weightless_copy(loaded.module), _input_size(loaded))
-        return None, Receipt(request=None, before=counts, after=counts, groups=())
+        return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
     watcher.stage("pruning")
     pruned = prune(loaded.module, spec.prune, _input_size(loaded), limit_s=graph_limit_s)
-    return pruned, pruned.receipt
+    return Network(loaded, pruned, pruned.receipt)
 
 
 def _input_size(loaded: LoadedModel) -> tuple[int, int, int]:
@@ -241,7 +265,7 @@ def _engine_artifacts(
         return [], f"no engine: {error.message}; {error.fix}"
     watcher.stage(f"building the engine with {library.name} {library.version} for {spec.engine.target}")
     path = working / engine_file_name(spec.engine, library)
-    record = build_engine(working / bundle.ONNX_FILE, spec.engine, path, progress=build_progress)
+    record = build_engine(working / bundle.ONNX_FILE, spec.built_engine, path, progress=build_progress)
     if local_target() is not None:
         watcher.stage("checking parity of the engine with the module")
     parity = check_engine_parity(loaded.module, path, record, _input_size(loaded))

@@ -7,18 +7,24 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from prune_deploy.errors import InputError, VerificationError, storage_errors
-from prune_deploy.records import CaseRecord, RunRecord, from_json, to_json
-from prune_deploy.store import write_bytes, write_text
+from prune_deploy.records import CaseRecord, Explanation, RunRecord, Trace, from_json, to_json
+from prune_deploy.store import UNFINISHED, write_bytes, write_text
 
 PROFILES_DIR = Path("profiles")
 RUN_FILE = "run.json"
 RECORDS_FILE = "records.jsonl"
 SAMPLES_DIR = "samples"
+TRACES_DIR = "traces"
+EXPLANATIONS_DIR = "explanations"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +51,57 @@ def create_run(folder: Path, record: RunRecord) -> None:
         StorageError: the disk is full or the place cannot be written.
     """
     with storage_errors(folder, every=True):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(path.name.startswith(UNFINISHED) for path in folder.iterdir())):
             raise InputError(f"{folder} is there already", fix="choose another place with --out DIR")
-        (folder / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RUN_FILE, to_json(record))
 
 
-def append_case(folder: Path, record: CaseRecord) -> None:
-    """Add one finished case as one whole line, on the disk when this returns.
+def append_cases(folder: Path, records: Sequence[CaseRecord]) -> None:
+    """Add the finished cases of one comparison, each as one whole line, on the disk when this returns.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
     """
     path = folder / RECORDS_FILE
     with storage_errors(path):
-        line = (to_json(record, indent=None) + "\n").encode()
+        lines = _lines(records)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            written = os.write(descriptor, line)
-            if written != len(line):  # the disk is full: no half line stays, so that a later one begins where it should
+            written = os.write(descriptor, lines)
+            if written != len(lines):  # the disk is full: no half line stays, so that a later one begins where it should
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _lines(records: Sequence[CaseRecord]) -> bytes:
+    return b"".join((to_json(record, indent=None) + "\n").encode() for record in records)
+
+
+def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[CaseRecord, ...]:
+    """The records of finished comparisons; whatever else a kill left in records.jsonl is taken out of it.
+
+    `expected` gives the labels of the cases that each comparison has. A comparison is finished when all of them are there.
+
+    Raises:
+        InputError: a record belongs to no comparison of this run.
+        StorageError: the file cannot be written.
+    """
+    found: dict[tuple[str, str], CaseRecord] = {}
+    for record in run.cases:
+        if record.label not in expected.get(record.comparison, ()):
+            raise InputError(
+                f"{run.folder / RECORDS_FILE} has a record of another run: {record.label} in {record.comparison or 'no comparison'}",
+                fix="restore the file, or begin anew with --out DIR",
+            )
+        found.setdefault((record.comparison, record.label), record)
+    kept = tuple(record for (name, _), record in found.items() if all((name, label) in found for label in expected[name]))
+    if kept != run.cases or run.dropped_lines:
+        write_bytes(run.folder / RECORDS_FILE, _lines(kept))
+    return kept
 
 
 def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
@@ -78,6 +111,8 @@ def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
         StorageError: the disk is full or the place cannot be written.
     """
     relative = f"{SAMPLES_DIR}/{name}.npz"
+    with storage_errors(folder, every=True):
+        (folder / SAMPLES_DIR).mkdir(exist_ok=True)
     write_bytes(folder / relative, content)
     return relative, hashlib.sha256(content).hexdigest()
 
@@ -99,6 +134,38 @@ def read_samples(folder: Path, record: CaseRecord) -> bytes:
     if hashlib.sha256(content).hexdigest() != record.samples_sha256:
         raise VerificationError(f"{path} is not the file that was measured: its hash differs", fix="restore it, or measure again")
     return content
+
+
+def trace_stem(record: CaseRecord) -> str:
+    """The name that a case's traces have in a run: traces/<stem>.json.gz for Perfetto, traces/<stem>.layers.json as a Trace."""
+    case = record.case
+    if not record.comparison.endswith(f"-across-b{case.batch}"):
+        return f"{record.comparison}-{record.label}"
+    # A comparison across backends has each bundle several times.
+    return "-".join(filter(None, (record.comparison, case.backend, case.options.variant, case.precision, record.label)))
+
+
+def read_traces(folder: Path) -> dict[str, Trace]:
+    """The traces of a run by their stems.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    return _read_all(Trace, folder / TRACES_DIR, ".layers.json")
+
+
+def read_explanations(folder: Path) -> dict[str, Explanation]:
+    """The explanations of a run by their names.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    return _read_all(Explanation, folder / EXPLANATIONS_DIR, ".json")
+
+
+def _read_all(cls: type[T], folder: Path, ending: str) -> dict[str, T]:
+    files = sorted(folder.glob(f"*{ending}"))
+    return {path.name.removesuffix(ending): from_json(cls, path.read_bytes(), source=str(path)) for path in files}
 
 
 def read_run(folder: Path) -> Run:

@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 BUNDLE_FILE = "bundle.json"
 ENGINES_DIR = Path("engines")
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
 _REPLACE_ATTEMPTS = 10
 _ZEROS = "0" * 64
 
 
 def bundle_name(spec: ExportSpec) -> str:
-    """The folder name of a bundle: model, method and amount, as in `resnet50-l2-r0.50`."""
+    """The folder name of a bundle: model, method and amount, as in `resnet50-l2-r0.50` and `resnet50-mask-2to4-r0.50`."""
     model = SHORT_CODES.get(spec.model.name, spec.model.name)
     prune = spec.prune
+    if spec.mask is not None:
+        return f"{model}-mask-{spec.mask.kind.replace(':', 'to')}-{_share(spec.mask.ratio)}"
     if prune is None:
         return f"{model}-dense"
     if prune.ratio is not None:
-        amount = f"r{prune.ratio:.2f}" if round(prune.ratio, 2) == prune.ratio else f"r{prune.ratio:g}"
+        amount = _share(prune.ratio)
     elif prune.plan is not None:
         amount = f"plan{file_sha256(Path(prune.plan))[:8]}"
     elif prune.target_macs is not None:
@@ -45,6 +47,10 @@ def bundle_name(spec: ExportSpec) -> str:
     else:
         amount = f"params{_tidy(str(prune.target_params))}"
     return f"{model}-{prune.method}-{amount}"
+
+
+def _share(ratio: float) -> str:
+    return f"r{ratio:.2f}" if round(ratio, 2) == ratio else f"r{ratio:g}"
 
 
 def _tidy(amount: str) -> str:
@@ -86,7 +92,7 @@ def write_bytes(path: Path, content: Buffer) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f"{_UNFINISHED}{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
     with storage_errors(path):
         try:
             with temporary.open("wb") as stream:
@@ -194,7 +200,7 @@ def _begin(place: Path) -> tuple[Path, int]:
     beside = _lock(place.parent, wait=True)  # so that nobody sweeps out what another is just making
     try:
         _sweep_out(place.parent)
-        working = place.with_name(f"{_UNFINISHED}{place.name}-{secrets.token_hex(4)}-{os.getpid()}")
+        working = place.with_name(f"{UNFINISHED}{place.name}-{secrets.token_hex(4)}-{os.getpid()}")
         working.mkdir()
         return working, _lock(working)
     finally:
@@ -203,7 +209,7 @@ def _begin(place: Path) -> tuple[Path, int]:
 
 def _replace(working: Path, place: Path) -> None:
     """Put `working` where `place` is, whatever others do there meanwhile; at no moment is there a half bundle under the final name."""
-    outgoing = working.with_name(f"{_UNFINISHED}{place.name}-old-{secrets.token_hex(4)}-{os.getpid()}")
+    outgoing = working.with_name(f"{UNFINISHED}{place.name}-old-{secrets.token_hex(4)}-{os.getpid()}")
     for _ in range(_REPLACE_ATTEMPTS):
         try:
             with suppress(FileNotFoundError):
@@ -232,7 +238,7 @@ def _lock(folder: Path, *, wait: bool = False) -> int:
 
 def _sweep_out(folder: Path) -> None:
     """Remove what killed processes left behind."""
-    for leftover in folder.glob(f"{_UNFINISHED}*"):
+    for leftover in folder.glob(f"{UNFINISHED}*"):
         owner = leftover.name.rpartition("-")[2]
         if not owner.isdigit():
             continue

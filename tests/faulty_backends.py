@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,14 @@ from prune_deploy.errors import RecompiledError
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
 from prune_deploy.specs import RunOptions
 
-ENTRY_POINTS = "[prune_deploy.backends]\nfaulty = faulty_backends:BACKEND\n"
+ENTRY_POINTS = """[prune_deploy.backends]
+faulty = faulty_backends:BACKEND
+[prune_deploy.methods]
+faulty-segfault = faulty_backends:SEGFAULT
+faulty-hang = faulty_backends:HANG
+faulty-hungry = faulty_backends:HUNGRY
+faulty-raise = faulty_backends:RAISE
+"""
 
 
 def install(folder: Path) -> dict[str, str]:
@@ -50,6 +57,7 @@ class FaultySession:
         self._behaviour = behaviour
         self._runs = 0
         self._held: list[bytearray] = []
+        self._answer = 0.0
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
         """Any input will do."""
@@ -77,6 +85,8 @@ class FaultySession:
             os._exit(3)
         elif fault == "raise":
             raise RuntimeError("the kernel returned 42")
+        elif fault == "nan":
+            self._answer = float("nan")
         elif fault == "hungry":
             self._held.append(bytearray(os.urandom(1 << 20) * 100))
         elif fault == "child" and os.fork() == 0:
@@ -87,7 +97,7 @@ class FaultySession:
 
     def outputs(self) -> np.ndarray[Any, Any]:
         """No logits."""
-        return np.zeros((1, 1), np.float32)
+        return np.full((1, 1), self._answer, np.float32)
 
     def settings(self) -> dict[str, str]:
         """Nothing to set."""
@@ -104,7 +114,7 @@ class FaultySession:
 
 
 class FaultyBackend:
-    """Opens JSON files."""
+    """Opens JSON files, and bundles whose behaviour is written in faults.json beside the folder that holds them."""
 
     name = "faulty"
     summary = "keeps time or misbehaves on purpose"
@@ -121,11 +131,31 @@ class FaultyBackend:
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[Session]:  # noqa: B008
         """Read what to do."""
-        behaviour = json.loads(artifact.read_text())
+        behaviour = _of_bundle(artifact) if artifact.is_dir() else json.loads(artifact.read_text())
         session = FaultySession(behaviour)
         if behaviour.get("at_run") == 0:
             session.misbehave()
         yield session
 
 
+def _of_bundle(folder: Path) -> dict[str, Any]:
+    faults: dict[str, dict[str, Any]] = json.loads((folder.parents[1] / "faults.json").read_text())
+    return {"run_ms": 1.0, **faults.get(folder.name, {})}
+
+
+def _method(fault: str) -> Callable[[Any], Any]:
+    """A function that scores channels by their number, once it has misbehaved."""
+    session = FaultySession({"fault": fault})
+
+    def scores(group: Any) -> Any:
+        import torch
+
+        for _ in range(100):
+            session.misbehave()
+        return torch.arange(group.channels, dtype=torch.float32)
+
+    return scores
+
+
 BACKEND: Backend = FaultyBackend()
+SEGFAULT, HANG, HUNGRY, RAISE = map(_method, ("segfault", "hang", "hungry", "raise"))

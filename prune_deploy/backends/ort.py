@@ -22,6 +22,11 @@ _ASSIGNMENT = "session.record_ep_graph_assignment_info"
 _ASYNCHRONOUS = "disable_synchronize_execution_providers"
 
 Reopen = Callable[[np.ndarray[Any, Any]], AbstractContextManager[Session]]
+Configure = Callable[[Any], None]
+
+
+def _as_it_is(_asked: Any) -> None:
+    """Leave ONNX Runtime's session options alone."""
 
 
 class OrtSession:
@@ -125,6 +130,10 @@ class OrtSession:
             other.synchronize()
             return before - cuda.free_bytes()
 
+    def end_profiling(self) -> Path:
+        """Switch off the profiler that was asked for at opening; the file it wrote."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Let go of ONNX Runtime's session, which must end before its stream does."""
         self.synchronize()
@@ -159,6 +168,18 @@ class OrtBackend:
             BuildError: ONNX Runtime lacks an operator of the graph, or runs part of it elsewhere.
             CannotRunError: another provider than the one asked for was loaded, or there is no GPU.
         """
+        with self.open_configured(artifact, inputs, options) as session:
+            yield session
+
+    @contextmanager
+    def open_configured(
+        self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, configure: Configure = _as_it_is
+    ) -> Iterator[OrtSession]:
+        """Open an ONNX file after `configure` has seen ONNX Runtime's session options, to switch its profiler on for example.
+
+        Raises:
+            InputError, BuildError, CannotRunError: as `open`.
+        """
         require(self, options)
         import onnxruntime
 
@@ -168,18 +189,19 @@ class OrtBackend:
             stream = None
             if options.device == "cuda" and cuda_runtime.is_installed():
                 stream = stack.enter_context(CudaRuntime().stream())
-            loaded = _load(artifact, options, None if stream is None else int(stream))
+            loaded = _load(artifact, options, None if stream is None else int(stream), configure)
             session = OrtSession(loaded, inputs, options, lambda other: self.open(artifact, other, options), stream)
             del loaded
             stack.callback(session.close)
             yield session
 
 
-def _load(artifact: Path, options: RunOptions, stream: int | None) -> Any:
+def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Configure = _as_it_is) -> Any:
     """ONNX Runtime's session of a file, its provider looked at."""
     import onnxruntime
 
     asked = onnxruntime.SessionOptions()
+    configure(asked)
     asked.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     asked.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     asked.inter_op_num_threads = 1

@@ -79,6 +79,16 @@ class TorchSession:
         """The CUDA stream's handle, None on a CPU."""
         return None if self._cuda_stream is None else int(self._cuda_stream.cuda_stream)
 
+    @property
+    def module(self) -> nn.Module:
+        """The module as it is, not compiled, for whoever wants to look into it."""
+        return self._module
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The bound input, on its device."""
+        return self._input
+
     def outputs(self) -> np.ndarray[Any, Any]:
         """Logits of the last run, shape (batch, classes)."""
         assert self._output is not None, "run() comes first"

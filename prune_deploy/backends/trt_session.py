@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,22 @@ class TrtSession:
         self.synchronize()
         return self.opened_bytes + before - self._cuda.free_bytes()
 
+    @contextmanager
+    def layer_clock(self) -> Iterator[list[tuple[str, float]]]:
+        """While it is open, TensorRT adds each layer and its milliseconds to the list, as runs go by; runs are slower meanwhile."""
+        clock = _layer_clock(self._trt)
+        self._context.profiler = clock
+        try:
+            yield clock.heard
+        finally:
+            self._context.profiler = None
+
+    def layer_information(self) -> str:
+        """The inspector's JSON of all layers, with the shapes that are bound."""
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = self._context
+        return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
+
     def close(self) -> None:
         """Give the device memory back; the context ends before its engine and its stream."""
         self._release()
@@ -183,10 +201,23 @@ class TrtSession:
 
     def _layer_types(self) -> str:
         try:
-            text = self._engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
-            return " ".join(f"{name}={count}" for name, count in types_in_inspector(str(text)).items())
+            return " ".join(f"{name}={count}" for name, count in types_in_inspector(self.layer_information()).items())
         except BuildError:  # an engine built without detailed verbosity says nothing of its layers
             return "unknown"
 
     def _refused(self, what: str, said: str = "") -> CannotRunError:
         return CannotRunError(f"TensorRT refused: {what}{f': {said}' if said else ''}", fix="see: prune-deploy doctor")
+
+
+def _layer_clock(trt: Any) -> Any:
+    """TensorRT's profiler interface, implemented for the library that is loaded."""
+
+    class LayerClock(trt.IProfiler):  # type: ignore[misc]  # a class of a module that is known at run time only
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)  # the bindings want it spelled out
+            self.heard: list[tuple[str, float]] = []
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.heard.append((layer_name, float(ms)))
+
+    return LayerClock()

@@ -17,6 +17,7 @@ from prune_deploy.cli.output import json_option
 @click.option(
     "--across-backends", is_flag=True, help="Measure all backends in one comparison, against the first one's dense model."
 )
+@click.option("--trace", is_flag=True, help="Have the profiler look at every measured case afterwards.")
 @how_options
 @json_option
 def command(bundles: tuple[Path, ...], as_json: bool, **values: Any) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.bench import plan_pair
-from prune_deploy.cli.latency_table import interval
 from prune_deploy.cli.measure_options import device
 from prune_deploy.cli.measuring import exit_code, request, run, show
 from prune_deploy.cli.output import data_console, emit_json, say, table
 from prune_deploy.errors import InputError, RegressionError, UndecidedError
 from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.formatting import interval
 from prune_deploy.reporting.gates import Gated, gate_slower, parse_share, worst
 from prune_deploy.reporting.run_pairs import PairedCase, differences, pair_runs
 from prune_deploy.runs import RUN_FILE, read_run

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from prune_deploy.cli.options import model_options, model_spec, options, parse_batches, prune_spec, pruning_options
 from prune_deploy.cli.output import data_console, emit_json, json_option, say, table
@@ -15,7 +16,18 @@ from prune_deploy.cli.receipt import counts_document, groups_table, sizes_table
 from prune_deploy.environment import installed_version, local_target
 from prune_deploy.errors import InputError
 from prune_deploy.pipeline import Exported, export_bundle
-from prune_deploy.specs import DEFAULT_BATCHES, DEFAULT_TARGET, TARGETS, EngineSpec, ExportSpec, resolve_target
+from prune_deploy.records import EngineRecord
+from prune_deploy.specs import (
+    DEFAULT_BATCHES,
+    DEFAULT_TARGET,
+    TARGETS,
+    EngineSpec,
+    ExportSpec,
+    MaskKind,
+    MaskSpec,
+    PruneSpec,
+    resolve_target,
+)
 
 engine_options = options(
     click.option(
@@ -43,6 +55,11 @@ engine_options = options(
         help="fp32 has TF32 switched off; tf32 lets tensor cores round matrix inputs to 10 bits.",
     ),
     click.option("--workspace", type=click.IntRange(min=1), help="Largest scratch memory of the builder, in MiB."),
+    click.option(
+        "--sparse-weights/--no-sparse-weights",
+        default=None,
+        help="Whether the builder may use kernels for 2:4 sparse weights. Default: with --mask 2:4.",
+    ),
 )
 
 
@@ -50,17 +67,23 @@ engine_options = options(
 @model_options
 @pruning_options
 @click.option("--dense", is_flag=True, help="Export the model unpruned, as the baseline of comparisons.")
+@click.option(
+    "--mask",
+    type=click.Choice(get_args(MaskKind)),
+    help="Set weights to zero instead of removing channels: the share --ratio, or two of every four inputs. Shapes stay.",
+)
 @engine_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle. Default: engines/<model>-<method>-<amount>.")
 @click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")
 @json_option
 def command(**values: Any) -> None:
-    """Prune a timm model, export ONNX and a TensorRT engine, write a bundle.
+    """Prune or mask a timm model, export ONNX and a TensorRT engine, write a bundle.
 
     \b
     prune-deploy export --model v --ratio 0.5
     prune-deploy export --model resnet50 --target-macs 0.5x --target a2000
     prune-deploy export --model resnet50 --dense
+    prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """
     spec = _spec(values)
     with BuildBar() as bar:
@@ -86,24 +109,43 @@ def _spec(values: dict[str, Any]) -> ExportSpec:
     amounts = [name for name in ("ratio", "target_macs", "target_params", "plan") if values[name] is not None]
     if values["dense"] and amounts:
         raise InputError(f"--dense contradicts --{amounts[0].replace('_', '-')}", fix="drop one of the two")
+    mask = _mask_spec(values)
     batches = parse_batches(values["batch"])
     return ExportSpec(
         model=model_spec(values),
-        prune=None if values["dense"] else prune_spec(values),
+        prune=None if values["dense"] or mask is not None else prune_spec(values),
+        mask=mask,
         engine=EngineSpec(
             library=values["engine"],
-            target=_target(values),
+            target=engine_target(values["target"], values["engine"]),
             precision=values["precision"],
             batches=batches,
             workspace_mib=values["workspace"],
+            sparse_weights=values["sparse_weights"],
         ),
     )
 
 
-def _target(values: dict[str, Any]) -> str:
-    if values["target"] is not None:
-        return resolve_target(values["target"])
-    if values["engine"] == "none":
+def _mask_spec(values: dict[str, Any]) -> MaskSpec | None:
+    """The MaskSpec of parsed options, which leave no room for those of a pruning."""
+    kind, ratio = values["mask"], values["ratio"]
+    if kind is None:
+        return None
+    context = click.get_current_context()
+    for name in ("dense", *(field.name for field in dataclasses.fields(PruneSpec))):
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if is_given and name not in ("ratio", "seed"):
+            raise InputError(f"--mask contradicts --{name.replace('_', '-')}", fix="drop one of the two: a mask keeps all shapes")
+    if ratio is None and kind != "2:4":
+        raise InputError(f"--mask {kind} needs --ratio", fix="say which share becomes zero, for example --ratio 0.3")
+    return MaskSpec(kind=kind) if ratio is None else MaskSpec(kind=kind, ratio=ratio)
+
+
+def engine_target(target: str | None, library: str) -> str:
+    """The target that was named, or else the local GPU's, or else the default one, which is said."""
+    if target is not None:
+        return resolve_target(target)
+    if library == "none":
         return DEFAULT_TARGET
     local = local_target()
     if local is None:
@@ -172,5 +214,13 @@ def _show_engine(exported: Exported) -> None:
             layers = ", ".join(f"{count} {kind}" for kind, count in engine.layer_types.items())
             data_console.print(
                 f"Engine: {engine.library} {engine.library_version}, {engine.target}, {engine.precision}, layers: {layers}, "
-                f"built in {engine.build_s:.1f} s",
+                f"{_sparsity_text(engine)}built in {engine.build_s:.1f} s",
             )
+
+
+def _sparsity_text(engine: EngineRecord) -> str:
+    if not engine.sparse_weights:
+        return ""
+    if engine.sparse_layers is None:
+        return "kernels for sparse weights allowed but not reported, "
+    return f"kernels for sparse weights in {engine.sparse_layers} of {engine.sparse_eligible} layers that have such weights, "

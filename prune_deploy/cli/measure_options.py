@@ -29,29 +29,7 @@ what_options = options(
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run. Default: profiles/<time>-…"),
 )
 
-how_options = options(
-    click.option(
-        "--rigor",
-        type=click.Choice(["quick", "full"]),
-        default="full",
-        show_default=True,
-        help="full: at least 5 launches, intervals between launches. quick: one launch, intervals within it.",
-    ),
-    click.option(
-        "--budget-s", type=float, callback=_positive, help="Seconds per comparison. Default: 120 at full, 30 at quick rigor."
-    ),
-    click.option(
-        "--mode",
-        type=click.Choice(["latency", "device", "throughput"]),
-        default="latency",
-        show_default=True,
-        help="Clock: host and wait for each run; device events around queued runs; completions of a saturated queue.",
-    ),
-    click.option(
-        "--placement",
-        type=click.Choice(["isolated", "shared"]),
-        help="A process per candidate, or one for all. Default: isolated on a CPU, shared on a GPU.",
-    ),
+session_options = options(
     click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda"]),
@@ -78,7 +56,9 @@ how_options = options(
         show_default=True,
         help="What the inputs are drawn from; zeros flip fewer bits and may clock a power-limited GPU higher.",
     ),
-    click.option("--lock-clocks", type=int, metavar="MHZ", help="Hold the GPU's clock while measuring; needs root."),
+)
+
+limit_options = options(
     click.option("--memory-limit", type=int, metavar="MIB", help="End a candidate whose processes pass this much memory."),
     click.option(
         "--open-limit-s",
@@ -89,6 +69,34 @@ how_options = options(
         help="End a candidate that is not open after this long, compilation included.",
     ),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of inputs and orders."),
+)
+
+how_options = options(
+    click.option(
+        "--rigor",
+        type=click.Choice(["quick", "full"]),
+        default="full",
+        show_default=True,
+        help="full: at least 5 launches, intervals between launches. quick: one launch, intervals within it.",
+    ),
+    click.option(
+        "--budget-s", type=float, callback=_positive, help="Seconds per comparison. Default: 120 at full, 30 at quick rigor."
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(["latency", "device", "throughput"]),
+        default="latency",
+        show_default=True,
+        help="Clock: host and wait for each run; device events around queued runs; completions of a saturated queue.",
+    ),
+    click.option(
+        "--placement",
+        type=click.Choice(["isolated", "shared"]),
+        help="A process per candidate, or one for all. Default: isolated on a CPU, shared on a GPU.",
+    ),
+    session_options,
+    click.option("--lock-clocks", type=int, metavar="MHZ", help="Hold the GPU's clock while measuring; needs root."),
+    limit_options,
 )
 
 

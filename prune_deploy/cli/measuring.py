@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.bench import BenchRequest, measure_all, plan_bench, predicted_s
+from prune_deploy.bench import BenchRequest, measure_all, plan_bench, predicted_s, trace_measured
 from prune_deploy.cli.latency_table import print_records
 from prune_deploy.cli.measure_options import measure_spec, words
 from prune_deploy.cli.measure_progress import MeasureBar
@@ -16,21 +16,31 @@ from prune_deploy.cli.options import parse_batches
 from prune_deploy.cli.output import data_console, emit_json, say
 from prune_deploy.cli.progress import StageLines
 from prune_deploy.execution.cases import PlannedComparison
+from prune_deploy.execution.traces import Traced
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import FAILED_STATUSES, CaseRecord
 from prune_deploy.reporting.rows import row
-from prune_deploy.runs import PROFILES_DIR, new_run_id
+from prune_deploy.runs import PROFILES_DIR, TRACES_DIR, new_run_id
 from prune_deploy.specs import MeasureSpec
 
+PERFETTO = "https://ui.perfetto.dev"
 _DEFAULT_BACKENDS = "eager,compile,ort,trt"
 
 
 def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
     """Measure bundles against their dense models; the exit code."""
     asked = request(bundles, _DEFAULT_BACKENDS, values, across=values["across_backends"])
-    folder, records = run(plan_bench, asked, "bench", "-".join(path.resolve().name for path in bundles), values["out"])
-    show(folder, records, as_json)
-    return exit_code(records)
+    planned = plan_bench(asked, StageLines())
+    folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
+    records = measure(planned, asked.spec, folder)
+    if not values["trace"]:
+        show(folder, records, as_json)
+        return exit_code(records)
+    traced = list(trace_measured(planned, records, asked.spec, folder, lambda stem: say(f"tracing {stem}")))
+    show(folder, records, as_json, traces=[str(folder / TRACES_DIR / each.trace.chrome_file) for each in traced if each.trace])
+    if not as_json:
+        data_console.print(f"traces: {folder / TRACES_DIR} (open them at {PERFETTO})", soft_wrap=True)
+    return max(exit_code(records), say_untraced(traced))
 
 
 def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: bool = False) -> BenchRequest:
@@ -64,8 +74,13 @@ def run(
 ) -> tuple[Path, list[CaseRecord]]:
     """Plan and measure with progress on stderr; the run's folder and all records."""
     planned = plan(request, StageLines())
-    folder = Path(out) if out else PROFILES_DIR / new_run_id(name, subject)
+    folder = run_folder(name, subject, out)
     return folder, measure(planned, request.spec, folder)
+
+
+def run_folder(command: str, subject: str, out: str | None) -> Path:
+    """Where a run goes: as told, or into a folder of its own."""
+    return Path(out) if out else PROFILES_DIR / new_run_id(command, subject)
 
 
 def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
@@ -82,6 +97,14 @@ def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Pat
             say(f"what was measured so far is in {folder}")
             raise
     return records
+
+
+def say_untraced(traced: Sequence[Traced]) -> int:
+    """Say on stderr which cases could not be traced; 1 if one of them failed."""
+    lost = [(each.stem, each.loss) for each in traced if each.loss is not None]
+    for stem, loss in lost:
+        say(f"{stem}: not traced: {loss.status}: {loss.reason}\n  Fix: {loss.fix}")
+    return 1 if any(loss.status in FAILED_STATUSES for _, loss in lost) else 0
 
 
 def documents(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:

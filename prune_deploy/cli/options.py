@@ -53,8 +53,11 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
     return value
 
 
-model_options = options(
-    click.option("--model", required=True, shell_complete=_complete_models, help="Short code (c e s v m r x) or timm name."),
+model_option = click.option(
+    "--model", required=True, shell_complete=_complete_models, help="Short code (c e s v m r x) or timm name."
+)
+
+network_options = options(
     click.option(
         "--num-classes", type=int, help="Classes. Default: 10 for short codes with random weights, else the model's own."
     ),
@@ -62,6 +65,11 @@ model_options = options(
     click.option(
         "--weights", default="random", show_default=True, help="random (seeded), pretrained, or a safetensors or state-dict file."
     ),
+)
+
+model_options = options(
+    model_option,
+    network_options,
     click.option(
         "--seed",
         type=click.IntRange(0, 2**63 - 1),
@@ -71,12 +79,11 @@ model_options = options(
     ),
 )
 
-pruning_options = options(
-    click.option("--ratio", type=float, help="Share of each group's channels to remove, between 0 and 1."),
-    click.option("--target-macs", help="Aim for this many MACs: 0.5x or 2.0G."),
-    click.option("--target-params", help="Aim for this many parameters: 0.5x or 50M."),
-    click.option("--plan", type=click.Path(dir_okay=False), help="Take the widths from a plan.json."),
-    click.option("--method", default="l2", show_default=True, shell_complete=_complete_methods, help="How channels are scored."),
+method_option = click.option(
+    "--method", default="l2", show_default=True, shell_complete=_complete_methods, help="How channels are scored."
+)
+
+width_options = options(
     click.option(
         "--scope",
         type=click.Choice(["local", "global", "isomorphic"]),
@@ -106,8 +113,17 @@ pruning_options = options(
     ),
     click.option("--heads", is_flag=True, help="Remove whole attention heads instead of narrowing every head."),
     click.option("--bottleneck", is_flag=True, help="Leave residual streams at full width; prune only inside blocks."),
-    click.option("--steps", type=int, default=1, show_default=True, help="Prune in this many steps, scoring anew before each."),
     click.option("--allow-shortfall", is_flag=True, help="Accept groups that keep more than asked; the receipt names them."),
+)
+
+pruning_options = options(
+    click.option("--ratio", type=float, help="Share of each group's channels to remove, between 0 and 1."),
+    click.option("--target-macs", help="Aim for this many MACs: 0.5x or 2.0G."),
+    click.option("--target-params", help="Aim for this many parameters: 0.5x or 50M."),
+    click.option("--plan", type=click.Path(dir_okay=False), help="Take the widths from a plan.json."),
+    method_option,
+    width_options,
+    click.option("--steps", type=int, default=1, show_default=True, help="Prune in this many steps, scoring anew before each."),
     click.option(
         "--graph-limit-s",
         type=float,
@@ -141,10 +157,10 @@ def model_spec(values: dict[str, Any]) -> ModelSpec:
 
 
 def prune_spec(values: dict[str, Any]) -> PruneSpec:
-    """The PruneSpec of parsed options."""
+    """The PruneSpec of parsed options; what a command has no option for keeps its default."""
     ignore = tuple(word.strip() for word in values["ignore"].split(",") if word.strip())
-    given = {field.name: values[field.name] for field in dataclasses.fields(PruneSpec) if field.name != "ignore"}
-    return PruneSpec(ignore=ignore, **given)
+    names = {field.name for field in dataclasses.fields(PruneSpec)} & values.keys() - {"ignore"}
+    return PruneSpec(ignore=ignore, **{name: values[name] for name in names})
 
 
 def parse_size(text: str | None) -> tuple[int, int, int] | None:

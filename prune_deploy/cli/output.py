@@ -79,6 +79,12 @@ def emit_json(document: Any) -> None:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def emit_text(text: str) -> None:
+    """Print a text on stdout exactly as it is."""
+    with _to_stdout():
+        click.echo(text, nl=False)
+
+
 def say(message: str) -> None:
     """Say what is going on, on stderr."""
     log_console.print(message, soft_wrap=True)

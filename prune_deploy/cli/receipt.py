@@ -11,7 +11,7 @@ from prune_deploy.records import Counts, GroupWidth, Receipt
 
 
 def sizes_table(receipt: Receipt) -> Table:
-    """Parameters and MACs before and after."""
+    """Parameters and MACs before and after; of a masked model also the parameters that are not zero."""
     result = table("", "before", "after", "removed %")
     for column in result.columns[1:]:
         column.justify = "right"
@@ -19,6 +19,8 @@ def sizes_table(receipt: Receipt) -> Table:
     for label, field, scale in rows:
         before, after = getattr(receipt.before, field), getattr(receipt.after, field)
         result.add_row(label, f"{before / scale:,.2f}", f"{after / scale:,.2f}", f"{removed_share(before, after):.1f}")
+    if receipt.nonzero_params is not None:
+        result.add_row("parameters not zero M", "", f"{receipt.nonzero_params / 1e6:,.2f}", "")
     return result
 
 

@@ -17,9 +17,9 @@ from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.measure.runner import Watcher
 from prune_deploy.measure.samples import Samples, pack
-from prune_deploy.records import CaseRecord, ComparisonStats
+from prune_deploy.records import NO_DENSE_SPEEDUP, CaseRecord, ComparisonStats
 from prune_deploy.runs import write_samples
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import MeasureSpec, Variant
 
 CACHES_DIR = "caches"
 """Compilers' caches within a run's folder; they are gone when it ends."""
@@ -52,7 +52,7 @@ def run_comparison(
     candidates = _with_copy(running)
     logs = folder / "logs" / planned.name
     with storage_errors(logs, every=True):
-        logs.mkdir(parents=True)
+        logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = Group(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
     labels, roles = [each.label for each in candidates], [each.role for each in candidates]
     comparison = Comparison(group, labels, roles, spec, watcher)
@@ -78,8 +78,9 @@ def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
     return [*candidates, replace(candidates[0], role="copy", label=f"{candidates[0].label} (copy)")]
 
 
-def _base(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
+def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
     """What is known of a case before it runs."""
+    request, receipt = case.subject.record.request, case.subject.record.receipt
     return CaseRecord(
         case=case.case,
         role=case.role,
@@ -88,9 +89,12 @@ def _base(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseReco
         label=case.subject.label,
         artifact=case.artifact,
         artifact_sha256=case.artifact_sha256,
-        counts=case.subject.record.receipt.after,
+        counts=receipt.after,
         dense_counts=planned.cases[0].subject.record.receipt.after,
         status="ok",
+        variant=Variant(model=request.model, prune=request.prune, mask=request.mask),
+        nonzero_params=receipt.nonzero_params,
+        warnings=_mask_warning(case),
         comparison=planned.name,
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -103,7 +107,7 @@ def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
     if loss is None:
         assert anchor.loss is not None, "a case without a loss and with an anchor runs"
         loss = Loss(status="unavailable", reason=f"{anchor.case.bundle} cannot run: {anchor.loss.reason}", fix=anchor.loss.fix)
-    base = _base(planned, case, index=-1)
+    base = base_record(planned, case, index=-1)
     return replace(base, status=loss.status, reason=loss.reason, fix=loss.fix)
 
 
@@ -112,7 +116,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
     seen = measured.group.observed[index]
     stats = measured.stats.candidates[index]
     base = replace(
-        _base(planned, case, index),
+        base_record(planned, case, index),
         startup=startup_of(seen, compiles=case.candidate is not None and case.candidate.needs_own_process),
         memory=memory_of(seen, spec),
         settings=seen.settings,
@@ -133,16 +137,31 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
         latency=stats.latency,
         speedup=stats.speedup,
         dense_against_copy=measured.stats.dense_against_copy,
-        warnings=(*stats.warnings, *_copy_warning(measured)),
+        warnings=(*base.warnings, *stats.warnings, *_copy_warning(measured)),
     )
 
 
 def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
-    """A case that lived and was never timed: its anchor died, or somebody interrupted."""
-    loss = measured.group.observed[0].loss
+    """A case that lived and was never timed: its anchor died, or all that it was the anchor of, or somebody interrupted."""
+    anchor, *others, _ = measured.group.observed
+    loss = anchor.loss
+    if loss is None and others and all(other.loss is not None for other in others):
+        return replace(
+            base, status="unavailable", reason="nothing was left to compare it with", fix="see the other cases of this comparison"
+        )
     if loss is None:
         return replace(base, status="failed", reason="interrupted before it was timed", fix="measure again")
     return replace(base, status=loss.status, reason=f"the model it is compared with failed: {loss.reason}", fix=loss.fix)
+
+
+def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
+    """Say of zeroed weights that they make nothing faster, unless the case's engine has kernels for them."""
+    if case.subject.record.receipt.mask is None:
+        return ()
+    engine = next((each.engine for each in case.subject.record.artifacts if each.name == case.artifact), None)
+    if engine is not None and engine.sparse_layers:
+        return (f"kernels for 2:4 sparse weights in {engine.sparse_layers} layers of the engine",)
+    return (NO_DENSE_SPEEDUP,)
 
 
 def _copy_warning(measured: Measured) -> tuple[str, ...]:

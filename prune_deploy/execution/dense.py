@@ -22,8 +22,8 @@ def identity(record: BundleRecord) -> tuple[object, ...]:
 
 
 def is_dense(record: BundleRecord) -> bool:
-    """Whether nothing was removed."""
-    return record.request.prune is None
+    """Whether nothing was removed and nothing set to zero."""
+    return record.request.prune is None and record.request.mask is None
 
 
 def dense_bundle(record: BundleRecord, given: Iterable[Path], *, with_engine: bool, progress: Progress) -> Path:

@@ -23,6 +23,12 @@ from prune_deploy.records import Status
 _TICK_S = 0.2
 _STOP_LIMIT_S = 10.0
 _LAST_WORDS = 300
+_FIXES = {
+    "opening": "raise --open-limit-s, or take a smaller batch",
+    "exporting": "raise --build-limit-s, or leave this model out",
+    "tracing": "trace it with fewer --runs, or a smaller batch",
+}
+"""What helps against a timeout, by what was being done."""
 
 
 class WorkerError(Exception):
@@ -33,6 +39,10 @@ class WorkerError(Exception):
         self.status: Status = status
         self.message = message
         self.fix = fix
+
+
+class RefusedError(WorkerError):
+    """A worker's answer that it cannot do what it was asked; it is well and takes the next message."""
 
 
 class Warden:
@@ -61,15 +71,22 @@ class Warden:
 
 
 class WorkerProcess:
-    """One worker in a session and process group of its own."""
+    """One worker in a session and process group of its own; `module` is what it runs."""
 
-    def __init__(self, watchdog: Warden, log: Path, environment: Mapping[str, str], memory_limit_bytes: int | None) -> None:
+    def __init__(
+        self,
+        watchdog: Warden,
+        log: Path,
+        environment: Mapping[str, str],
+        memory_limit_bytes: int | None,
+        module: str = "prune_deploy.execution.worker",
+    ) -> None:
         mine, theirs = socket.socketpair()
         self._log = log
         self._watchdog = watchdog
         self._started_at = time.perf_counter()
         with log.open("ab") as stream, theirs:
-            command = [sys.executable, "-m", "prune_deploy.execution.worker", str(theirs.fileno()), str(os.getpid())]
+            command = [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())]
             self._process = subprocess.Popen(
                 command,
                 pass_fds=(theirs.fileno(),),
@@ -118,7 +135,8 @@ class WorkerProcess:
         """Wait for the answer to the last message.
 
         Raises:
-            WorkerError: it was an error, or the worker crashed, hung or passed its memory limit.
+            RefusedError: the answer is an error.
+            WorkerError: the worker crashed, hung or passed its memory limit.
         """
         deadline = time.monotonic() + limit_s
         try:
@@ -126,14 +144,14 @@ class WorkerProcess:
                 if self._memory is not None:
                     self._memory.check()
                 if time.monotonic() > deadline:
-                    fix = "raise --open-limit-s, or take a smaller batch" if doing == "opening" else "take a smaller batch"
+                    fix = _FIXES.get(doing, "take a smaller batch")
                     raise WorkerError("timeout", f"no answer within {limit_s:.0f} s while {doing}", fix)
         except ChannelClosed:
             raise self._explain_end() from None
         except LimitError as error:
             raise WorkerError("failed", error.message, error.fix) from None
         if (said := message.header.get("error")) is not None:
-            raise WorkerError(said["status"], said["message"], said["fix"])
+            raise RefusedError(said["status"], said["message"], said["fix"])
         return message
 
     def request(self, header: dict[str, Any], limit_s: float, doing: str) -> Message:

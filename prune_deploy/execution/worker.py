@@ -1,31 +1,24 @@
-"""One process that opens candidates and runs them when told: `python -m prune_deploy.execution.worker FD`.
-
-It imports nothing but what its backend needs, dies with its coordinator, and answers every message with one message.
-"""
+"""One process that opens candidates and runs them when told. It imports nothing but what its backend needs."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
-import signal
-import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.errors import PruneDeployError, first_line
+import numpy as np
+
+from prune_deploy.errors import OutputError
 from prune_deploy.execution.inputs import make_inputs
-from prune_deploy.execution.protocol import Channel, ChannelClosed, Message
+from prune_deploy.execution.protocol import Message
+from prune_deploy.execution.service import run_child
 from prune_deploy.execution.timing import device_ms, time_runs
 from prune_deploy.interfaces import Session
 from prune_deploy.specs import RunOptions
 
-_PR_SET_PDEATHSIG = 1
 _DEVICE_RUNS = 3
 
 
@@ -60,6 +53,11 @@ class Worker:
         session.run()
         session.synchronize()
         ended = time.perf_counter()
+        if not np.isfinite(session.outputs()).all():
+            raise OutputError(
+                "its outputs are not finite numbers",
+                fix="see prune-deploy verify; half precision may overflow, weights may be damaged",
+            )
         self._sessions[candidate] = session
         gc.freeze()  # what is there stays; what comes is little, and is collected between blocks
         gc.disable()
@@ -87,41 +85,10 @@ class Worker:
         return {"bytes": self._sessions[candidate].device_bytes()}, b""
 
 
-def die_with(parent: int) -> None:
-    """Ask the kernel for a SIGKILL when the coordinator ends, however it ends; it reaches a stopped process too."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before the request was made
-        os._exit(1)
-
-
-def serve(channel: Channel) -> None:
-    """Answer messages until the coordinator closes the channel."""
-    with ExitStack() as stack:
-        worker = Worker(stack)
-        channel.send({"ready": True})
-        while (message := channel.receive()) is not None:
-            try:
-                header, data = worker.answer(message)
-            except PruneDeployError as error:
-                channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix}})
-            except Exception as error:  # noqa: BLE001 - whatever a runtime raises is this candidate's record, not the end of the comparison
-                traceback.print_exc()
-                said = f"{type(error).__name__}: {first_line(error, 300)}"
-                channel.send(
-                    {"error": {"status": "failed", "message": said, "fix": "see whether the model runs with prune-deploy run"}}
-                )
-            else:
-                channel.send(header, data)
-
-
 def main() -> None:
-    """Entry point: the descriptor of the socket and the coordinator's process number are the arguments."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides when to end
-    die_with(int(sys.argv[2]))
-    try:
-        serve(Channel(socket.socket(fileno=int(sys.argv[1]))))
-    except ChannelClosed:
-        return
+    """Entry point."""
+    with ExitStack() as stack:
+        run_child(Worker(stack).answer)
 
 
 if __name__ == "__main__":

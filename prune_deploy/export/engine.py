@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.errors import BuildError, InputError
-from prune_deploy.export.engine_layers import REQUIRED_TYPES, types_in_inspector, types_in_table, verify_precision
+from prune_deploy.errors import BuildError, CannotRunError, InputError
+from prune_deploy.export.engine_layers import (
+    REQUIRED_TYPES,
+    sparse_counts,
+    types_in_inspector,
+    types_in_table,
+    verify_precision,
+)
 from prune_deploy.export.engine_progress import BuildProgress, ProgressRelay, held_interrupts, progress_monitor
 from prune_deploy.export.tensorrt_library import TensorRTLibrary, choose_library
 from prune_deploy.export.tensorrt_log import BuildLog, collecting
@@ -178,6 +184,8 @@ def _configure(library: TensorRTLibrary, builder: Any, spec: EngineSpec) -> Any:
         config.clear_flag(trt.BuilderFlag.TF32)
     elif spec.precision == "tf32":
         config.set_flag(trt.BuilderFlag.TF32)
+    if spec.sparse_weights:
+        allow_sparse_weights(library, config)
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
     if spec.optimization_level is not None:
@@ -191,6 +199,20 @@ def _configure(library: TensorRTLibrary, builder: Any, spec: EngineSpec) -> Any:
         if not config.set_compute_capability(trt.ComputeCapability.__members__[spec.target.upper()], 0):
             raise BuildError(f"TensorRT-RTX refused the target {spec.target}", fix="choose another --target")
     return config
+
+
+def allow_sparse_weights(library: TensorRTLibrary, config: Any) -> None:
+    """Let the builder use kernels for 2:4 sparse weights.
+
+    Raises:
+        CannotRunError: the library has no such flag; TensorRT 11 has dropped others.
+    """
+    flag = library.module.BuilderFlag.__members__.get("SPARSE_WEIGHTS")
+    if flag is None:
+        raise CannotRunError(
+            f"{library.name} {library.version} knows no sparse weights", fix="build without them: --no-sparse-weights"
+        )
+    config.set_flag(flag)
 
 
 def _add_profiles(builder: Any, config: Any, spec: EngineSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
@@ -229,6 +251,10 @@ def _record(
     library: TensorRTLibrary, log: BuildLog, spec: EngineSpec, built: _Built, onnx_name: str, engine_name: str
 ) -> EngineRecord:
     layer_types, layer_source = _count_layers(library, log, built.plan)
+    eligible, chosen = sparse_counts(log.sparsity)
+    warnings = list(dict.fromkeys(log.warnings))
+    if spec.sparse_weights and chosen is None:
+        warnings.append(f"{library.name} {library.version} says nothing of sparse weights: it may have no kernels for them")
     return EngineRecord(
         library=library.name,
         library_version=library.version,
@@ -241,8 +267,11 @@ def _record(
         build_s=built.build_s,
         layer_types=layer_types,
         layer_source=layer_source,
-        warnings=tuple(dict.fromkeys(log.warnings)),
+        warnings=tuple(warnings),
         trtexec=trtexec_command(spec, onnx_name=onnx_name, engine_name=engine_name, inputs=built.inputs, rtx=library.is_rtx),
+        sparse_weights=bool(spec.sparse_weights),
+        sparse_eligible=eligible,
+        sparse_layers=chosen,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prune_deploy.errors import BuildError
-from prune_deploy.export.tensorrt_log import LAYER_TABLE_HEAD
+from prune_deploy.export.tensorrt_log import LAYER_TABLE_HEAD, SPARSITY_HEAD
 from prune_deploy.records import EngineRecord
 
 REQUIRED_TYPES: dict[str, str] = {"fp32": "Float", "tf32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
@@ -48,6 +48,10 @@ _TABLE_LINE = re.compile(
     r"Outputs: \[(?P<outputs>.*?)\], TacticName: "
 )
 _TABLE_TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[[^]]*\], .*?Datatype: (\w+), Format: ")
+
+_SPARSE_COUNTS = re.compile(
+    re.escape(SPARSITY_HEAD) + r"(?:Found (?P<eligible>\d+) layer\(s\) eligible to|Chose (?P<chosen>\d+) layer\(s\) using)"
+)
 
 _REPORT = "report it with the TensorRT version: this package must be taught the new layout"
 
@@ -85,10 +89,21 @@ def types_in_inspector(text: str) -> dict[str, int]:
         for layer in layers:
             weights = [layer["Weights"]] if isinstance(layer.get("Weights"), dict) else []
             parts = (layer["Inputs"], [*layer.get("Constants", []), *weights], layer["Outputs"])
-            counts.update(_computes_in(*([_inspected_type(tensor) for tensor in part] for part in parts)))
+            counts.update(_computes_in(*([type_of_tensor(tensor) for tensor in part] for part in parts)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildError(f"the inspector's description of the engine is not understood: {error!r}", fix=_REPORT) from None
     return _checked(counts)
+
+
+def sparse_counts(messages: Iterable[str]) -> tuple[int | None, int | None]:
+    """Layers whose weights have the 2:4 pattern, and layers that got a kernel for it; None where the builder does not say.
+
+    TensorRT counts once per round of its choice, and the last round's kernels are the engine's.
+    """
+    found: dict[str, int] = {}
+    for match in filter(None, map(_SPARSE_COUNTS.match, messages)):
+        found |= {name: int(number) for name, number in match.groupdict().items() if number is not None}
+    return found.get("eligible"), found.get("chosen")
 
 
 def verify_precision(record: EngineRecord) -> None:
@@ -135,7 +150,7 @@ def _table_types(part: str, line: str) -> list[str]:
     return [_TYPE_NAMES.get(name.lower(), name) for name in types]
 
 
-def _inspected_type(tensor: dict[str, Any]) -> str:
+def type_of_tensor(tensor: dict[str, Any]) -> str:
     """TensorRT 10 says {"Format/Datatype": "Row major linear FP16 format"}, 11 {"Datatype": "Half"}, weights {"Type": "Half"}."""
     text = tensor.get("Datatype") or tensor.get("Format/Datatype") or tensor.get("Type") or ""
     word = _TYPE_WORD.search(text)

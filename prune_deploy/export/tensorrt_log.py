@@ -19,6 +19,9 @@ from prune_deploy.export.tensorrt_library import TensorRTLibrary
 LAYER_TABLE_HEAD = "Layers:\n"
 """How the message begins in which the builder lists the finished engine's layers (VERBOSE, with DETAILED verbosity)."""
 
+SPARSITY_HEAD = "(Sparsity) "
+"""How the messages begin that count layers with 2:4 sparse weights."""
+
 _SHOWN_ERRORS, _SHOWN_CHARACTERS = 4, 400
 # Where in NVIDIA's sources a message comes from, and its rulers: of no use to the reader.
 _NOISE = re.compile(
@@ -31,12 +34,14 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(slots=True)
 class BuildLog:
-    """What `logger` was told: errors and warnings as they came, the layer tables, and how many messages there were at all."""
+    """What `logger` was told: errors and warnings as they came, the layer tables, what was said of sparse weights, and how many
+    messages there were at all."""
 
     logger: Any
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     layer_tables: list[str] = field(default_factory=list)
+    sparsity: list[str] = field(default_factory=list)
     messages: int = 0
 
     @property
@@ -72,6 +77,8 @@ def process_logger(module: Any) -> Any:
             sink.messages += 1
             if message.startswith(LAYER_TABLE_HEAD):
                 sink.layer_tables.append(message)
+            elif message.startswith(SPARSITY_HEAD):
+                sink.sparsity.append(message)
             elif severity in errors:
                 sink.errors.append(message)
             elif severity == warning:

@@ -23,6 +23,8 @@ def trtexec_command(
         words += [f"--profile={index}", *(f"--{bound}Shapes={shapes}" for bound in ("min", "opt", "max"))]
     if spec.precision == "fp32":
         words.append("--noTF32")
+    if spec.sparse_weights:
+        words.append("--sparsity=enable")
     if spec.workspace_mib is not None:
         words.append(f"--memPoolSize=workspace:{spec.workspace_mib}M")
     if spec.optimization_level is not None:

@@ -47,7 +47,8 @@ def speedup_cautions(speedup: Speedup) -> Iterable[str]:
         if factor is not None and not 1 / _BOOTSTRAP_FACTOR <= factor <= _BOOTSTRAP_FACTOR:
             yield f"the bootstrap interval is {factor:.2g} times as wide as expected from the t interval"
     if speedup.margin > CONTROL_LIMIT:
-        yield f"the dense model may differ from its own copy by {speedup.margin:.0%}: smaller effects are not resolved"
+        share = f"{speedup.margin:.0%}" if speedup.margin <= 1 else "more than 100%"
+        yield f"the dense model may differ from its own copy by {share}: smaller effects are not resolved"
 
 
 def _is_contended(speedup: Speedup) -> bool:

@@ -44,13 +44,13 @@ def prune(
     """
     method = methods.create(spec.method, spec.seed)
     planner = Planner(model, spec, input_size, limit_s=limit_s)
-    plan, scores = _scored_plan(planner, model, method)
-    receipt = _receipt(spec, planner, plan, planner.before)
-    _refuse(receipt, plan)
+    plan, scores = scored_plan(planner, model, method)
+    receipt = receipt_of(spec, planner, plan, planner.before)
+    refuse(receipt, plan)
     selection = Selection(kept={g.name: tuple(range(g.channels)) for g in planner.groups})
     for planner_now, plan_now, chosen in _steps(model, planner, plan, method, scores):
         cut(model, planner_now.groups, plan_now, chosen)
-        selection = _compose(selection, chosen)
+        selection = compose(selection, chosen)
     after = count(weightless_copy(model), input_size)
     return Pruned(plan, selection, replace(receipt, after=after))
 
@@ -83,12 +83,12 @@ def _resized(width: GroupWidth, channels: int, dense: int) -> GroupWidth:
     return replace(width, channels=channels)
 
 
-def _compose(first: Selection, then: Selection) -> Selection:
+def compose(first: Selection, then: Selection) -> Selection:
     """One selection in dense numbering for two cuts in a row."""
     return Selection(kept={name: tuple(first.kept[name][i] for i in kept) for name, kept in then.kept.items()})
 
 
-def _scored_plan(planner: Planner, model: nn.Module, method: Method) -> tuple[WidthPlan, dict[str, torch.Tensor]]:
+def scored_plan(planner: Planner, model: nn.Module, method: Method) -> tuple[WidthPlan, dict[str, torch.Tensor]]:
     """The plan, after groups that the method cannot score have been set aside, and the scores.
 
     Raises:
@@ -140,7 +140,8 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
     return LayerGroup(group.name, group.channels, layers)
 
 
-def _receipt(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Counts) -> Receipt:
+def receipt_of(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Counts) -> Receipt:
+    """The receipt of a plan, as if nothing had been cut yet."""
     notes = list(planner.notes)
     if any(width.kept < width.channels and width.name in _classifier_names(planner.twin) for width in plan.groups):
         notes.append("the classifier's outputs were narrowed: the logits are no longer one per class (--ignore head keeps them)")
@@ -152,8 +153,12 @@ def _classifier_names(model: nn.Module) -> set[str]:
     return {name for name, module in model.named_modules() if any(module is head for head in heads)}
 
 
-def _refuse(receipt: Receipt, plan: WidthPlan) -> None:
-    """Raise where the plan removes nothing, or less than asked for a reason nobody asked for."""
+def refuse(receipt: Receipt, plan: WidthPlan) -> None:
+    """Refuse a plan that removes nothing, or less than asked for a reason nobody asked for.
+
+    Raises:
+        PruningError: it does.
+    """
     assert receipt.request is not None
     if plan.removes_nothing:
         raise PruningError(

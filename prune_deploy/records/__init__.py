@@ -6,6 +6,7 @@ Raw observations are stored and figures derived, so a record never disagrees wit
 from __future__ import annotations
 
 from prune_deploy.records.bundle import (
+    NO_DENSE_SPEEDUP,
     SHORTFALL_REASONS,
     Artifact,
     BundleRecord,
@@ -46,24 +47,39 @@ from prune_deploy.records.serialize import (
     from_json,
     to_json,
 )
+from prune_deploy.records.trace import (
+    BETWEEN_LAYERS,
+    Cause,
+    Explanation,
+    LayerTime,
+    LayerVerdict,
+    Trace,
+    WaterfallStep,
+)
 
 __all__ = [
+    "BETWEEN_LAYERS",
     "FAILED_STATUSES",
+    "NO_DENSE_SPEEDUP",
     "SCHEMA_VERSION",
     "SHORTFALL_REASONS",
     "Artifact",
     "BundleRecord",
     "CandidateStats",
     "CaseRecord",
+    "Cause",
     "ComparisonStats",
     "Counts",
     "EngineProfile",
     "EngineRecord",
     "Environment",
     "Estimate",
+    "Explanation",
     "GroupReason",
     "GroupWidth",
     "Latency",
+    "LayerTime",
+    "LayerVerdict",
     "Memory",
     "Parity",
     "ParityCheck",
@@ -78,7 +94,9 @@ __all__ = [
     "Speedup",
     "Startup",
     "Status",
+    "Trace",
     "Verdict",
+    "WaterfallStep",
     "WeightsSource",
     "WidthPlan",
     "from_json",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prune_deploy.records.serialize import SCHEMA_VERSION
-from prune_deploy.specs import ExportSpec, ModelSpec, PruneSpec
+from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, PruneSpec
 
 GroupReason = Literal[
     "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
@@ -20,6 +20,9 @@ no-score: the method gives it no scores; protected: narrowing it breaks the forw
 
 SHORTFALL_REASONS: frozenset[GroupReason] = frozenset({"no-score", "protected"})
 """Reasons nobody asked for: a group that keeps more because of one of these makes the pruning a shortfall."""
+
+NO_DENSE_SPEEDUP = "weights are zero in tensors of the same shape: no dense speed-up expected"
+"""What every masked model is labelled with."""
 
 ParityStatus = Literal["passed", "failed", "not_run"]
 
@@ -76,13 +79,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What was asked for, what was achieved, and per group why it kept what it kept."""
+    """What was asked for, what was achieved, and per group why it kept what it kept.
+
+    A masked model has a `mask` instead of a request and groups, and `nonzero_params`: parameters that are not zero.
+    """
 
     request: PruneSpec | None
     before: Counts
     after: Counts
     groups: tuple[GroupWidth, ...]
     notes: tuple[str, ...] = ()
+    mask: MaskSpec | None = None
+    nonzero_params: int | None = None
 
     @property
     def shortfalls(self) -> tuple[GroupWidth, ...]:
@@ -132,7 +140,9 @@ class EngineRecord:
     """Who built an engine, from what, for what, and which data types its layers really have.
 
     `layer_types` counts layers by the data type they compute in ("Float", "Half", "Int8", …); `layer_source` says where the
-    counts come from ("inspector" or "build log"). `trtexec` is the line that would build the same engine.
+    counts come from ("inspector" or "build log"). `trtexec` is the line that would build the same engine. `sparse_weights`
+    says that kernels for 2:4 sparse weights were allowed, `sparse_eligible` how many layers have such weights, `sparse_layers` how many
+    got such a kernel; both are None where the library does not tell.
     """
 
     library: str
@@ -148,6 +158,9 @@ class EngineRecord:
     layer_source: str
     warnings: tuple[str, ...]
     trtexec: str
+    sparse_weights: bool = False
+    sparse_eligible: int | None = None
+    sparse_layers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from prune_deploy.records.bundle import Counts, Environment
 from prune_deploy.records.serialize import SCHEMA_VERSION
-from prune_deploy.specs import Case, MeasureSpec, Placement
+from prune_deploy.specs import Case, MeasureSpec, Placement, SweepSpec, Variant
 
 Role = Literal["dense", "copy", "candidate"]
 """dense: the anchor of every ratio; copy: A′, the dense model a second time, independently opened; candidate: all others."""
@@ -138,7 +138,8 @@ class CaseRecord:
 
     `settings` is what the session found in force when it ran (threads, provider, library versions, layer types);
     `telemetry_notes` say why a reading is not there. `comparison` names the group that was measured together, whose raw nanoseconds lie
-    in `samples_file`, as candidate `index`.
+    in `samples_file`, as candidate `index`. `variant` is what was made of the model. `counts` are None where the network could not
+    even be made; `nonzero_params` is there where weights were zeroed in tensors that kept their shapes.
     """
 
     case: Case
@@ -148,9 +149,11 @@ class CaseRecord:
     label: str
     artifact: str
     artifact_sha256: str
-    counts: Counts
-    dense_counts: Counts
+    counts: Counts | None
+    dense_counts: Counts | None
     status: Status
+    variant: Variant | None = None
+    nonzero_params: int | None = None
     reason: str = ""
     fix: str = ""
     latency: Latency | None = None
@@ -172,7 +175,7 @@ class CaseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """run.json: what a run was asked to measure, and where."""
+    """run.json: what a run was asked to measure, and where. `cases` are all that it will have, `sweep` what they were made from."""
 
     id: str
     command: tuple[str, ...]
@@ -180,4 +183,5 @@ class RunRecord:
     cases: tuple[Case, ...]
     environment: Environment
     started_at: str
+    sweep: SweepSpec | None = None
     schema_version: int = SCHEMA_VERSION

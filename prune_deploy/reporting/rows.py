@@ -1,31 +1,49 @@
-"""The figures of one case as tables and JSON show them, all derived from its record."""
+"""The figures of one case as tables, files and JSON show them, all derived from its record."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from prune_deploy.records import CaseRecord, Estimate
+from prune_deploy.records import CaseRecord, Estimate, Latency, Speedup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A case in figures; None where it has none, and then `reason` says why.
 
-    `macs_ratio` is dense MACs over this model's (attention included), `efficiency` the speed-up over it: 1 means that every removed
-    multiplication saved its share of time. `percentile_bounds_ms` are None where there were too few samples.
+    `method`, `ratio`, `protocol` and `seed` are the variant's, as far as the record knows it. `macs_ratio` is dense MACs over this
+    model's (attention included), `efficiency` the speed-up over it: 1 means that every removed multiplication saved its share of
+    time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
+    weights set to zero in tensors that kept their shapes.
     """
 
     bundle: str
     model: str
     role: str
+    method: str | None = None
+    ratio: float | None = None
+    protocol: str = ""
+    seed: int | None = None
+    zeroed: bool = False
     backend: str
     precision: str
     batch: int
+    device: str
     status: str
+    params: int | None = None
+    nonzero_params: int | None = None
+    macs: int | None = None
+    macs_with_attention: int | None = None
     latency_ms: float | None = None
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
+    mean_ms: float | None = None
+    stdev_ms: float | None = None
+    minimum_ms: float | None = None
     percentile_bounds_ms: dict[str, float | None] = field(default_factory=dict)
+    samples: int | None = None
+    outliers: int | None = None
     per_image_ms: float | None = None
     images_per_s: float | None = None
     speedup: float | None = None
@@ -33,6 +51,9 @@ class Row:
     speedup_high: float | None = None
     verdict: str | None = None
     converged: bool | None = None
+    margin: float | None = None
+    launches: int | None = None
+    interval_unit: str | None = None
     macs_ratio: float | None = None
     efficiency: float | None = None
     startup_s: float | None = None
@@ -40,44 +61,106 @@ class Row:
     compile_warm_s: float | None = None
     peak_rss_mib: float | None = None
     peak_device_mib: float | None = None
+    comparison: str = ""
     reason: str = ""
     fix: str = ""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def verdict_text(self) -> str:
+        """The verdict, with an asterisk where the interval is wider than aimed for; where there is none, "anchor" or the status."""
+        without = "anchor" if self.role == "dense" else self.status
+        if self.latency_ms is None:
+            without = "not timed" if self.status == "ok" else self.status  # only traced
+        verdict = self.verdict or without
+        return verdict if self.converged in (None, True) else f"{verdict}*"
+
+    @property
+    def peak_mib(self) -> float | None:
+        """Peak memory where the model ran: the device's if it was read, else the process's."""
+        return self.peak_rss_mib if self.peak_device_mib is None else self.peak_device_mib
+
+    @property
+    def name(self) -> str:
+        """The case in words."""
+        return f"{self.bundle} {self.backend} {self.precision} batch {self.batch}"
+
 
 def row(record: CaseRecord) -> Row:
     """The row of a record."""
-    case, latency, speedup, startup, memory = record.case, record.latency, record.speedup, record.startup, record.memory
-    median_ms = None if latency is None else latency.median_ms.value
-    macs_ratio = record.dense_counts.macs_with_attention / record.counts.macs_with_attention
-    ratio: Estimate | None = None if speedup is None else speedup.ratio
+    case, startup, memory = record.case, record.startup, record.memory
+    macs_ratio = None
+    if record.counts is not None and record.dense_counts is not None:
+        macs_ratio = record.dense_counts.macs_with_attention / record.counts.macs_with_attention
+    ratio = None if record.speedup is None else record.speedup.ratio.value
     return Row(
         bundle=record.label,
         model=record.model,
         role=record.role,
+        zeroed=record.nonzero_params is not None,
         backend=f"{case.backend}:{case.options.variant}" if case.options.variant else case.backend,
         precision=case.precision,
         batch=case.batch,
+        device=case.options.device,
         status=record.status,
-        latency_ms=median_ms,
-        latency_low_ms=None if latency is None else latency.median_ms.low,
-        latency_high_ms=None if latency is None else latency.median_ms.high,
-        percentile_bounds_ms={} if latency is None else {f"p{each.percent:g}": each.bound_ms for each in latency.percentiles},
-        per_image_ms=None if median_ms is None else median_ms / case.batch,
-        images_per_s=None if median_ms is None else 1000 * case.batch / median_ms,
-        speedup=None if ratio is None else ratio.value,
-        speedup_low=None if ratio is None else ratio.low,
-        speedup_high=None if ratio is None else ratio.high,
-        verdict=None if speedup is None else speedup.verdict,
-        converged=None if speedup is None else speedup.converged,
         macs_ratio=macs_ratio,
-        efficiency=None if ratio is None else ratio.value / macs_ratio,
+        efficiency=None if ratio is None or macs_ratio is None else ratio / macs_ratio,
         startup_s=None if startup is None else startup.process_s + startup.open_s + startup.first_run_s,
         compile_cold_s=None if startup is None else startup.compile_cold_s,
         compile_warm_s=None if startup is None else startup.compile_warm_s,
         peak_rss_mib=None if memory is None else memory.peak_rss_bytes / 2**20,
         peak_device_mib=None if memory is None or memory.peak_device_bytes is None else memory.peak_device_bytes / 2**20,
+        comparison=record.comparison,
         reason=record.reason,
         fix=record.fix,
         warnings=record.warnings,
+        **_variant_fields(record),
+        **_latency_fields(record.latency, case.batch),
+        **_speedup_fields(record.speedup),
     )
+
+
+def _variant_fields(record: CaseRecord) -> dict[str, Any]:
+    """What was made of the model, and how large that is."""
+    fields: dict[str, Any] = {"nonzero_params": record.nonzero_params}
+    if record.variant is not None:
+        variant = record.variant
+        fields |= {"method": variant.method, "ratio": variant.ratio, "protocol": variant.protocol, "seed": variant.model.seed}
+    if record.counts is not None:
+        counts = record.counts
+        fields |= {"params": counts.params, "macs": counts.macs, "macs_with_attention": counts.macs_with_attention}
+    return fields
+
+
+def _latency_fields(latency: Latency | None, batch: int) -> dict[str, Any]:
+    if latency is None:
+        return {}
+    median: Estimate = latency.median_ms
+    return {
+        "latency_ms": median.value,
+        "latency_low_ms": median.low,
+        "latency_high_ms": median.high,
+        "mean_ms": latency.mean_ms,
+        "stdev_ms": latency.stdev_ms,
+        "minimum_ms": latency.minimum_ms,
+        "percentile_bounds_ms": {f"p{each.percent:g}": each.bound_ms for each in latency.percentiles},
+        "samples": latency.samples,
+        "outliers": latency.outliers,
+        "per_image_ms": median.value / batch,
+        "images_per_s": 1000 * batch / median.value,
+    }
+
+
+def _speedup_fields(speedup: Speedup | None) -> dict[str, Any]:
+    if speedup is None:
+        return {}
+    return {
+        "speedup": speedup.ratio.value,
+        "speedup_low": speedup.ratio.low,
+        "speedup_high": speedup.ratio.high,
+        "verdict": speedup.verdict,
+        "converged": speedup.converged,
+        "margin": speedup.margin,
+        "launches": speedup.launches,
+        "interval_unit": speedup.ratio.unit,
+    }

@@ -43,13 +43,17 @@ def differences(first: Environment, second: Environment) -> tuple[str, ...]:
             continue
         old, new = getattr(first, field.name), getattr(second, field.name)
         if old != new:
-            said.append(f"{field.name.replace('_', ' ')}: {old} → {new}")
+            said.append(f"{field.name.replace('_', ' ')}: {_text(old)} → {_text(new)}")
     names = sorted(first.libraries.keys() | second.libraries.keys())
     for name in names:
         old, new = first.libraries.get(name, "absent"), second.libraries.get(name, "absent")
         if old != new:
             said.append(f"{name} {old} → {new}")
     return tuple(said)
+
+
+def _text(value: object) -> str:
+    return (", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")) or "none"
 
 
 def _identity(record: CaseRecord) -> tuple[object, ...]:

@@ -14,6 +14,8 @@ from prune_deploy.specs.export import (
     EngineLibrary,
     EngineSpec,
     ExportSpec,
+    MaskKind,
+    MaskSpec,
     ModelSpec,
     Precision,
     PruneSpec,
@@ -36,6 +38,7 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
+from prune_deploy.specs.sweep import Block, Bundles, SweepSpec, Variant
 
 __all__ = [
     "CARDS",
@@ -47,6 +50,8 @@ __all__ = [
     "LOCAL_TARGETS",
     "SHORT_CODES",
     "TARGETS",
+    "Block",
+    "Bundles",
     "Case",
     "CompileMode",
     "Device",
@@ -54,6 +59,8 @@ __all__ = [
     "EngineSpec",
     "ExportSpec",
     "InputKind",
+    "MaskKind",
+    "MaskSpec",
     "MeasureSpec",
     "Mode",
     "ModelSpec",
@@ -64,6 +71,8 @@ __all__ = [
     "Rounding",
     "RunOptions",
     "Scope",
+    "SweepSpec",
+    "Variant",
     "WhenEmpty",
     "parse_amount",
     "resolve_target",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ Rounding = Literal["down", "nearest", "up"]
 WhenEmpty = Literal["unit", "skip"]
 Precision = Literal["fp32", "tf32"]
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
+MaskKind = Literal["l1-unstructured", "global-unstructured", "ln-structured", "2:4"]
+"""Ways to zero weights and keep shapes, as torch.nn.utils.prune calls them; 2:4 keeps the larger two of each four inputs."""
 
 SHORT_CODES: dict[str, str] = {
     "c": "convnext_large",
@@ -91,7 +93,7 @@ class PruneSpec:
     and `plan` (a WidthPlan file) is given. `group_cap` is the largest share that one group may lose. Kept widths become multiples of
     `round_to`; where that would empty a group, `when_empty` keeps one multiple ("unit") or leaves the group alone ("skip", as
     torch-pruning does). `heads` removes whole attention heads instead of narrowing each; `bottleneck` leaves residual streams alone.
-    `steps` > 1 prunes iteratively.
+    `steps` > 1 prunes iteratively, and then a ratio of 1 is legal: it asks for the least that can remain of each group.
     """
 
     ratio: float | None = None
@@ -113,7 +115,8 @@ class PruneSpec:
 
     def __post_init__(self) -> None:
         self._check_amount()
-        if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
+        to_the_end = self.ratio == 1 and self.steps > 1
+        if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1) and not to_the_end:
             raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
         if not (math.isfinite(self.group_cap) and 0 < self.group_cap <= 1):
             raise InputError(
@@ -150,11 +153,29 @@ class PruneSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaskSpec:
+    """Weights to set to zero, all shapes kept: no dense runtime gets faster by it.
+
+    `ratio` is the share of weights (of whole output channels for "ln-structured") that become zero; "2:4" is always one half.
+    """
+
+    kind: MaskKind
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
+            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+        if self.kind == "2:4" and self.ratio != 0.5:
+            raise InputError(f"a 2:4 mask zeroes one half, not {self.ratio}", fix="leave --ratio out, or ask for another --mask")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """One TensorRT engine to build from one typed ONNX file.
 
     `batches` get one optimisation profile each (min = opt = max); `workspace_mib` bounds the builder's scratch memory in MiB;
-    `optimization_level` is TensorRT's 0-5, None its default.
+    `optimization_level` is TensorRT's 0-5, None its default. `sparse_weights` lets the builder use kernels for 2:4 sparse weights; None
+    means that it may if the weights have a 2:4 mask.
     """
 
     library: EngineLibrary = "auto"
@@ -163,6 +184,7 @@ class EngineSpec:
     batches: tuple[int, ...] = DEFAULT_BATCHES
     workspace_mib: int | None = None
     optimization_level: int | None = None
+    sparse_weights: bool | None = None
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS + LOCAL_TARGETS:
@@ -177,11 +199,23 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
-    """The whole of one `export`: model, pruning (None for the dense model) and engine."""
+    """The whole of one `export`: model, pruning or mask (neither for the dense model) and engine."""
 
     model: ModelSpec
     prune: PruneSpec | None
     engine: EngineSpec
+    mask: MaskSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.prune is not None and self.mask is not None:
+            raise InputError("a model is either pruned or masked", fix="drop --mask, or --ratio and its like")
+
+    @property
+    def built_engine(self) -> EngineSpec:
+        """The engine with everything decided that `engine` leaves to the rest of the request."""
+        if self.engine.sparse_weights is not None:
+            return self.engine
+        return replace(self.engine, sparse_weights=self.mask is not None and self.mask.kind == "2:4")
 
 
 def resolve_target(text: str) -> str:

@@ -20,7 +20,7 @@ from prune_deploy.specs import TARGETS, MeasureSpec, Mode, Placement, RunOptions
 class Quiet:
     """Watches nothing."""
 
-    def begin(self, name: str, predicted_s: float) -> None:
+    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
         """Nothing."""
 
     def __call__(self, phase: str, share: float) -> None:

@@ -29,7 +29,7 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-TABLE = rows("pytorch_pruning_parameters.csv")
+TABLE = rows("pytorch_pruning_a2000.csv")
 DENSE = {row["code"]: int(row["params"]) for row in TABLE if row["method"] == "none"}
 PRUNED = [row for row in TABLE if row["method"] in ("depgraph-l1", "depgraph-random")]
 CURVE = rows("torch_pruning_resnet50_curve.csv")

@@ -13,13 +13,14 @@ from prune_deploy.specs import MeasureSpec
 SESSIONS = 40
 
 
+@pytest.mark.timeout(3600)
 def test_a_model_against_itself(tmp_path: Path) -> None:
-    """T1: 40 short sessions, the anchor first and cold. A true 95 % interval fails the last bound in 0.3 % of the cases."""
+    """T1: 40 sessions, the anchor first and cold. A true 95 % interval fails the last bound in 0.3 % of the cases."""
     dense = exported(tmp_path, "resnet18", 96, ratio=None)
     group = candidates([dense, dense], 96, threads=1)
     converged_errors, covered = [], 0
     for session in range(SESSIONS):
-        stats = compared(group, MeasureSpec(rigor="full", budget_s=15.0, seed=session), tmp_path / str(session))
+        stats = compared(group, MeasureSpec(rigor="full", budget_s=60.0, seed=session), tmp_path / str(session))
         same = stats.candidates[1]
         assert same is not None
         assert same.speedup is not None
@@ -35,7 +36,8 @@ def test_a_model_against_itself(tmp_path: Path) -> None:
     assert covered >= 34
 
 
-@pytest.mark.parametrize(("model", "pixels", "seconds"), [("resnet50", 224, 6.0), ("resnet18", 96, 2.0)])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("model", "pixels", "seconds"), [("resnet50", 224, 6.0), ("resnet18", 96, 6.0)])
 def test_the_interleaved_ratio_is_that_of_each_model_alone(tmp_path: Path, model: str, pixels: int, seconds: float) -> None:
     """T15: within 3 %, the median of five, for a large and a small pair of clearly different size, with default thread pools."""
     files = [exported(tmp_path, model, pixels, ratio=ratio) for ratio in (None, 0.5)]

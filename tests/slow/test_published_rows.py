@@ -15,7 +15,7 @@ from prune_deploy.pruning.counting import count_params
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import ModelSpec, PruneSpec
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pytorch_pruning_parameters.csv"
+GOLDEN = Path(__file__).parents[1] / "golden" / "pytorch_pruning_a2000.csv"
 SIZE = (3, 224, 224)
 METHODS = {"depgraph-l1": "l1", "depgraph-random": "random", "depgraph-group": "bn-scale"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +76,8 @@ class FakeContext:
     def __init__(self, diary: list[str], classes: int, config: Any = None) -> None:
         self.diary, self.classes, self.config = diary, classes, config
         self.refuses: set[str] = set()
+        self.profiler: Any = None
+        self.layer_times_ms: list[tuple[str, float]] = []
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self.diary.append(f"profile {index}")
@@ -93,6 +96,8 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == STREAM
         self.diary.append("execute")
+        for name, milliseconds in self.layer_times_ms if self.profiler is not None else ():
+            self.profiler.report_layer_time(name, milliseconds)
         return "execute" not in self.refuses
 
     def get_runtime_config(self) -> Any:
@@ -108,6 +113,7 @@ class FakeEngine:
         self.diary, self.profiles, self.image = diary, profiles, image
         self.num_optimization_profiles = len(profiles)
         self.context: FakeContext | None = None
+        self.layers: list[Any] = [{"Name": "all", "Inputs": [{"Datatype": "Half"}], "Outputs": [{"Datatype": "Half"}]}]
 
     def get_tensor_name(self, index: int) -> str:
         return ("input", "logits")[index]
@@ -129,8 +135,14 @@ class FakeEngine:
         return self.context
 
     def create_engine_inspector(self) -> Any:
-        text = '{"Layers": [{"Inputs": [{"Datatype": "Half"}], "Outputs": [{"Datatype": "Half"}]}]}'
-        return SimpleNamespace(get_engine_information=lambda form: text)
+        return SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": self.layers}))
+
+
+class _Profiler:
+    """The base that TensorRT's bindings want initialised by name."""
+
+    def __init__(self) -> None:
+        self.is_initialized = True
 
 
 class _Logger:
@@ -149,6 +161,7 @@ def library(*, rtx: bool = False) -> TensorRTLibrary:
     }
     module = SimpleNamespace(
         ILogger=_Logger,
+        IProfiler=_Profiler,
         TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
         LayerInformationFormat=SimpleNamespace(JSON="JSON"),
         float32="float32",

@@ -10,7 +10,17 @@ import pytest
 from run_records import case_record, run_record
 
 from prune_deploy.errors import InputError, StorageError, VerificationError
-from prune_deploy.runs import RECORDS_FILE, append_case, create_run, new_run_id, read_run, read_samples, write_samples
+from prune_deploy.records import CaseRecord
+from prune_deploy.runs import (
+    RECORDS_FILE,
+    append_cases,
+    create_run,
+    mend_records,
+    new_run_id,
+    read_run,
+    read_samples,
+    write_samples,
+)
 
 
 @pytest.fixture
@@ -23,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_appended_is_read_in_order(folder: Path) -> None:
     records = [case_record(batch=batch) for batch in (1, 8, 64)]
     for record in records:
-        append_case(folder, record)
+        append_cases(folder, [record])
     run = read_run(folder)
     assert run.record == run_record()
     assert list(run.cases) == records
@@ -32,24 +42,24 @@ def test_what_is_appended_is_read_in_order(folder: Path) -> None:
 
 
 def test_a_line_that_does_not_fit_leaves_none_of_itself(folder: Path) -> None:
-    append_case(folder, case_record())
+    append_cases(folder, [case_record()])
     size = (folder / RECORDS_FILE).stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
     try:
         with pytest.raises(StorageError):
-            append_case(folder, case_record(batch=8))
+            append_cases(folder, [case_record(batch=8)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    append_case(folder, case_record(batch=64))
+    append_cases(folder, [case_record(batch=64)])
     run = read_run(folder)
     assert [record.case.batch for record in run.cases] == [1, 64]
     assert run.dropped_lines == 0
 
 
 def test_a_half_written_last_line_is_dropped_and_counted(folder: Path) -> None:
-    append_case(folder, case_record())
-    append_case(folder, case_record(batch=8))
+    append_cases(folder, [case_record()])
+    append_cases(folder, [case_record(batch=8)])
     path = folder / RECORDS_FILE
     path.write_bytes(path.read_bytes()[:-20])
     run = read_run(folder)
@@ -58,7 +68,7 @@ def test_a_half_written_last_line_is_dropped_and_counted(folder: Path) -> None:
 
 
 def test_a_damaged_whole_line_is_told_with_its_number(folder: Path) -> None:
-    append_case(folder, case_record())
+    append_cases(folder, [case_record()])
     with (folder / RECORDS_FILE).open("a") as stream:
         stream.write('{"case": 3}\n')
     with pytest.raises(InputError, match="line 2"):
@@ -103,3 +113,56 @@ def test_names_of_runs_are_different_and_safe() -> None:
     names = {new_run_id("bench", "a/b c-é") for _ in range(50)}
     assert len(names) > 40
     assert all("/" not in name and " " not in name and "é" not in name for name in names)
+
+
+def expected() -> dict[str, set[str]]:
+    """Two comparisons of two cases each."""
+    return {"a": {"net-dense", "net-l2"}, "b": {"net-dense", "net-l2"}}
+
+
+def of(comparison: str, label: str) -> CaseRecord:
+    return dataclasses.replace(case_record(), comparison=comparison, label=label)
+
+
+def test_only_finished_comparisons_survive_a_kill(folder: Path) -> None:
+    whole = [of("a", "net-dense"), of("a", "net-l2")]
+    append_cases(folder, [*whole, of("b", "net-dense")])
+    assert list(mend_records(read_run(folder), expected())) == whole
+    assert list(read_run(folder).cases) == whole, "what was half-measured is out of the file"
+    append_cases(folder, [of("b", "net-dense"), of("b", "net-l2")])
+    assert len(mend_records(read_run(folder), expected())) == 4
+
+
+def test_a_half_line_is_cut_off_before_anything_is_appended(folder: Path) -> None:
+    append_cases(folder, [of("a", "net-dense"), of("a", "net-l2")])
+    whole = (folder / RECORDS_FILE).read_bytes()
+    (folder / RECORDS_FILE).write_bytes(whole + whole[:50])
+    assert len(mend_records(read_run(folder), expected())) == 2
+    assert (folder / RECORDS_FILE).read_bytes() == whole
+
+
+def test_what_is_there_twice_counts_once_and_a_whole_file_is_not_touched(folder: Path) -> None:
+    records = [of(name, label) for name in "ba" for label in ("net-l2", "net-dense")]
+    append_cases(folder, records)
+    before = (folder / RECORDS_FILE).stat().st_mtime_ns
+    assert list(mend_records(read_run(folder), expected())) == records
+    assert (folder / RECORDS_FILE).stat().st_mtime_ns == before
+    append_cases(folder, records[:2])
+    assert list(mend_records(read_run(folder), expected())) == records
+    assert list(read_run(folder).cases) == records
+
+
+@pytest.mark.parametrize("stranger", [("c", "net-l2"), ("a", "other-l2")])
+def test_a_stranger_s_record_is_refused_and_left_where_it_is(folder: Path, stranger: tuple[str, str]) -> None:
+    append_cases(folder, [of("a", "net-dense"), of(*stranger)])
+    with pytest.raises(InputError, match="a record of another run"):
+        mend_records(read_run(folder), expected())
+    assert len(read_run(folder).cases) == 2
+
+
+def test_what_a_kill_left_of_a_beginning_is_no_obstacle(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / ".unfinished-run.json-1").write_text("{")
+    create_run(place, run_record())
+    assert read_run(place).cases == ()

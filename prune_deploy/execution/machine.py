@@ -1,0 +1,50 @@
+"""One measurement at a time: two sweeps on one machine would measure each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prune_deploy.errors import CannotRunError
+
+LOCK_FILE = "prune-deploy-measuring.lock"
+
+
+@contextmanager
+def machine(*, share: bool) -> Iterator[None]:
+    """Hold the machine while the block runs; with `share`, whoever else measures on it.
+
+    Raises:
+        CannotRunError: another sweep holds it.
+    """
+    if share:
+        yield
+        return
+    path = Path(tempfile.gettempdir()) / LOCK_FILE
+    descriptor = _opened(path)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = path.read_text(encoding="utf-8").strip() or "unknown"
+            raise CannotRunError(
+                f"another sweep is measuring on this machine (process {holder})",
+                fix="wait for its end, or measure with --share-machine",
+            ) from None
+        if os.access(path, os.W_OK):  # somebody else's file still locks, it only cannot say by whom
+            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor to lock. Anybody's process can lock a file that it may read."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)

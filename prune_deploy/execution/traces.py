@@ -1,0 +1,66 @@
+"""Planned cases traced one after the other, after whatever was timed: what could not be traced is a sentence, and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_deploy.errors import storage_errors
+from prune_deploy.execution.candidate import Loss
+from prune_deploy.execution.cases import PlannedCase
+from prune_deploy.execution.jobs import Jobs
+from prune_deploy.execution.process import Warden, WorkerError
+from prune_deploy.execution.trace_job import RUNS, trace_case
+from prune_deploy.records import Trace
+from prune_deploy.runs import TRACES_DIR
+from prune_deploy.specs import MeasureSpec
+
+_LOG = "traces.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """What became of one case: its trace, or why there is none. `stem` is the name of its files in the run's traces."""
+
+    planned: PlannedCase
+    stem: str
+    trace: Trace | None = None
+    loss: Loss | None = None
+
+
+def trace_cases(
+    wanted: Sequence[tuple[str, PlannedCase]],
+    spec: MeasureSpec,
+    folder: Path,
+    starting: Callable[[str], None],
+    runs: int = RUNS,
+) -> Iterator[Traced]:
+    """Trace cases, given by their stems, into the run `folder`; `starting` is told which one begins.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    logs = folder / "logs"
+    with storage_errors(folder, every=True):
+        (folder / TRACES_DIR).mkdir(exist_ok=True)
+        logs.mkdir(exist_ok=True)
+    limit = None if spec.memory_limit_mib is None else spec.memory_limit_mib << 20
+    with Warden() as watchdog, Jobs(watchdog, logs / _LOG, limit) as jobs:
+        for stem, planned in wanted:
+            starting(stem)
+            try:
+                trace = trace_case(
+                    planned,
+                    folder / TRACES_DIR,
+                    stem,
+                    jobs,
+                    spec.open_limit_s,
+                    runs=runs,
+                    inputs=spec.inputs,
+                    seed=spec.seed,
+                )
+            except WorkerError as error:
+                yield Traced(planned=planned, stem=stem, loss=Loss(status=error.status, reason=error.message, fix=error.fix))
+            else:
+                yield Traced(planned=planned, stem=stem, trace=trace)

@@ -1,0 +1,105 @@
+"""Sweeps as TOML files: those that come with the program, and anybody's own, which have the same form (docs/sweeps.md)."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.errors import InputError
+from prune_deploy.presets.handwritten import structure
+from prune_deploy.specs import SweepSpec
+
+_ENDING = ".toml"
+_FIX = "correct the file; docs/sweeps.md shows what can be said"
+# What a block says itself: `settings` is the template for all else.
+_OF_THE_BLOCK = {"ratio": "ratios", "method": "methods", "seed": "seeds", "steps": "iterative = true"}
+_OTHER_AMOUNTS = ("target_macs", "target_params", "plan")
+_PLACEHOLDER_RATIO = 0.5
+
+
+def preset_names() -> list[str]:
+    """The sweeps that come with the program."""
+    return sorted(
+        entry.name.removesuffix(_ENDING) for entry in resources.files(__name__).iterdir() if entry.name.endswith(_ENDING)
+    )
+
+
+def preset(name: str) -> SweepSpec:
+    """The sweep called `name` that comes with the program.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    names = preset_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        raise InputError(
+            f"unknown preset {name!r}", fix=f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}; or --spec FILE"
+        )
+    content = resources.files(__name__).joinpath(name + _ENDING).read_bytes()
+    return _sweep(content, f"preset {name}")
+
+
+def read_sweep(path: Path) -> SweepSpec:
+    """The sweep in a TOML file.
+
+    Raises:
+        InputError: the file cannot be read, is no TOML, or describes no sweep; keys and what to do are named.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/sweeps.md shows one") from error
+    return _sweep(content, str(path))
+
+
+def _sweep(content: bytes, source: str) -> SweepSpec:
+    data = _tables(content, source)
+    spec = structure(SweepSpec, _completed(data, source), source=source, fix=_FIX)
+    try:
+        spec.models()
+    except InputError as error:
+        raise InputError(f"{source}: {error.message}", fix=error.fix) from None
+    return spec
+
+
+def _tables(content: bytes, source: str) -> dict[str, Any]:
+    """The file's tables, as TOML has them."""
+    if not content.strip():
+        raise InputError(f"{source} is empty", fix="name backends and at least one block; docs/sweeps.md shows a file")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is not a text in UTF-8: byte {error.start}", fix="save it as UTF-8, which TOML is") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{source} is no TOML: {error}", fix="correct that line; texts want quotes, lists want [ ]") from None
+
+
+def _completed(data: dict[str, Any], source: str) -> dict[str, Any]:
+    """The tables with what goes without saying: sweeps are quick, and a template needs no amount."""
+    if isinstance(data.get("measure"), dict):
+        data = data | {"measure": {"rigor": "quick"} | data["measure"]}
+    blocks = data.get("blocks")
+    if isinstance(blocks, list):
+        data = data | {"blocks": [_completed_block(block, f"blocks[{i}]", source) for i, block in enumerate(blocks)]}
+    return data
+
+
+def _completed_block(block: Any, path: str, source: str) -> Any:
+    settings = block.get("settings") if isinstance(block, dict) else None
+    if not isinstance(settings, dict):
+        return block
+    for name in settings:
+        if name in _OF_THE_BLOCK:
+            raise InputError(
+                f"{source}: {path}.settings.{name} does not count", fix=f"say {_OF_THE_BLOCK[name]} in the block itself"
+            )
+        if name in _OTHER_AMOUNTS:
+            raise InputError(
+                f"{source}: {path}.settings.{name}: blocks prune by ratios alone",
+                fix=f"drop it, or use export --{name.replace('_', '-')}",
+            )
+    return block | {"settings": settings | {"ratio": _PLACEHOLDER_RATIO}}

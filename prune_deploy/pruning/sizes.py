@@ -1,0 +1,100 @@
+"""How large the variants of a sweep are, before anything is made: on weightless twins, so that large models cost seconds.
+
+Local widths follow from ratios alone; scores say only which groups a method has nothing to go by, and that shows without weights too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from prune_deploy.errors import PruningError
+from prune_deploy.models import resolve, skeleton
+from prune_deploy.pruning import methods
+from prune_deploy.pruning.counting import count
+from prune_deploy.pruning.planner import Planner, plan_stages
+from prune_deploy.pruning.pruner import receipt_of, refuse, scored_plan
+from prune_deploy.pruning.trial import cut_copy
+from prune_deploy.pruning.twin import weightless_copy
+from prune_deploy.records import Counts, WidthPlan
+from prune_deploy.specs import ModelSpec, PruneSpec, SweepSpec, Variant
+
+Stages = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a variant has; None where making it would fail, or needs weights to know, and then `reason` says why."""
+
+    counts: Counts | None
+    reason: str = ""
+
+
+def sizes(spec: SweepSpec) -> Iterator[tuple[Variant, Size]]:
+    """Every variant of a sweep with its size, model by model, the dense one first. A masked model is as large as the dense one.
+
+    Raises:
+        InputError: an unknown model or method, or two variants of one name.
+    """
+    stages = spec.stages()
+    for model, variants in spec.models():
+        network = _Network(model, stages)
+        for variant in variants:
+            yield variant, network.size(variant)
+
+
+class _Network:
+    """One model's twin; a dependency graph is built once for all ratios and methods that share the other settings."""
+
+    def __init__(self, spec: ModelSpec, stages: Mapping[str, Stages]) -> None:
+        resolved = resolve(spec)
+        assert resolved.input_size is not None
+        self._input_size = resolved.input_size
+        self._model = skeleton(resolved)
+        self._dense = count(weightless_copy(self._model), self._input_size)
+        self._stages = stages
+        self._planners: dict[PruneSpec, Planner] = {}
+        self._counted: dict[WidthPlan, Counts] = {}
+        self._staged: dict[tuple[PruneSpec, Stages], Counts] = {}
+
+    def size(self, variant: Variant) -> Size:
+        """The size of one of the model's variants."""
+        prune = variant.prune
+        if prune is None:
+            return Size(counts=self._dense)
+        if prune.scope != "local":
+            return Size(counts=None, reason=f"with --scope {prune.scope} widths depend on the weights")
+        if variant.name in self._stages:
+            return Size(counts=self._at_stage(prune, self._stages[variant.name]))
+        try:
+            return Size(counts=self._pruned(prune))
+        except PruningError as error:
+            return Size(counts=None, reason=error.message)
+
+    def _pruned(self, spec: PruneSpec) -> Counts:
+        settings = _settings(spec)
+        if settings not in self._planners:
+            self._planners[settings] = Planner(self._model, settings, self._input_size)
+        planner = self._planners[settings]
+        planner.spec = spec
+        before = dict(planner.kept)
+        plan, _ = scored_plan(planner, planner.twin, methods.create(spec.method, spec.seed))
+        planner.kept = before  # what one method cannot score, the next one may
+        refuse(receipt_of(spec, planner, plan, planner.before), plan)
+        if plan not in self._counted:
+            self._counted[plan] = count(cut_copy(planner.twin, planner.groups, plan), self._input_size)
+        return self._counted[plan]
+
+    def _at_stage(self, spec: PruneSpec, wanted: Stages) -> Counts:
+        """The size at the last of the stages; the road to the longest that begins like them is walked once."""
+        settings = _settings(spec)
+        if (settings, wanted) not in self._staged:
+            ratios = max((each for each in self._stages.values() if each[: len(wanted)] == wanted), key=len)
+            for number, (_, counts) in enumerate(plan_stages(self._model, settings, self._input_size, ratios), start=1):
+                self._staged[settings, ratios[:number]] = counts
+        return self._staged[settings, wanted]
+
+
+def _settings(spec: PruneSpec) -> PruneSpec:
+    """All that the graph and what is left alone depend on."""
+    return replace(spec, method="l2", ratio=0.5 if spec.ratio is not None else None, steps=1, seed=0)

@@ -1,0 +1,53 @@
+"""An iterative pruning that can be looked at on its way: each stage starts from what the one before left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from prune_deploy.pruning import methods
+from prune_deploy.pruning.apply import cut, select
+from prune_deploy.pruning.counting import count
+from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
+from prune_deploy.pruning.planner import Planner
+from prune_deploy.pruning.pruner import Pruned, compose, receipt_of, refuse, scored_plan
+from prune_deploy.pruning.twin import weightless_copy
+from prune_deploy.records import Counts, Selection
+from prune_deploy.specs import PruneSpec
+
+
+class Stages:
+    """A model that is pruned in place, stage by stage; ratios refer to the dense widths, and channels are scored anew at each stage.
+
+    `input_size` is (channels, height, width); `limit_s` bounds the building of each stage's dependency graph, in seconds.
+    """
+
+    def __init__(self, model: nn.Module, input_size: tuple[int, int, int], *, limit_s: float = DEFAULT_TIME_LIMIT_S) -> None:
+        self._model = model
+        self._input_size = input_size
+        self._limit_s = limit_s
+        self._dense: dict[str, int] | None = None
+        self._before: Counts | None = None
+        self._selection: Selection | None = None
+
+    def advance(self, spec: PruneSpec) -> Pruned:
+        """Go on to the ratio of `spec`; widths and selection of the result are counted from the dense model.
+
+        Raises:
+            PruningError: nothing of the dense model would be gone, or less than asked without `allow_shortfall`.
+            InputError: the request does not fit the model.
+        """
+        planner = Planner(self._model, spec, self._input_size, dense=self._dense, limit_s=self._limit_s)
+        if self._dense is None or self._before is None or self._selection is None:
+            self._dense, self._before = planner.dense, planner.before
+            self._selection = Selection(kept={g.name: tuple(range(g.channels)) for g in planner.groups})
+        plan, scores = scored_plan(planner, self._model, methods.create(spec.method, spec.seed))
+        from_dense = replace(plan, groups=tuple(replace(w, channels=self._dense[w.name]) for w in plan.groups))
+        receipt = receipt_of(spec, planner, from_dense, self._before)
+        refuse(receipt, from_dense)
+        chosen = select(planner.groups, plan, scores)
+        cut(self._model, planner.groups, plan, chosen)
+        self._selection = compose(self._selection, chosen)
+        after = count(weightless_copy(self._model), self._input_size)
+        return Pruned(from_dense, self._selection, replace(receipt, after=after))

@@ -1,0 +1,77 @@
+"""What numbers of channels a runtime's kernels take as they are, and what they pad.
+
+ONNX Runtime on a CPU (onnxruntime/core/optimizer/nchwc_transformer.cc and core/mlas/lib/platform.cpp; tried out on 1.31.1): a float
+convolution runs in the blocked layout NCHWc, with blocks of 16 channels where the processor has AVX-512F and of 8 on every other
+x86-64. It leaves it for im2col and a matrix product where its inputs are at least one block and no multiple of 4. Inside, inputs and
+outputs are padded to whole blocks. Grouped convolutions need whole blocks per group, depthwise ones a multiple of 4, pooling whole
+blocks. GPU kernels read vectors of 16 bytes, or tiles of tensor cores: 4 channels in FP32 and TF32, 8 in half precision, 32 in INT8
+(NVIDIA, TensorRT performance guide).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from prune_deploy.specs import Case
+
+_TENSOR_CORES = {"fp16": 8, "bf16": 8, "int8": 32}
+_VECTOR_FP32 = 4
+_MATRIX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """Channels per block of a runtime's kernels, to which they pad.
+
+    `inputs_multiple` is what input channels must be a multiple of to have such a kernel at all; `has_blocked` tells that there is
+    another, slower kind of kernel, which the trace would name; `pads_matrices` that matrix products are padded too.
+    """
+
+    block: int
+    kernels: str
+    inputs_multiple: int = 1
+    has_blocked: bool = False
+    pads_matrices: bool = False
+
+    def padding(self, weight_shape: tuple[int, ...]) -> float:
+        """MACs computed over MACs needed, 1 without waste. `weight_shape` is (outputs, inputs per group, *kernel), or a matrix's."""
+        if len(weight_shape) < _MATRIX or (len(weight_shape) == _MATRIX and not self.pads_matrices):
+            return 1.0
+        outputs, inputs = weight_shape[:2]
+        # Fewer inputs than a block are read as they lie: the first layer's three, and the one of a depthwise convolution.
+        return self._padded(outputs) / outputs * (self._padded(inputs) / inputs if inputs >= self.block else 1.0)
+
+    def misfit(self, weight_shape: tuple[int, ...], *, grouped: bool = False) -> str:
+        """Why a convolution gets no blocked kernel, "" if its channels are no reason. One input channel is a depthwise one."""
+        outputs, inputs = weight_shape[:2]
+        if grouped and inputs > 1:
+            return "" if self.fits(inputs) else f"{inputs} input channels per group are no multiple of {self.block}"
+        if inputs == 1:
+            return f"{outputs} channels are no multiple of {self.inputs_multiple}" if outputs % self.inputs_multiple else ""
+        # Fewer than a block are read as they lie.
+        misfits = inputs >= self.block and inputs % self.inputs_multiple
+        return f"{inputs} input channels are no multiple of {self.inputs_multiple}" if misfits else ""
+
+    def fits(self, channels: int) -> bool:
+        """Whether these are whole blocks."""
+        return channels % self.block == 0
+
+    def _padded(self, channels: int) -> int:
+        return -(-channels // self.block) * self.block
+
+
+def alignment_of(case: Case, cpu_flags: Collection[str]) -> Alignment | None:
+    """The rule for a case on a machine with these CPU flags (as in /proc/cpuinfo); None where none is known."""
+    if case.options.device == "cuda" or case.backend.startswith("trt"):
+        half = case.precision in _TENSOR_CORES
+        kernels = f"{case.precision.upper()} tensor cores" if half else "the GPU's vectorised kernels"
+        return Alignment(block=_TENSOR_CORES.get(case.precision, _VECTOR_FP32), kernels=kernels, pads_matrices=True)
+    if case.precision != "fp32" or "sse2" not in cpu_flags:
+        return None
+    block = 16 if "avx512f" in cpu_flags else 8
+    if case.backend == "ort":
+        return Alignment(block=block, inputs_multiple=4, kernels="ONNX Runtime's blocked kernels (NCHWc)", has_blocked=True)
+    if case.backend in ("eager", "compile"):
+        return Alignment(block=block, kernels="oneDNN's blocked kernels")
+    return None

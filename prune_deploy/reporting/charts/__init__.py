@@ -1,0 +1,26 @@
+"""What plots show, as plain data: the HTML and the PNG renderer draw the same charts."""
+
+from __future__ import annotations
+
+from prune_deploy.reporting.charts.chart import Axis, Bar, Bars, Box, Boxes, Point, Scatter, Series, View
+from prune_deploy.reporting.charts.curve import curve_views
+from prune_deploy.reporting.charts.distribution import distribution_views, readable_distributions
+from prune_deploy.reporting.charts.tradeoff import tradeoff_views
+from prune_deploy.reporting.charts.waterfall import waterfall_views
+
+__all__ = [
+    "Axis",
+    "Bar",
+    "Bars",
+    "Box",
+    "Boxes",
+    "Point",
+    "Scatter",
+    "Series",
+    "View",
+    "curve_views",
+    "distribution_views",
+    "readable_distributions",
+    "tradeoff_views",
+    "waterfall_views",
+]

@@ -1,0 +1,131 @@
+"""Charts as plain data: points with intervals, boxes with samples, bars that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+_ROOM = 2.0
+
+Scale = Literal["linear", "log"]
+Style = Literal["points", "line", "front"]
+"""points alone; points joined by a line; a Pareto front, drawn as steps without points."""
+
+Mark = Literal["", "dense", "zeroed", "slower", "undecided"]
+"""What a point stands out by: the dense model, zeroed weights, a step slower than the one before, a verdict that is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """An axis with its unit in the title."""
+
+    title: str
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A figure with its interval along y; `text` are the lines shown for it."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    mark: Mark = ""
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Points of one backend, `backend` gives them their colour and shape."""
+
+    name: str
+    backend: str
+    style: Style
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """Series over common axes. `diagonal` draws y = x, `level` a horizontal line; both are named by `guide`."""
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    diagonal: bool = False
+    level: float | None = None
+    guide: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """Samples of one candidate, in percent above or below their median.
+
+    Quartiles and whiskers (5 %, 95 %) are of all `count` samples; `samples` are some of them, evenly taken over time.
+    """
+
+    name: str
+    role: str
+    median_ms: float
+    quartiles: tuple[float, float]
+    whiskers: tuple[float, float]
+    samples: tuple[float, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boxes:
+    """Distributions side by side, along x."""
+
+    name: str
+    title: str
+    x: Axis
+    boxes: tuple[Box, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A bar from `start` to `end`: a total, or what is added or taken away."""
+
+    name: str
+    start: float
+    end: float
+    kind: Literal["total", "less", "more"]
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """A waterfall, from the first bar to the last."""
+
+    name: str
+    title: str
+    x: Axis
+    bars: tuple[Bar, ...]
+    note: str = ""
+
+
+def reach(points: Iterable[Point]) -> tuple[float, float]:
+    """From where to where y must be shown, both above 0: all values, and intervals as far as they do not dwarf them."""
+    points = list(points)
+    low, high = min(point.y for point in points), max(point.y for point in points)
+    lows = [point.low for point in points if point.low is not None]
+    highs = [point.high for point in points if point.high is not None]
+    return max(min([low, *lows]), low / _ROOM), min(max([high, *highs]), high * _ROOM)
+
+
+Chart = Scatter | Boxes | Bars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Charts of the same cases: one of the choices a reader has. `name` is unique in its section."""
+
+    name: str
+    charts: tuple[Chart, ...] = field(default_factory=tuple)

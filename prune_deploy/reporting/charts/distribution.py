@@ -1,0 +1,92 @@
+"""How single runs scatter: what a median and its interval cannot show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prune_deploy.errors import InputError, VerificationError
+from prune_deploy.measure.pairing import timed_blocks
+from prune_deploy.measure.samples import Samples, unpack
+from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.charts.chart import Axis, Box, Boxes, View
+from prune_deploy.reporting.report import Report, ReportedRun
+from prune_deploy.runs import read_samples
+
+_NS_PER_MS = 1e6
+_DRAWN = 120
+
+
+def distribution_views(report: Report) -> list[View]:
+    """One view per comparison whose samples lie beside the records.
+
+    Raises:
+        InputError: a file of samples is damaged.
+        VerificationError: it is not the one that was measured.
+    """
+    return [_view(report, run, record) for run in report.runs for record in _anchors(run)]
+
+
+def readable_distributions(report: Report) -> tuple[list[View], list[str]]:
+    """The same for the samples that can be trusted, and a sentence for each file that cannot."""
+    views, damaged = [], []
+    for run in report.runs:
+        for record in _anchors(run):
+            try:
+                views.append(_view(report, run, record))
+            except (InputError, VerificationError) as error:
+                damaged.append(f"{error.message}. Its distribution is not shown. Fix: {error.fix}.")
+    return views, damaged
+
+
+def _view(report: Report, run: ReportedRun, record: CaseRecord) -> View:
+    samples = unpack(read_samples(run.run.folder, record), source=record.samples_file)
+    several = len({each.machine for each in report.runs}) > 1
+    name = f"{record.comparison}, {run.machine}" if several else record.comparison
+    return View(name=name, charts=(_boxes(run, record, samples),))
+
+
+def _anchors(run: ReportedRun) -> list[CaseRecord]:
+    """The first record of each comparison whose samples are there: runs are published without them too."""
+    found: dict[str, CaseRecord] = {}
+    for record in run.run.cases:
+        if record.samples_file and (run.run.folder / record.samples_file).is_file():
+            found.setdefault(record.samples_file, record)
+    return list(found.values())
+
+
+def _boxes(run: ReportedRun, anchor: CaseRecord, samples: Samples) -> Boxes:
+    names = {record.index: record.label for record in run.run.cases if record.samples_file == anchor.samples_file}
+    if samples.copy is not None:
+        names[samples.copy] = f"{names[samples.dense]}, its copy" if samples.dense in names else "the copy"
+    boxes = tuple(
+        box
+        for index, role in enumerate(samples.roles)
+        if (box := _box(names.get(index, samples.candidates[index]), role, samples, index)) is not None
+    )
+    return Boxes(
+        name="distribution",
+        title="How single runs scatter",
+        x=Axis(title="Against the model's own median (%)"),
+        boxes=boxes,
+        note=f"{anchor.comparison}. Box: quartiles; whiskers: 5 % and 95 %; dots: every n-th run in the order of time.",
+    )
+
+
+def _box(name: str, role: str, samples: Samples, candidate: int) -> Box | None:
+    timed = timed_blocks(samples, candidate)
+    if not timed.blocks:
+        return None
+    times_ms = timed.samples_ns() / _NS_PER_MS
+    median_ms = float(np.median(times_ms))
+    off = 100 * (times_ms / median_ms - 1)
+    low, first, third, high = (float(value) for value in np.percentile(off, (5, 25, 75, 95)))
+    every = -(-times_ms.size // _DRAWN)
+    return Box(
+        name=name,
+        role=role,
+        median_ms=median_ms,
+        quartiles=(first, third),
+        whiskers=(low, high),
+        samples=tuple(float(value) for value in off[::every]),
+        count=int(times_ms.size),
+    )

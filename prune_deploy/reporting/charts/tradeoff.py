@@ -1,0 +1,120 @@
+"""Size against time: which models no other beats on both, and how much of the saved arithmetic became saved time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prune_deploy.reporting.charts.chart import Axis, Point, Scatter, Series, View
+from prune_deploy.reporting.charts.hover import describe, mark
+from prune_deploy.reporting.naming import backend_title
+from prune_deploy.reporting.report import Line, Report
+
+_SIZES = (("macs_with_attention", "MACs per image (G)", 1e9), ("params", "Parameters (M)", 1e6))
+
+
+def tradeoff_views(report: Report) -> list[View]:
+    """One view per machine, model, precision and batch: speed-up against MACs, latency against MACs and against parameters.
+
+    Absolute times of one machine are shown together and never set against another machine's.
+    """
+    groups: dict[tuple[str, str, str, int], list[Line]] = {}
+    for line in report.lines:
+        row = line.row
+        if row.latency_ms is not None and row.params is not None:
+            groups.setdefault((line.machine, row.model, row.precision, row.batch), []).append(line)
+    several = len({machine for machine, *_ in groups}) > 1
+    views = []
+    for (machine, model, precision, batch), lines in groups.items():
+        name = f"{model}, {precision}, batch {batch}{f', {machine}' if several else ''}"
+        charts = [_speedups(name, lines), *(_latencies(name, lines, *size) for size in _SIZES)]
+        views.append(View(name=name, charts=tuple(chart for chart in charts if chart.series)))
+    return [view for view in views if view.charts]
+
+
+def _speedups(name: str, lines: Sequence[Line]) -> Scatter:
+    series = []
+    for backend, own in _by_backend(lines):
+        points = tuple(
+            Point(
+                x=line.row.macs_ratio,
+                y=line.row.speedup,
+                low=line.row.speedup_low,
+                high=line.row.speedup_high,
+                mark=mark(line.row),
+                text=describe(line.row, line.machine),
+            )
+            for line in own
+            if line.row.speedup is not None and line.row.macs_ratio is not None
+        )
+        if points:
+            series.append(Series(name=backend_title(backend), backend=backend, style="points", points=points))
+    return Scatter(
+        name="speedup-macs",
+        title="Speed-up against removed MACs",
+        x=Axis(title="Dense MACs / this model's MACs", scale="log"),
+        y=Axis(title="Speed-up over dense (×)", scale="log"),
+        series=tuple(series),
+        diagonal=True,
+        level=1.0,
+        guide="every removed MAC saves its share of time",
+        note=f"{name}. Intervals are 97.5 %. On the dashed line time falls as MACs do; below 1 the pruned model is slower.",
+    )
+
+
+def _latencies(name: str, lines: Sequence[Line], size: str, title: str, scale: float) -> Scatter:
+    series = []
+    for backend, own in _by_backend(_first_dense(lines)):
+        points = tuple(
+            Point(
+                x=getattr(line.row, size) / scale,
+                y=line.row.latency_ms or 0.0,
+                low=line.row.latency_low_ms,
+                high=line.row.latency_high_ms,
+                mark=mark(line.row),
+                text=describe(line.row, line.machine),
+            )
+            for line in own
+        )
+        series.append(Series(name=backend_title(backend), backend=backend, style="points", points=points))
+        front = pareto_front(points)
+        if len(front) > 1:
+            series.append(Series(name=f"{backend_title(backend)}: Pareto front", backend=backend, style="front", points=front))
+    return Scatter(
+        name=f"latency-{size.replace('_', '-')}",
+        title=f"Latency against {title.partition(' (')[0].replace('Parameters', 'parameters')}",
+        x=Axis(title=title, scale="log"),
+        y=Axis(title="Latency (ms per batch)", scale="log"),
+        series=tuple(series),
+        note=f"{name}. The line is each backend's Pareto front: no other model keeps as much and is faster.",
+    )
+
+
+def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
+    """The points that no other one beats by keeping at least as much (x) at less time (y), by descending x.
+
+    What a network keeps stands for what it can learn, until an accuracy is known. Zeroed weights are not kept.
+    """
+    front: list[Point] = []
+    for point in sorted((each for each in points if each.mark != "zeroed"), key=lambda each: (-each.x, each.y)):
+        if not front or point.y < front[-1].y:
+            front.append(point)
+    return tuple(front)
+
+
+def _by_backend(lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(line.row.backend, []).append(line)
+    return list(found.items())
+
+
+def _first_dense(lines: Iterable[Line]) -> list[Line]:
+    """Without the repeats of the dense model, which is measured anew beside every few variants."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for line in lines:
+        key = (line.row.backend, line.row.bundle)
+        if line.row.role != "dense" or key not in seen:
+            kept.append(line)
+            seen.add(key)
+    return kept

@@ -1,0 +1,81 @@
+"""From the dense model's time to the pruned one's: what MACs predict, and what each cause adds."""
+
+from __future__ import annotations
+
+from prune_deploy.records import Cause, Explanation
+from prune_deploy.reporting.charts.chart import Axis, Bar, Bars, View
+from prune_deploy.reporting.formatting import number
+from prune_deploy.reporting.naming import backend_title, plural
+from prune_deploy.reporting.report import Report
+
+CAUSES: dict[Cause, str] = {
+    "as-predicted": "scales as predicted",
+    "memory-bound": "memory-bound",
+    "overhead-bound": "overhead-bound",
+    "misaligned": "misaligned channels",
+    "reformat": "reformats and copies",
+    "not-pruned": "not pruned",
+    "other": "other",
+}
+
+
+def explanation_name(explanation: Explanation) -> str:
+    """What an explanation is about."""
+    case = explanation.case
+    variant = f":{case.options.variant}" if case.options.variant else ""
+    return f"{explanation.label}, {backend_title(case.backend + variant)}, {case.precision}, batch {case.batch}"
+
+
+def waterfall_views(report: Report) -> list[View]:
+    """One view per explanation."""
+    several = len(report.runs) > 1
+    return [
+        View(name=f"{explanation_name(each)}, {run.machine}" if several else explanation_name(each), charts=(_bars(each),))
+        for run in report.runs
+        for each in run.explanations.values()
+    ]
+
+
+def _bars(explanation: Explanation) -> Bars:
+    dense, predicted, measured = explanation.dense_ms, explanation.predicted_ms, explanation.measured_ms
+    bars = [
+        _total("dense, measured", dense),
+        Bar(
+            name="saved if time followed MACs",
+            start=dense,
+            end=predicted,
+            kind="less",
+            text=_signed(predicted - dense),
+            detail=f"MACs ÷ {explanation.macs_ratio:.2f}",
+        ),
+        _total("pruned, predicted by MACs", predicted),
+    ]
+    at = predicted
+    for step in explanation.steps:
+        end = at + step.delta_ms
+        bars.append(
+            Bar(
+                name=CAUSES[step.cause],
+                start=at,
+                end=end,
+                kind="more" if step.delta_ms >= 0 else "less",
+                text=_signed(step.delta_ms),
+                detail=plural(step.layers, "layer"),
+            )
+        )
+        at = end
+    return Bars(
+        name="waterfall",
+        title="Where the time went",
+        x=Axis(title="Time of one batch (ms)"),
+        bars=(*bars, _total("pruned, measured", measured)),
+        note=f"{explanation_name(explanation)}. Per-layer times are from profiled runs, never from timed ones.",
+    )
+
+
+def _signed(delta_ms: float) -> str:
+    return f"{delta_ms:+.3g} ms".replace("-", "−")
+
+
+def _total(name: str, value_ms: float) -> Bar:
+    return Bar(name=name, start=0.0, end=value_ms, kind="total", text=f"{number(value_ms)} ms")

@@ -1,0 +1,61 @@
+"""Figures as text: one rule for how many digits, for every table and report."""
+
+from __future__ import annotations
+
+MISSING = "-"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; below a thousandth, one; from a thousand on, whole with commas."""
+    if value is None:
+        return MISSING
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".") if value >= 0.001 or value == 0 else f"{value:.0e}"
+
+
+def share(value: float) -> str:
+    """A share in percent, with the more digits the smaller it is."""
+    size = abs(value)
+    return f"{value:.2%}" if size < 0.01 else (f"{value:.1%}" if size < 0.1 else f"{value:.0%}")
+
+
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure with its interval, as many digits as the interval leaves meaning."""
+    if value is None:
+        return MISSING
+    if low is None or high is None:
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def with_half_width(value: float | None, high: float | None) -> str:
+    """A figure and how far its interval reaches, in percent: it is as wide to both sides, on a scale of ratios."""
+    if value is None or high is None:
+        return number(value)
+    half = high / value - 1
+    return f"{number(value)} ±{share(half) if half <= 1 else '>100%'}"
+
+
+def plus_minus(mean: float | None, stdev: float | None) -> str:
+    """Mean and standard deviation of single runs, as published latency tables print them; no interval of anything."""
+    if mean is None or stdev is None:
+        return MISSING
+    return f"{mean:,.2f} ± {stdev:,.2f}" if mean >= 1 else f"{number(mean)} ± {stdev:.2g}"
+
+
+def ratio(value: float | None) -> str:
+    """A quotient: "3.80×"."""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
+
+
+def amount(value: float | None) -> str:
+    """A count with a prefix: "25.56 M", "4.12 G", "950"."""
+    if value is None:
+        return MISSING
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= scale:
+            return f"{value / scale:,.2f} {unit}"
+    return f"{value:,.0f}"

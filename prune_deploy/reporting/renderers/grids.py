@@ -1,0 +1,106 @@
+"""Plain tables of reports: curves in figures, machines side by side, controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prune_deploy.reporting.charts.curve import CurveGroup, curve_groups
+from prune_deploy.reporting.formatting import MISSING, interval, plus_minus, with_half_width
+from prune_deploy.reporting.naming import backend_title
+from prune_deploy.reporting.remarks import controls
+from prune_deploy.reporting.report import Line, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A plain table of texts. The first `words` columns are words, the others figures; one of them may `wrap`; `marked` rows stand out."""
+
+    name: str
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    wrap: int | None = None
+    marked: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def curve_grids(report: Report) -> list[Grid]:
+    """Each group of curves in figures, as published tables print them: a row per ratio, columns per backend."""
+    return [_curve_grid(group) for group in curve_groups(report)]
+
+
+def _curve_grid(group: CurveGroup) -> Grid:
+    titles = ["Ratio", "MACs G", "Params M"]
+    for curve in group.curves:
+        title = backend_title(curve.backend)
+        titles += [f"{title}, ms", "mean ± sd", "speed-up"]
+    ratios = sorted({point.ratio for curve in group.curves for point in curve.points})
+    rows, marked = [], set()
+    for number_, value in enumerate(ratios):
+        points = [next((point for point in curve.points if point.ratio == value), None) for curve in group.curves]
+        first = next(point for point in points if point is not None)
+        cells = [f"{value:g}", first.macs_g, first.params_m]
+        for point in points:
+            if point is None or point.row.latency_ms is None:
+                cells += [MISSING if point is None else point.row.status, "", ""]
+                continue
+            row = point.row
+            arrow = "  ▲" if point.is_slower else ""
+            cells += [
+                with_half_width(row.latency_ms, row.latency_high_ms) + arrow,
+                plus_minus(row.mean_ms, row.stdev_ms),
+                interval(row.speedup, row.speedup_low, row.speedup_high),
+            ]
+            if point.is_slower:
+                marked.add(number_)
+        rows.append(tuple(cells))
+    note = "▲ slower than the step before." if marked else ""
+    return Grid(name=group.name, titles=tuple(titles), rows=tuple(rows), words=0, marked=frozenset(marked), note=note)
+
+
+def side_by_side(report: Report) -> Grid | None:
+    """The cases that several machines measured, a column per machine; None where no two did.
+
+    Speed-ups compare, each being over its own machine's dense model; absolute times stand there without a verdict.
+    """
+    machines = list(dict.fromkeys(run.machine for run in report.runs))
+    found: dict[tuple[str, str, str, int], dict[str, Line]] = {}
+    for line in report.lines:
+        row = line.row
+        found.setdefault((row.bundle, row.backend, row.precision, row.batch), {}).setdefault(line.machine, line)
+    shared = {key: lines for key, lines in found.items() if len(lines) > 1}
+    if not shared:
+        return None
+    titles = [
+        "Model",
+        "Backend",
+        "Precision",
+        "Batch",
+        *(f"{machine}: {what}" for machine in machines for what in ("ms", "speed-up")),
+    ]
+    rows = []
+    for (bundle, backend, precision, batch), lines in shared.items():
+        cells = [bundle, backend, precision, str(batch)]
+        for machine in machines:
+            cells += _both_figures(lines.get(machine))
+        rows.append(tuple(cells))
+    note = "Each speed-up is over the same machine's dense model. Times of different machines carry no verdict."
+    return Grid(name="side by side", titles=tuple(titles), rows=tuple(rows), words=3, note=note)
+
+
+def _both_figures(line: Line | None) -> list[str]:
+    if line is None:
+        return ["not measured", MISSING]
+    row = line.row
+    if row.latency_ms is None:
+        return [row.status, MISSING]
+    speedup = (
+        "anchor" if row.role == "dense" else f"{interval(row.speedup, row.speedup_low, row.speedup_high)} {row.verdict_text}"
+    )
+    return [with_half_width(row.latency_ms, row.latency_high_ms), speedup]
+
+
+def controls_grid(report: Report) -> Grid:
+    """The dense model against its own copy, in every comparison."""
+    rows = tuple((run.machine, control.comparison, control.text) for run in report.runs for control in controls(run.run.cases))
+    return Grid(name="controls", titles=("Machine", "Comparison", "Dense / its copy"), rows=rows, words=2)

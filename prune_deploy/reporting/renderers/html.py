@@ -1,0 +1,115 @@
+"""A report as one HTML file that needs nothing else: styles, scripts, plotly.js and data are in it, and it may fetch nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.records import NO_DENSE_SPEEDUP
+from prune_deploy.reporting.charts import View, curve_views, readable_distributions, tradeoff_views, waterfall_views
+from prune_deploy.reporting.formatting import interval
+from prune_deploy.reporting.remarks import UNCONVERGED, absences, warned
+from prune_deploy.reporting.renderers.grids import controls_grid, curve_grids, side_by_side
+from prune_deploy.reporting.renderers.html_table import SIGNS, table
+from prune_deploy.reporting.renderers.layers import explained, link, traced
+from prune_deploy.reporting.renderers.palette import dark_edition
+from prune_deploy.reporting.renderers.plotly_figures import figure
+from prune_deploy.reporting.renderers.receipts import machine_differences, machines, receipts
+from prune_deploy.reporting.report import Line, Report
+from prune_deploy.reporting.summary import summaries
+from prune_deploy.runs import TRACES_DIR
+
+_ASSETS = Path(__file__).with_name("assets")
+
+
+def render_html(report: Report, folder: Path) -> bytes:
+    """The page, for a file in `folder`, from where its links to traces start. Damaged samples cost their plot, and it says so."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    distributions, damaged = readable_distributions(report)
+    sections = {
+        "curves": curve_views(report),
+        "tradeoffs": tradeoff_views(report),
+        "distributions": distributions,
+        "waterfalls": waterfall_views(report),
+    }
+    page = environment.get_template("report.html.j2").render(
+        **_content(report, folder),
+        views={name: [view.name for view in views] for name, views in sections.items()},
+        data={"tones": dark_edition(), "sections": {name: _figures(views) for name, views in sections.items()}},
+        damaged=damaged,
+        css=_asset("report.css"),
+        script=_asset("report.js"),
+        plotly=get_plotlyjs() if any(sections.values()) else "",
+    )
+    return page.encode()
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _figures(views: Sequence[View]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": view.name,
+            "charts": [{"name": each.name, "title": each.title, "note": each.note, **figure(each)} for each in view.charts],
+        }
+        for view in views
+    ]
+
+
+def _content(report: Report, folder: Path) -> dict[str, Any]:
+    """What the template fills in, in the order of the page."""
+    lines = list(report.lines)
+    rows = [line.row for line in lines]
+    return {
+        "report": report,
+        "summaries": summaries(report),
+        "tally": _tally(lines),
+        "table": table(report),
+        "trace_links": _trace_links(report, folder),
+        "zeroed_note": NO_DENSE_SPEEDUP,
+        "unconverged": UNCONVERGED if any(row.converged is False for row in rows) else "",
+        "side_by_side": side_by_side(report),
+        "curve_grids": curve_grids(report),
+        "explained": explained(report),
+        "traces": traced(report, folder),
+        "receipts": receipts(report),
+        "unreadable": [each for run in report.runs for each in run.unreadable],
+        "absences": [(run.machine, each) for run in report.runs for each in absences(line.row for line in run.lines)],
+        "warnings": warned(rows),
+        "controls": controls_grid(report),
+        "machines": machines(report),
+        "differences": machine_differences(report),
+        "interval": interval,
+    }
+
+
+def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
+    """How many cases got which verdict: a tone, words, a count."""
+    found = Counter("lost" if line.row.latency_ms is None else line.row.verdict for line in lines)
+    words = (
+        ("better", f"{SIGNS['FASTER']} faster than dense", "FASTER"),
+        ("worse", f"{SIGNS['SLOWER']} slower", "SLOWER"),
+        ("even", f"{SIGNS['SAME']} the same", "SAME"),
+        ("open", f"{SIGNS['INCONCLUSIVE']} undecided", "INCONCLUSIVE"),
+        ("lost", "✕ not timed", "lost"),
+    )
+    return [(tone, text, found[key]) for tone, text, key in words]
+
+
+def _trace_links(report: Report, folder: Path) -> dict[str, str]:
+    """Where the trace of a case lies, by the case's id."""
+    return {
+        line.id: link(run.run.folder / TRACES_DIR / run.traces[line.trace].chrome_file, folder)
+        for run in report.runs
+        for line in run.lines
+        if line.trace
+    }

@@ -1,0 +1,258 @@
+"""The table of cases as a page shows it: text, what to sort by, and the figures that unfold below a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prune_deploy.reporting.formatting import MISSING, amount, interval, number, plus_minus, ratio, share, with_half_width
+from prune_deploy.reporting.remarks import compile_sentence
+from prune_deploy.reporting.report import Line, Report
+from prune_deploy.reporting.rows import Row
+
+NOT_TIMED = "not timed"
+
+SIGNS = {"FASTER": "▲", "SLOWER": "▼", "SAME": "=", "INCONCLUSIVE": "?", "anchor": "•", "not timed": "•"}
+"""A sign for each verdict, for those who do not see its colour; every other word is a status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column: `help` explains its title, `is_number` puts it to the right."""
+
+    key: str
+    title: str
+    help: str
+    is_number: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell: `sort` is what it is sorted by, None comes last."""
+
+    key: str
+    text: str
+    sort: float | str | None
+    is_number: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whisker:
+    """A speed-up's interval as a tiny plot, in percent of its width: where it begins, lies and ends, and where dense is.
+
+    An interval that leaves the plot is cut off at its edge.
+    """
+
+    low: float
+    value: float
+    high: float
+    dense: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A case: its cells, what it can be filtered by, and what unfolds."""
+
+    line: Line
+    cells: tuple[Cell, ...]
+    facets: dict[str, str]
+    sign: str
+    tone: str
+    whisker: Whisker | None
+    details: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """All cases; `facets` are the filters with their choices, only those that leave a choice; `same` is what all cases have alike."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    facets: dict[str, tuple[str, ...]]
+    same: str
+
+
+_COLUMNS = (
+    Column(key="model", title="Model", help="The bundle that was measured", is_number=False),
+    Column(key="machine", title="Machine", help="Where it ran", is_number=False),
+    Column(key="backend", title="Backend", help="Runtime and its variant", is_number=False),
+    Column(key="precision", title="Precision", help="Type of the weights and products", is_number=False),
+    Column(key="batch", title="Batch", help="Images per run"),
+    Column(key="latency", title="Latency, ms", help="Median time of one batch, and half the width of its 97.5 % interval"),
+    Column(key="image", title="ms / image", help="Latency divided by the batch"),
+    Column(key="speedup", title="Speed-up", help="Dense time over this time, measured side by side, with its 97.5 % interval"),
+    Column(key="verdict", title="Verdict", help="What the interval allows to say; * wider than aimed for", is_number=False),
+    Column(key="macs", title="MACs ÷", help="Dense MACs over this model's, attention included"),
+    Column(key="efficiency", title="Efficiency", help="Speed-up over MACs ÷: 1 if every removed MAC saved its share of time"),
+    Column(key="params", title="Params", help="Number of parameters; zeros included"),
+    Column(key="gmacs", title="MACs", help="Multiply-accumulates per image"),
+)
+
+
+_OPTIONAL = ("machine", "precision", "batch")
+"""Columns that are left out where all cases say the same; `same` of the table says it once."""
+
+
+def table(report: Report) -> Table:
+    """The table of a report."""
+    lines = list(report.lines)
+    left_out = {key for key in _OPTIONAL if not _differs(lines, key)}
+    if all(line.row.batch == 1 for line in lines):
+        left_out.add("image")  # the latency once more
+    columns = tuple(column for column in _COLUMNS if column.key not in left_out)
+    span = _span(line.row for line in lines)
+    rows = tuple(_table_row(line, columns, span) for line in lines)
+    alike = [rows[0].facets[key] for key in _OPTIONAL if rows and not _differs(lines, key)]
+    labels = [f"batch {each}" if each.isdigit() else each for each in alike]
+    return Table(columns=columns, rows=rows, facets=_facets(rows), same=", ".join(labels))
+
+
+def _differs(lines: Sequence[Line], key: str) -> bool:
+    return len({line.machine if key == "machine" else getattr(line.row, key) for line in lines}) > 1
+
+
+def _facets(rows: Sequence[TableRow]) -> dict[str, tuple[str, ...]]:
+    names = ("machine", "model", "backend", "precision", "batch", "verdict")
+    choices = {name: tuple(dict.fromkeys(row.facets[name] for row in rows)) for name in names}
+    return {name: found for name, found in choices.items() if len(found) > 1}
+
+
+def _table_row(line: Line, columns: Sequence[Column], span: tuple[float, float]) -> TableRow:
+    row = line.row
+    cells = _cells(line)
+    verdict = row.verdict_text.rstrip("*")
+    tones = {"FASTER": "better", "SLOWER": "worse", "SAME": "even", "INCONCLUSIVE": "open", "anchor": "anchor"}
+    tones[NOT_TIMED] = "anchor"
+    return TableRow(
+        line=line,
+        cells=tuple(cells[column.key] for column in columns),
+        facets={
+            "machine": line.machine,
+            "model": row.model,
+            "backend": row.backend,
+            "precision": row.precision,
+            "batch": str(row.batch),
+            "verdict": verdict,
+        },
+        sign=SIGNS.get(verdict, "✕"),
+        tone=tones.get(verdict, "lost"),
+        whisker=_whisker(row, span),
+        details=tuple((title, pairs) for title, pairs in _details(line) if pairs),
+    )
+
+
+def _cells(line: Line) -> dict[str, Cell]:
+    row = line.row
+    latency = NOT_TIMED if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms)
+    speedup = MISSING if row.speedup is None else _times(row)
+    words = {"model": row.bundle, "machine": line.machine, "backend": row.backend, "precision": row.precision}
+    cells = [Cell(key=key, text=text, sort=text, is_number=False) for key, text in words.items()]
+    dense = row.role == "dense"
+    cells += [
+        Cell(key="verdict", text=row.verdict_text, sort=row.verdict_text, is_number=False),
+        Cell(key="batch", text=str(row.batch), sort=row.batch),
+        Cell(key="latency", text=latency, sort=row.latency_ms),
+        Cell(key="image", text=number(row.per_image_ms), sort=row.per_image_ms),
+        Cell(key="speedup", text=speedup, sort=row.speedup),
+        Cell(key="macs", text=MISSING if dense else ratio(row.macs_ratio), sort=1.0 if dense else row.macs_ratio),
+        Cell(key="efficiency", text=MISSING if row.efficiency is None else f"{row.efficiency:.2f}", sort=row.efficiency),
+        Cell(key="params", text=amount(row.params), sort=row.params),
+        Cell(key="gmacs", text=amount(row.macs), sort=row.macs),
+    ]
+    return {cell.key: cell for cell in cells}
+
+
+def _times(row: Row) -> str:
+    """ "2.25× [2.23, 2.26]"."""
+    value, _, span = interval(row.speedup, row.speedup_low, row.speedup_high).partition(" ")
+    return f"{value}× {span}".rstrip()
+
+
+def _span(rows: Iterable[Row]) -> tuple[float, float]:
+    """The logarithms between which all speed-ups lie, 1 among them, with some room for their intervals."""
+    values = [row.speedup for row in rows if row.speedup is not None]
+    low, high = math.log(min([1.0, *values])), math.log(max([1.0, *values]))
+    room = 0.1 * max(high - low, 0.2)
+    return low - room, high + room
+
+
+def _whisker(row: Row, span: tuple[float, float]) -> Whisker | None:
+    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
+        return None
+    low, value, high, dense = (
+        round(100 * min(max((math.log(each) - span[0]) / (span[1] - span[0]), 0.0), 1.0), 2)
+        for each in (row.speedup_low, row.speedup, row.speedup_high, 1.0)
+    )
+    return Whisker(low=low, value=value, high=high, dense=dense)
+
+
+def _details(line: Line) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
+    """All that is known of a case and has no column, in groups of labels and texts."""
+    row, record = line.row, line.record
+    yield "Time", tuple(_time_pairs(row))
+    yield "Against dense", tuple(_speedup_pairs(line))
+    yield "Size", tuple(_size_pairs(row))
+    yield "Start and memory", tuple(_start_pairs(row))
+    yield "In force", tuple(sorted(record.settings.items()))
+    readings = [(name.replace("_", " "), number(value)) for name, value in sorted(record.telemetry.items())]
+    yield "Telemetry", (*readings, *sorted(record.telemetry_notes.items()))
+
+
+def _time_pairs(row: Row) -> Iterable[tuple[str, str]]:
+    if row.latency_ms is None:
+        return
+    yield "median", f"{interval(row.latency_ms, row.latency_low_ms, row.latency_high_ms)} ms"
+    yield "mean ± sd of runs", f"{plus_minus(row.mean_ms, row.stdev_ms)} ms"
+    yield "fastest run", f"{number(row.minimum_ms)} ms"
+    for name, bound_ms in row.percentile_bounds_ms.items():
+        if bound_ms is not None:
+            yield f"{name}, upper bound", f"{number(bound_ms)} ms"
+    yield "images/s", number(row.images_per_s)
+    yield "runs", f"{row.samples:,}, {row.outliers:,} of them outliers"
+
+
+def _speedup_pairs(line: Line) -> Iterable[tuple[str, str]]:
+    row, speedup = line.row, line.record.speedup
+    if speedup is None:
+        return
+    yield "speed-up", _times(row)
+    yield (
+        "independent units",
+        f"{speedup.ratio.count} {'launches' if row.interval_unit == 'launch' else 'rounds within one launch'}",
+    )
+    yield "margin to clear", share(speedup.margin)
+    yield "by fastest blocks", ratio(speedup.minimum_ratio)
+    if speedup.cycle_ratio is not None:
+        yield "in clock cycles", ratio(speedup.cycle_ratio)
+    if speedup.bootstrap_low is not None:
+        yield "bootstrap interval", f"[{number(speedup.bootstrap_low)}, {number(speedup.bootstrap_high)}]"
+
+
+def _size_pairs(row: Row) -> Iterable[tuple[str, str]]:
+    if row.params is None:
+        return
+    yield "parameters", f"{row.params:,}"
+    if row.nonzero_params is not None:
+        yield "of them not zero", f"{row.nonzero_params:,}"
+    yield "MACs", f"{row.macs:,}"
+    yield "MACs with attention", f"{row.macs_with_attention:,}"
+    if row.method is not None:
+        yield "method", row.method
+    if row.ratio is not None:
+        yield "ratio asked", f"{row.ratio:g}"
+    if row.protocol:
+        yield "protocol", row.protocol
+    if row.seed is not None:
+        yield "seed", str(row.seed)
+
+
+def _start_pairs(row: Row) -> Iterable[tuple[str, str]]:
+    if row.startup_s is not None:
+        yield "until the first answer", f"{number(row.startup_s)} s"
+    if sentence := compile_sentence(row):
+        yield "compiling", sentence
+    if row.peak_rss_mib is not None:
+        yield "peak resident memory", f"{row.peak_rss_mib:,.0f} MiB"
+    if row.peak_device_mib is not None:
+        yield "peak device memory", f"{row.peak_device_mib:,.0f} MiB"

@@ -1,0 +1,102 @@
+"""A report as Markdown: what one pastes into a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prune_deploy.records import NO_DENSE_SPEEDUP
+from prune_deploy.reporting.formatting import MISSING, amount, interval, number, ratio, with_half_width
+from prune_deploy.reporting.remarks import UNCONVERGED, absences, controls, warned
+from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
+from prune_deploy.reporting.report import Line, Report
+from prune_deploy.reporting.summary import summaries
+
+
+def render_markdown(report: Report) -> bytes:
+    """Summary, table, curves, reasons, controls, machines."""
+    parts = [f"# {_escape(report.title)}", *_summary(report), _cases(report), *_remarks(report)]
+    parts += [f"### {_escape(grid.name)}\n\n{_grid(grid)}" for grid in curve_grids(report)]
+    shared = side_by_side(report)
+    if shared is not None:
+        parts.append(f"### Machines side by side\n\n{_grid(shared)}")
+    return ("\n\n".join([*parts, _machines(report)]) + "\n").encode()
+
+
+def _summary(report: Report) -> Iterable[str]:
+    for each in summaries(report):
+        if len(report.runs) > 1:
+            yield f"**{_escape(each.machine)}**"
+        yield _bullets(each.sentences)
+
+
+def _cases(report: Report) -> str:
+    several = len({line.machine for line in report.lines}) > 1
+    titles = ["Model", *(["Machine"] if several else []), "Backend", "Precision", "Batch", "Latency, ms", "ms/image", "Speed-up"]
+    titles += ["Verdict", "MACs ÷", "Efficiency", "Parameters"]
+    return _table(titles, [_cells(line, several) for line in report.lines], words=5 if several else 4)
+
+
+def _cells(line: Line, several: bool) -> list[str]:
+    row = line.row
+    return [
+        f"{row.bundle} (zeroed)" if row.zeroed else row.bundle,
+        *([line.machine] if several else []),
+        row.backend,
+        row.precision,
+        str(row.batch),
+        "not timed" if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms),
+        number(row.per_image_ms),
+        interval(row.speedup, row.speedup_low, row.speedup_high),
+        row.verdict_text,
+        MISSING if row.role == "dense" else ratio(row.macs_ratio),
+        MISSING if row.efficiency is None else f"{row.efficiency:.2f}",
+        amount(row.params),
+    ]
+
+
+def _remarks(report: Report) -> Iterable[str]:
+    rows = [line.row for line in report.lines]
+    said = [
+        f"{each.status}: {each.reason}. Fix: {each.fix} ({each.ways}, batch {each.batches}: {', '.join(each.bundles)})"
+        for each in absences(rows)
+    ]
+    said += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
+    if any(row.zeroed for row in rows):
+        said.append(f"zeroed: {NO_DENSE_SPEEDUP}")
+    if any(row.converged is False for row in rows):
+        said.append(UNCONVERGED.replace("* ", "\\*: ", 1))
+    if said:
+        yield _bullets(said)
+    checked = [(run.machine, each) for run in report.runs for each in controls(run.run.cases)]
+    if checked:
+        table = _table(["Comparison", "Dense / its copy"], [[each.comparison, each.text] for _, each in checked], words=1)
+        yield f"<details><summary>Controls: the dense model against its own copy</summary>\n\n{table}\n\n</details>"
+
+
+def _machines(report: Report) -> str:
+    said = []
+    for run in report.runs:
+        environment, spec = run.run.record.environment, run.run.record.spec
+        where = ", ".join([*environment.gpus, environment.cpu])
+        libraries = ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items()))
+        said.append(f"{run.id}: {where}; rigor {spec.rigor}, mode {spec.mode}; {libraries}")
+    return _bullets(said)
+
+
+def _grid(grid: Grid) -> str:
+    note = f"\n\n{_escape(grid.note)}" if grid.note else ""
+    return _table(grid.titles, grid.rows, words=grid.words) + note
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> str:
+    rule = ["---" if column < words else "---:" for column in range(len(titles))]
+    return "\n".join(f"| {' | '.join(map(_escape, each))} |" for each in (titles, rule, *rows))
+
+
+def _bullets(said: Iterable[str]) -> str:
+    return "\n".join(f"- {_escape(each)}" for each in said)
+
+
+def _escape(text: str) -> str:
+    """Text that stays text: no cell ends early, no line breaks a table, no tag of a stranger's comes through."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

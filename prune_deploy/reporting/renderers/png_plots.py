@@ -1,0 +1,169 @@
+"""The plots of a report as PNG files, by matplotlib, in the light edition's colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from prune_deploy.reporting.charts import (
+    Axis,
+    Bars,
+    Boxes,
+    Scatter,
+    Series,
+    curve_views,
+    distribution_views,
+    tradeoff_views,
+    waterfall_views,
+)
+from prune_deploy.reporting.charts.chart import Chart, reach
+from prune_deploy.reporting.charts.ticks import log_ticks
+from prune_deploy.reporting.formatting import number
+from prune_deploy.reporting.renderers.palette import BETTER, GRID, INK, MUTED, WORSE, of_backend
+from prune_deploy.reporting.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DPI = 160
+_WIDTH_IN = 7.0
+_ROW_IN = 0.55
+
+
+def render_plots(report: Report) -> Iterator[tuple[str, bytes]]:
+    """Every plot with its file's name.
+
+    Raises:
+        InputError: a file of samples is damaged.
+        VerificationError: samples are not those that were measured.
+    """
+    for views in (curve_views(report), tradeoff_views(report), distribution_views(report), waterfall_views(report)):
+        for view in views:
+            for chart in view.charts:
+                yield f"{chart.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', view.name).strip('-')}.png", _draw(chart)
+
+
+def _draw(chart: Chart) -> bytes:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = len(chart.boxes) if isinstance(chart, Boxes) else (len(chart.bars) if isinstance(chart, Bars) else 0)
+    style: dict[Any, Any] = {
+        "font.size": 9.0,
+        "axes.edgecolor": GRID.light,
+        "axes.labelcolor": MUTED.light,
+        "text.color": INK.light,
+    }
+    style |= {"xtick.color": MUTED.light, "ytick.color": MUTED.light, "axes.titlelocation": "left", "axes.titleweight": "bold"}
+    with rc_context(style):
+        figure = Figure(figsize=(_WIDTH_IN, 1.2 + _ROW_IN * rows if rows else 4.4), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.grid(True, color=GRID.light, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(chart.title, fontsize=11)
+        axes.set_xlabel(chart.x.title)
+        if isinstance(chart, Scatter):
+            _draw_scatter(axes, chart)
+        elif isinstance(chart, Boxes):
+            _draw_boxes(axes, chart)
+        else:
+            _draw_bars(axes, chart)
+        figure.supxlabel(chart.note, fontsize=7, color=MUTED.light, x=0.01, ha="left", wrap=True)
+        stream = io.BytesIO()
+        # No date and no version within: the same run gives the same file.
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _draw_scatter(axes: Axes, chart: Scatter) -> None:
+    axes.set_ylabel(chart.y.title)
+    points = [point for series in chart.series for point in series.points]
+    xs = [point.x for point in points]
+    low, high = reach(points)
+    if chart.level is not None:
+        axes.axhline(chart.level, color=MUTED.light, linewidth=0.8)
+    if chart.diagonal:
+        ends = [min(1.0, *xs), max(xs)]
+        axes.plot(ends, ends, color=MUTED.light, linewidth=1.2, linestyle="--", label=chart.guide)
+    named: set[str] = set()
+    for series in chart.series:
+        _draw_series(axes, series, is_named=series.backend not in named)
+        named |= {series.backend} if series.style != "front" else set()
+    slower = [point for point in points if point.mark == "slower"]
+    if slower:
+        axes.scatter(
+            [point.x for point in slower],
+            [point.y for point in slower],
+            s=150,
+            facecolors="none",
+            edgecolors=WORSE.light,
+            linewidths=1.8,
+            label="slower than the step before",
+        )
+    _scale(axes, "x", chart.x, xs)
+    _scale(axes, "y", chart.y, [low, high])
+    axes.set_ylim(low / 1.1, high * 1.1)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+
+
+def _draw_series(axes: Axes, series: Series, *, is_named: bool) -> None:
+    tone, _, marker = of_backend(series.backend)
+    xs, ys = [point.x for point in series.points], [point.y for point in series.points]
+    if series.style == "front":
+        axes.plot(xs, ys, color=tone.light, linewidth=1.0, alpha=0.5)
+        return
+    below = [0.0 if point.low is None else point.y - point.low for point in series.points]
+    above = [0.0 if point.high is None else point.high - point.y for point in series.points]
+    line = "-" if series.style == "line" else "none"
+    axes.errorbar(xs, ys, yerr=[below, above], color=tone.light, linewidth=1.4, linestyle=line, capsize=2.5, elinewidth=1.0)
+    if is_named:
+        axes.plot([], [], color=tone.light, marker=marker, linestyle=line, label=series.name)
+    for point in series.points:
+        face = "white" if point.mark in ("zeroed", "undecided") else (INK.light if point.mark == "dense" else tone.light)
+        axes.plot(point.x, point.y, marker=marker, markersize=6, markerfacecolor=face, markeredgecolor=tone.light)
+
+
+def _scale(axes: Axes, which: str, axis: Axis, values: list[float]) -> None:
+    """A logarithmic axis with round numbers, or a linear one as it is."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    if axis.scale == "linear":
+        return
+    ticks = log_ticks(0.95 * min(values), 1.05 * max(values))
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    own = axes.xaxis if which == "x" else axes.yaxis
+    own.set_major_locator(FixedLocator(ticks))
+    own.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+    own.set_minor_locator(NullLocator())
+
+
+def _draw_boxes(axes: Axes, chart: Boxes) -> None:
+    for row, box in enumerate(chart.boxes):
+        tone = {"candidate": BETTER, "copy": MUTED}.get(box.role, INK)
+        axes.plot(box.whiskers, [row, row], color=tone.light, linewidth=1.2)
+        axes.barh(
+            row, box.quartiles[1] - box.quartiles[0], left=box.quartiles[0], height=0.26, facecolor="white", edgecolor=tone.light
+        )
+        axes.plot([0, 0], [row - 0.13, row + 0.13], color=tone.light, linewidth=1.6)
+        heights = [row + 0.22 + 0.18 * index / len(box.samples) for index in range(len(box.samples))]
+        axes.scatter(box.samples, heights, s=3, color=tone.light, alpha=0.5, linewidths=0)
+    _rows(axes, [f"{box.name}\n{number(box.median_ms)} ms" for box in chart.boxes])
+
+
+def _draw_bars(axes: Axes, chart: Bars) -> None:
+    colours = {"total": INK.light, "less": BETTER.light, "more": WORSE.light}
+    for row, bar in enumerate(chart.bars):
+        axes.barh(row, bar.end - bar.start, left=bar.start, height=0.5, color=colours[bar.kind])
+    axes.set_xlim(0, 1.04 * max(max(bar.start, bar.end) for bar in chart.bars))
+    _rows(axes, [f"{bar.name}\n{bar.text}" for bar in chart.bars])
+
+
+def _rows(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")

@@ -1,0 +1,43 @@
+"""An explanation's steps as bars of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prune_deploy.records import Explanation
+
+_BAR_WIDTH = 32
+_NAMES_WIDTH = 22
+
+
+def waterfall(found: Explanation) -> Iterator[str]:
+    """The steps from predicted to measured time as bars; the printed figures add up as the exact ones do."""
+    levels = [found.predicted_ms]
+    for step in found.steps:
+        levels.append(levels[-1] + step.delta_ms)
+    digits = _digits(found.measured_ms)
+    most = max(found.dense_ms, *levels)
+    yield _bar("dense", 0.0, found.dense_ms, most, _number(found.dense_ms, digits))
+    yield _bar("predicted by MACs", 0.0, found.predicted_ms, most, _number(found.predicted_ms, digits))
+    for step, begin, end in zip(found.steps, levels, levels[1:], strict=False):
+        shown = round(end, digits) - round(begin, digits)
+        yield _bar(f"{step.cause} ({step.layers})", begin, end, most, f"{shown:+.{digits}f}")
+    yield _bar("measured", 0.0, found.measured_ms, most, _number(found.measured_ms, digits))
+
+
+def _number(value_ms: float, digits: int) -> str:
+    return f"{value_ms:.{digits}f}"
+
+
+def _digits(value_ms: float) -> int:
+    """Decimals that leave about four significant digits."""
+    return 1 if value_ms >= 100 else (2 if value_ms >= 10 else 3)
+
+
+def _bar(name: str, begin: float, end: float, most: float, figure: str) -> str:
+    """One line: name, figure, and a bar from one level to the other."""
+    low, high = sorted((begin, end))
+    left, right = (round(_BAR_WIDTH * max(0.0, level) / most) for level in (low, high))
+    mark = "░" if end < begin else "█"
+    bar = " " * left + mark * max(right - left, 1 if high > low else 0)
+    return f"{name:<{_NAMES_WIDTH}}{figure:>10} ms  {bar}"

@@ -1,0 +1,169 @@
+"""What is asked of a sweep: blocks of models, methods and ratios, each spread out into variants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from prune_deploy.errors import InputError
+from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.specs.measure import MeasureSpec
+
+Bundles = Literal["keep", "discard"]
+
+_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One network of a run: a model and what was done to it. `protocol` tells apart settings that share method and ratio."""
+
+    model: ModelSpec
+    prune: PruneSpec | None = None
+    mask: MaskSpec | None = None
+    protocol: str = ""
+
+    @property
+    def method(self) -> str:
+        """How it was made smaller, in one word: a pruning method, a kind of mask, or "dense"."""
+        if self.prune is not None:
+            return self.prune.method
+        return f"mask-{self.mask.kind}" if self.mask is not None else "dense"
+
+    @property
+    def ratio(self) -> float | None:
+        """The ratio asked for; None for the dense model and for other ways to say how much."""
+        return self.prune.ratio if self.prune is not None else (self.mask.ratio if self.mask is not None else None)
+
+    @property
+    def name(self) -> str:
+        """A name that is a folder's too: model, method, ratio, protocol, and the seed if it is not 0."""
+        parts = [SHORT_CODES.get(self.model.name, self.model.name), self.method.replace("2:4", "2to4")]
+        if self.ratio is not None:
+            parts.append(f"r{self.ratio:.2f}" if round(self.ratio, 2) == self.ratio else f"r{self.ratio:g}")
+        if self.protocol:
+            parts.append(self.protocol)
+        if self.model.seed:
+            parts.append(f"s{self.model.seed}")
+        return _NAME.sub("-", "-".join(parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Models × (methods and masks) × ratios × seeds under the same settings; each model's dense form comes with it.
+
+    `settings` holds all other pruning options: its own ratio, method, steps and seed do not count. With `iterative` the ratios are
+    stages of one pruning, each starting from what the one before left. `seeds` seed random weights and random scores.
+    """
+
+    models: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    masks: tuple[MaskKind, ...] = ()
+    ratios: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    protocol: str = ""
+    iterative: bool = False
+    num_classes: int | None = None
+    input_size: tuple[int, int, int] | None = None
+    weights: str = "random"
+    settings: PruneSpec = field(default_factory=lambda: PruneSpec(ratio=0.5))
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("a sweep needs models", fix="for example --models resnet18,resnet50")
+        if (self.methods or set(self.masks) - {"2:4"}) and not self.ratios:
+            raise InputError("methods and masks need ratios", fix="for example --ratios 0.3,0.5")
+        if self.ratios and not self.methods and not self.masks:
+            raise InputError("ratios need methods or masks", fix="for example --methods l1")
+        if list(self.ratios) != sorted(set(self.ratios)):
+            raise InputError(f"--ratios must ascend: {self.ratios}", fix="for example --ratios 0.3,0.5")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example --seeds 0,1,2")
+
+    def variants(self) -> Iterator[Variant]:
+        """Everything that the block asks for, model by model, the dense one first."""
+        for name in self.models:
+            for seed in self.seeds:
+                model = ModelSpec(
+                    name=name, num_classes=self.num_classes, input_size=self.input_size, weights=self.weights, seed=seed
+                )
+                yield Variant(model=model)
+                for mask in self.masks:
+                    for ratio in (0.5,) if mask == "2:4" else self.ratios:
+                        yield Variant(model=model, mask=MaskSpec(kind=mask, ratio=ratio), protocol=self.protocol)
+                for method in self.methods:
+                    yield from (
+                        Variant(model=model, prune=self._pruning(method, step, ratio, seed), protocol=self.protocol)
+                        for step, ratio in enumerate(self.ratios, start=1)
+                    )
+
+    def _pruning(self, method: str, step: int, ratio: float, seed: int) -> PruneSpec:
+        # A single stage of 1.0 is as iterative as two: PruneSpec wants steps to see that the end is meant.
+        steps = max(step, 2 if ratio == 1 else 1) if self.iterative else 1
+        return replace(self.settings, method=method, ratio=ratio, steps=steps, seed=seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSpec:
+    """A whole sweep: what is made, and how it is measured.
+
+    `engine` says how engines are built, where a backend wants them. `together` is the number of variants that are measured beside
+    their dense model in one comparison. `bundles` are kept in the run's folder, or discarded once a model's cases have ended.
+    `build_limit_s` ends the making of one variant; `trace` has the profiler run over every measured case afterwards.
+    """
+
+    blocks: tuple[Block, ...]
+    backends: tuple[str, ...]
+    precisions: tuple[str, ...] = ("fp32",)
+    batches: tuple[int, ...] = (1,)
+    measure: MeasureSpec = field(default_factory=lambda: MeasureSpec(rigor="quick"))
+    engine: EngineSpec = field(default_factory=EngineSpec)
+    together: int = 4
+    bundles: Bundles = "keep"
+    build_limit_s: float = 1200.0
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.blocks or not self.backends or not self.precisions or not self.batches:
+            raise InputError("a sweep needs models, backends, precisions and batches", fix="for example --models resnet18")
+        if self.together < 1:
+            raise InputError(
+                f"--together must be at least 1, got {self.together}", fix="4 variants beside the dense model is usual"
+            )
+        if not self.build_limit_s > 0:
+            raise InputError(
+                f"--build-limit-s must be positive, got {self.build_limit_s}", fix="for example --build-limit-s 1200"
+            )
+
+    def models(self) -> list[tuple[ModelSpec, list[Variant]]]:
+        """Each model with its variants, the dense one first; what two blocks both ask for is there once.
+
+        Raises:
+            InputError: two variants have one name.
+        """
+        found: dict[ModelSpec, dict[str, Variant]] = {}
+        for block in self.blocks:
+            for variant in block.variants():
+                there = found.setdefault(variant.model, {}).setdefault(variant.name, variant)
+                if there != variant:
+                    raise InputError(
+                        f"two blocks of the sweep ask for {variant.name} with different settings",
+                        fix="give one of them a protocol",
+                    )
+        names = [next(iter(variants)) for variants in found.values()]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{twice} would be two models, of other classes, sizes or weights", fix="make two sweeps of it")
+        return [(model, list(variants.values())) for model, variants in found.items()]
+
+    def stages(self) -> dict[str, tuple[float, ...]]:
+        """The ratios that lead to each variant of an iterative block, itself the last, by the variant's name."""
+        return {
+            variant.name: tuple(ratio for ratio in block.ratios if ratio <= variant.prune.ratio)
+            for block in self.blocks
+            if block.iterative
+            for variant in block.variants()
+            if variant.prune is not None and variant.prune.ratio is not None
+        }

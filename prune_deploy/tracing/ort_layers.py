@@ -1,0 +1,166 @@
+"""From ONNX Runtime's profile to layers: time, shapes, multiplications and the kernel of each node."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune_deploy.records import LayerTime
+from prune_deploy.tracing.onnx_graph import PRODUCTS, Origin
+from prune_deploy.tracing.products import product_macs
+
+RUN_EVENT = "model_run"
+_NODE_ENDING = "_kernel_time"
+_TYPES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "double": "float64"}
+_VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
+_LARGEST_BLOCK = 16
+# Fused operators that multiply in ways which their shapes do not tell.
+_OPAQUE = ("Attention", "Einsum", "ConvTranspose", "TRTKernel")
+
+Event = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Node:
+    """One node: its durations in microseconds, run by run, and what its last event says of it."""
+
+    op: str
+    times_us: list[float]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> tuple[str, tuple[int, ...]]:
+        """Type and shape of the first output."""
+        return next(iter(_tensors(self.arguments, "output_type_shape")), ("", ()))
+
+
+def last_runs(events: Sequence[Event], runs: int) -> list[list[Event]]:
+    """The events of the last `runs` runs, run by run, each run's own event first."""
+    whole = sorted((event for event in events if event["name"] == RUN_EVENT), key=lambda event: event["ts"])[-runs:]
+    return [[run, *(e for e in events if e is not run and run["ts"] <= e["ts"] < run["ts"] + run["dur"])] for run in whole]
+
+
+def nodes_of(runs: Sequence[Sequence[Event]]) -> dict[str, Node]:
+    """Nodes by name. On a GPU a node's time is that of the kernels it launched; elsewhere its own."""
+    found: dict[str, Node] = {}
+    for number, events in enumerate(runs):
+        kernels = [event for event in events if event["cat"] == "Kernel"]
+        for event in events:
+            if event["cat"] != "Node" or not event["name"].endswith(_NODE_ENDING):
+                continue
+            name = event["name"].removesuffix(_NODE_ENDING)
+            node = found.setdefault(name, Node(event["args"]["op_name"], [0.0] * len(runs)))
+            node.arguments = event["args"]
+            node.times_us[number] += 0 if kernels else event["dur"]
+        for kernel in kernels:
+            name = kernel["args"].get("parent_name", kernel["name"]).removesuffix(_NODE_ENDING)
+            node = found.setdefault(name, Node(kernel["args"].get("op_name", "kernel"), [0.0] * len(runs)))
+            node.times_us[number] += kernel["dur"]
+    return found
+
+
+def layers_of(nodes: Mapping[str, Node], origins: Mapping[str, Origin], blocked: frozenset[str]) -> tuple[LayerTime, ...]:
+    """One row for each module, and for each operator that a module has beside what it is for.
+
+    `blocked` names the nodes whose channels lie in blocks that fit the processor's vectors (NCHWc).
+    """
+    rows: dict[str, list[LayerTime]] = {}
+    for name, node in nodes.items():
+        origin = origins.get(name, Origin())
+        row = origin.row(node.op) if name in origins else name
+        rows.setdefault(row, []).append(_layer(row, node, origin, name in blocked))
+    return tuple(_joined(parts) for parts in rows.values())
+
+
+def _layer(row: str, node: Node, origin: Origin, is_blocked: bool) -> LayerTime:
+    kind, shape = node.output
+    return LayerTime(
+        name=row,
+        op=node.op,
+        time_us=statistics.median(node.times_us),
+        share=0.0,
+        shape=shape,
+        dtype=_TYPES.get(kind, kind),
+        parameters=origin.parameters,
+        weight_shape=origin.weight_shape,
+        macs=_macs(node, origin),
+        bytes_moved=_bytes_moved(node, origin),
+        kernel=_kernel(node, origin, is_blocked),
+    )
+
+
+def _joined(parts: Sequence[LayerTime]) -> LayerTime:
+    """Nodes of one row as one layer: times, multiplications and bytes add up, the slowest speaks for the rest."""
+    if len(parts) == 1:
+        return parts[0]
+    slowest = max(parts, key=lambda part: part.time_us)
+    macs = [part.macs for part in parts if part.macs is not None]
+    moved = [part.bytes_moved for part in parts if part.bytes_moved is not None]
+    return LayerTime(
+        name=slowest.name,
+        op=slowest.op,
+        time_us=sum(part.time_us for part in parts),
+        share=0.0,
+        shape=slowest.shape,
+        dtype=slowest.dtype,
+        parameters=tuple(dict.fromkeys(name for part in parts for name in part.parameters)),
+        weight_shape=slowest.weight_shape,
+        macs=sum(macs) if len(macs) == len(parts) else None,
+        bytes_moved=sum(moved) if len(moved) == len(parts) else None,
+        kernel=slowest.kernel,
+    )
+
+
+def _macs(node: Node, origin: Origin) -> int | None:
+    """Multiplications of the layer as the network has it; padding of channels does not count."""
+    if any(word in node.op for word in _OPAQUE):
+        return None
+    if node.op not in PRODUCTS:
+        return 0
+    _, shape = node.output
+    if origin.weight_shape or "Conv" in node.op:
+        return product_macs(shape, origin.weight_shape)
+    inputs = _tensors(node.arguments, "input_type_shape")
+    return math.prod(shape) * inputs[0][1][-1] if inputs and inputs[0][1] else None
+
+
+def _bytes_moved(node: Node, origin: Origin) -> int | None:
+    if node.op in _VIEWS:
+        return 0
+    sizes = [node.arguments.get(name) for name in ("activation_size", "parameter_size", "output_size")]
+    if None in sizes:
+        return None
+    activations, weights, outputs = (int(size) for size in sizes if size is not None)
+    # A weight that was packed when the session was made is no input of the node any more.
+    return activations + (weights or math.prod(origin.weight_shape or (0,)) * 4) + outputs
+
+
+def _kernel(node: Node, origin: Origin, is_blocked: bool) -> str:
+    """How a convolution on the CPU is done, as far as the graph tells; of pooling only whether its channels lie in blocks."""
+    if "Conv" not in node.op or node.arguments.get("provider") != "CPUExecutionProvider":
+        return "NCHWc" if is_blocked and "Pool" in node.op else ""
+    if not is_blocked:
+        return "NCHW, GEMM" if math.prod(origin.weight_shape[2:]) == 1 else "NCHW, im2col and GEMM"
+    return f"NCHWc{_padding(node, origin.weight_shape)}"
+
+
+def _padding(node: Node, weight: tuple[int, ...]) -> str:
+    """Say which channels were added so that they fill whole blocks: ", 24 to 96 channels run as 32 to 96"."""
+    inputs, (_, output) = _tensors(node.arguments, "input_type_shape"), node.output
+    if not weight or not inputs:
+        return ""
+    run_as = (inputs[0][1][1], output[1])
+    is_depthwise = weight[1] == 1 and run_as[0] > 1
+    asked = (weight[0] if is_depthwise else weight[1], weight[0])
+    is_grouped = not is_depthwise and run_as[0] >= 2 * max(asked[0], _LARGEST_BLOCK)
+    if run_as == asked or is_grouped:
+        return ""
+    return f", {asked[0]} to {asked[1]} channels run as {run_as[0]} to {run_as[1]}"
+
+
+def _tensors(arguments: Mapping[str, Any], which: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Types and shapes of a node's tensors: [{"float": [2, 64]}] is [("float", (2, 64))]."""
+    return [(kind, tuple(shape)) for entry in arguments.get(which, []) for kind, shape in entry.items()]

@@ -1,0 +1,92 @@
+"""ONNX Runtime through its own session profiler, and the graph that it made of the exported one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from prune_deploy.interfaces import Backend
+from prune_deploy.specs import RunOptions
+from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
+from prune_deploy.tracing.ort_layers import last_runs, layers_of, nodes_of
+from prune_deploy.tracing.recording import Recording, one_run_ms, warm_up
+
+if TYPE_CHECKING:
+    from prune_deploy.backends.ort import OrtBackend
+
+_REST = "ONNX Runtime's own work between nodes, its profiler's included"
+_OPTIMIZED_FILE, _WEIGHTS_FILE = "optimized.onnx", "optimized.onnx.data"
+_WEIGHTS_OPTION = "session.optimized_model_external_initializers_file_name"
+_SMALLEST_WEIGHT_OPTION = "session.optimized_model_external_initializers_min_size_in_bytes"
+_BLOCKED_DOMAIN = "nchwc"
+_NO_GRAPH = "a TensorRT part of the graph is one node: its layers cannot be told apart"
+
+
+class OrtTracer:
+    """Nodes of the graph as ONNX Runtime optimised it."""
+
+    backends = ("ort",)
+
+    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+        """Open an ONNX file with the profiler on; it is switched off before the untraced runs.
+
+        Raises:
+            PruneDeployError: as the backend's `open`, `run` and `check`.
+        """
+        # TensorRT's parts cannot be written to a file.
+        writes_graph = not options.variant
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            configure = _profiling(folder, writes_graph=writes_graph)
+            with cast("OrtBackend", backend).open_configured(artifact, inputs, options, configure) as session:
+                warm_up(session)
+                traced = tuple(one_run_ms(session) for _ in range(runs))
+                events = last_runs(json.loads(session.end_profiling().read_bytes()), runs)
+                untraced = tuple(one_run_ms(session) for _ in range(runs))
+                session.check()
+                settings = session.settings()
+            origins, blocked = _origins(artifact, folder) if writes_graph else ({}, frozenset[str]())
+        return Recording(
+            layers=layers_of(nodes_of(events), origins, blocked),
+            chrome={"traceEvents": [event for run in events for event in run], "displayTimeUnit": "ms"},
+            traced_ms=traced,
+            untraced_ms=untraced,
+            settings=settings,
+            rest=_REST,
+            notes=() if writes_graph else (_NO_GRAPH,),
+        )
+
+
+def _profiling(folder: Path, *, writes_graph: bool) -> Callable[[Any], None]:
+    """Options that switch the profiler on, and have the optimised graph written into `folder`."""
+
+    def configure(asked: Any) -> None:
+        asked.enable_profiling = True
+        asked.profile_file_prefix = str(folder / "profile")
+        if not writes_graph:
+            return
+        # Of the graph only the nodes count; gigabytes of weights go where nothing is kept.
+        (folder / _WEIGHTS_FILE).symlink_to(os.devnull)
+        asked.optimized_model_filepath = str(folder / _OPTIMIZED_FILE)
+        asked.add_session_config_entry(_WEIGHTS_OPTION, _WEIGHTS_FILE)
+        asked.add_session_config_entry(_SMALLEST_WEIGHT_OPTION, "1024")
+
+    return configure
+
+
+def _origins(artifact: Path, folder: Path) -> tuple[dict[str, Origin], frozenset[str]]:
+    """Where the nodes of the optimised graph come from, and the names of those that work on blocks of channels."""
+    from prune_deploy.export.onnx import load_graph
+
+    optimized = load_graph(folder / _OPTIMIZED_FILE).graph
+    blocked = frozenset(node.name for node in optimized.node if node.domain.endswith(_BLOCKED_DOMAIN))
+    return ExportedGraph.read(artifact).origins(optimized), blocked
+
+
+TRACER = OrtTracer()

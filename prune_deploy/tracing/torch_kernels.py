@@ -1,0 +1,58 @@
+"""From the events of a compiled module to rows: Inductor's fused kernels, and the operators that it calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from prune_deploy.tracing.torch_layers import ATEN, Ledger
+from prune_deploy.tracing.torch_modules import Network
+
+# "graph_0_cpp_fused_add_relu_3", "triton_poi_fused_add_relu_3": what was fused stands between the kind and the number.
+_KERNEL = re.compile(r"^(?:graph_\d+_)?((?:cpp|triton_[a-z]+)_fused_(?P<fused>\w+?)_\d+|(?:cpp|triton)_\w+)$")
+_OPERATOR = re.compile(r"^\w+::")
+_ATTENTION = "attention"
+
+
+def by_kernel(roots: Sequence[Any], network: Network, on_device: bool) -> Ledger:
+    """A row for each fused kernel, each layer whose product is an operator's call, and each other operator.
+
+    `roots` are one event per run, `network` what an eager run showed of the same module.
+    """
+    ledger = Ledger(len(roots), on_device)
+    for run, root in enumerate(roots):
+        products = _Products(network)
+        _walk(ledger, products, run, root)
+    return ledger
+
+
+def _walk(ledger: Ledger, products: _Products, run: int, event: Any) -> None:
+    kernel = _KERNEL.match(event.name)
+    if kernel is not None:
+        ledger.book(run, kernel[1], (kernel["fused"] or kernel[1]).strip("_"), event)
+    elif _OPERATOR.match(event.name):
+        op = event.name.removeprefix(ATEN)
+        ledger.book(run, products.take(event) or op, op, event)
+    else:
+        ledger.book_between(run, event)
+        for child in event.cpu_children:
+            _walk(ledger, products, run, child)
+
+
+class _Products:
+    """The layers of a network that multiply, in its order, each to be given to one call of an operator."""
+
+    def __init__(self, network: Network) -> None:
+        self._left = [(row, sorted(network.facts[row].weight_shape)) for row in network.multiplied]
+
+    def take(self, event: Any) -> str:
+        """The first layer that is left and fits an operator's inputs; "" if none does."""
+        shapes = [sorted(shape) for shape in event.input_shapes or [] if len(shape) > 1]
+        is_attention = _ATTENTION in event.name
+        for place, (row, weight) in enumerate(self._left):
+            fits = weight in shapes if weight else is_attention and _ATTENTION in row
+            if fits:
+                del self._left[place]
+                return row
+        return ""

@@ -1,0 +1,129 @@
+"""Eager PyTorch and torch.compile through torch.profiler."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prune_deploy.interfaces import Backend
+from prune_deploy.records import LayerTime
+from prune_deploy.specs import RunOptions
+from prune_deploy.tracing.recording import Recording, one_run_ms, warm_up
+
+if TYPE_CHECKING:
+    from prune_deploy.backends.torch_session import TorchSession
+
+_RUN = "run"
+_COMPILED = "a fused kernel belongs to no one module; products were given to layers by the shapes of their weights, in order"
+_REST = {"cpu": "outside of the module", "cuda": "the device waiting for the host"}
+
+
+class TorchTracer:
+    """Modules of an eager network, kernels of a compiled one."""
+
+    backends = ("eager", "compile")
+
+    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+        """Open a bundle and trace it. A compiled one is compiled for this trace alone, with its kernels' names in it.
+
+        Raises:
+            PruneDeployError: as the backend's `open`, `run` and `check`.
+        """
+        with ExitStack() as stack:
+            compiled = backend.name == "compile"
+            if compiled:
+                stack.enter_context(_compiled_for_tracing())
+            session: Any = stack.enter_context(backend.open(artifact, inputs, options))
+            warm_up(session)
+            untraced = tuple(one_run_ms(session) for _ in range(runs))
+            on_device = options.device == "cuda"
+            profiler, traced = _profiled(session, runs, on_device, hooks=not compiled)
+            session.check()
+            return Recording(
+                layers=_layers(session, profiler.events(), on_device, compiled),
+                chrome=_chrome(profiler),
+                traced_ms=traced,
+                untraced_ms=untraced,
+                settings=session.settings(),
+                rest=_REST[options.device],
+                notes=(_COMPILED,) if compiled else (),
+            )
+
+
+@contextmanager
+def _compiled_for_tracing() -> Iterator[None]:
+    """Have Inductor's C++ kernels tell the profiler when they run, which they do not by themselves."""
+    import torch._inductor.config as inductor
+
+    with inductor.patch({"cpp.enable_kernel_profile": True}):
+        yield
+
+
+def _layers(session: TorchSession, events: Any, on_device: bool, compiled: bool) -> tuple[LayerTime, ...]:
+    """Rows of what the profiler saw, a compiled module's by kernel, any other's by module."""
+    from prune_deploy.tracing.torch_kernels import by_kernel
+    from prune_deploy.tracing.torch_layers import by_module
+    from prune_deploy.tracing.torch_modules import Scope, observe
+
+    network = observe(session.module, session.images)
+    roots = [event for event in events if event.name == _RUN and event.device_type.name == "CPU"]
+    if compiled:
+        return by_kernel(roots, network, on_device).layers(network.facts)
+    scopes = {(scope := Scope(*named)).label: scope for named in session.module.named_modules()}
+    return by_module(roots, scopes, on_device).layers(network.facts)
+
+
+def _profiled(session: TorchSession, runs: int, on_device: bool, hooks: bool) -> tuple[Any, tuple[float, ...]]:
+    """The profiler after it has seen `runs` runs, and their durations in milliseconds."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
+    with ExitStack() as stack:
+        if hooks:
+            stack.enter_context(_annotated(session))
+        with profile(activities=activities):  # what the profiler does once only belongs to no run
+            one_run_ms(session)
+        durations = []
+        with profile(activities=activities, record_shapes=True, profile_memory=True) as profiler:
+            for _ in range(runs):
+                with record_function(_RUN):
+                    durations.append(one_run_ms(session))
+    return profiler, tuple(durations)
+
+
+@contextmanager
+def _annotated(session: TorchSession) -> Iterator[None]:
+    """Give the profiler each module's name while it runs."""
+    from torch.profiler import record_function
+
+    from prune_deploy.tracing.torch_modules import Scope, hooked
+
+    open_scopes: list[Any] = []
+
+    def enter(scope: Scope) -> None:
+        open_scopes.append(record_function(scope.label))
+        open_scopes[-1].__enter__()
+
+    def leave(_scope: Scope, _inputs: Any, _output: Any) -> None:
+        open_scopes.pop().__exit__(None, None, None)
+
+    with hooked(session.module, enter, leave):
+        yield
+
+
+def _chrome(profiler: Any) -> dict[str, Any]:
+    """What the profiler writes for Perfetto."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
+TRACER = TorchTracer()

@@ -1,0 +1,89 @@
+"""What an engine's inspector says of its layers, and which modules they were."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from prune_deploy.export.engine_layers import type_of_tensor
+from prune_deploy.records import LayerTime
+from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
+from prune_deploy.tracing.products import product_macs
+
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_NAME_SEPARATORS = re.compile(r"[+,()\[\]{} ]+")
+_BYTES = {"Float": 4, "Half": 2, "BFloat16": 2, "Int8": 1, "FP8": 1, "UInt8": 1, "Bool": 1, "Int32": 4, "Int64": 8}
+_TYPES = {"Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Int8": "int8", "FP8": "float8", "Int32": "int32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One layer of an engine: the ONNX nodes it was made of, its tensors, and the kernel that was chosen."""
+
+    op: str
+    nodes: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    tensor_bytes: int | None
+    kernel: str
+
+
+def describe(text: str) -> dict[str, Described]:
+    """Layers by name, from the inspector's JSON; those of an engine without detailed verbosity are names only and left out."""
+    layers = json.loads(text).get("Layers", [])
+    return {layer["Name"]: _described(layer) for layer in layers if isinstance(layer, dict)}
+
+
+def _described(layer: dict[str, Any]) -> Described:
+    outputs = layer.get("Outputs") or [{}]
+    metadata = _ONNX_LAYER.findall(layer.get("Metadata", ""))
+    named = [word for word in _NAME_SEPARATORS.split(layer["Name"]) if word]
+    kind = type_of_tensor(outputs[0])
+    return Described(
+        op=layer.get("LayerType", ""),
+        nodes=tuple(metadata or named),
+        shape=_dimensions(outputs[0]),
+        dtype=_TYPES.get(kind, kind),
+        tensor_bytes=_bytes([*layer.get("Inputs", []), *outputs]),
+        kernel=str(layer.get("TacticName", "")),
+    )
+
+
+def layer_of(name: str, time_us: float, described: Described | None, exported: ExportedGraph | None) -> LayerTime:
+    """The row of a layer. It has its module's name where the exported graph knows it, else TensorRT's own."""
+    if described is None:
+        return LayerTime(name=name, op="", time_us=time_us, share=0.0)
+    origin = exported.origin_of(described.nodes) if exported is not None else Origin()
+    weights = math.prod(origin.weight_shape) * _BYTES["Float"] if origin.weight_shape else 0
+    return LayerTime(
+        name=origin.row(described.op) if origin.module else name,
+        op=described.op,
+        time_us=time_us,
+        share=0.0,
+        shape=described.shape,
+        dtype=described.dtype,
+        parameters=origin.parameters,
+        weight_shape=origin.weight_shape,
+        macs=product_macs(described.shape, origin.weight_shape) if origin.owns else None,
+        bytes_moved=None if described.tensor_bytes is None else described.tensor_bytes + weights,
+        kernel=described.kernel,
+    )
+
+
+def _dimensions(tensor: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.get("Dimensions", ()))
+
+
+def _bytes(tensors: Iterable[dict[str, Any]]) -> int | None:
+    """Bytes of tensors, None where TensorRT does not tell a shape or a type."""
+    total = 0
+    for tensor in tensors:
+        size, shape = _BYTES.get(type_of_tensor(tensor)), _dimensions(tensor)
+        if size is None or not shape or min(shape) < 0:
+            return None
+        total += size * math.prod(shape)
+    return total

@@ -1,0 +1,33 @@
+"""Writes reports/: two runs with simulated samples, and what Markdown, CSV and JSON made of them. Run it where a report is meant to change.
+
+python tests/golden/make_reports.py [--runs]    with --runs the runs are simulated anew, too
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from report_runs import GOLDEN, GOLDEN_FORMATS, GOLDEN_RUNS, write_runs
+
+from prune_deploy.reporting.renderers import render
+from prune_deploy.reporting.report import read_report
+
+
+def main() -> None:
+    """Write what is asked for."""
+    if "--runs" in sys.argv[1:]:
+        for run in GOLDEN_RUNS:
+            shutil.rmtree(run, ignore_errors=True)
+        write_runs(GOLDEN)
+    report = read_report(GOLDEN_RUNS)
+    for form in GOLDEN_FORMATS:
+        for name, content in render(report, form, GOLDEN).items():
+            (GOLDEN / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A sweep that is killed again and again, and what must be true when it has come to its end."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from prune_deploy.runs import RECORDS_FILE, read_run
+
+COMMAND = Path(sys.executable).with_name("prune-deploy")
+_MARK = "KILLED_SWEEP"
+_LIMIT_S = 15.0
+
+
+def identities(folder: Path) -> list[tuple[object, ...]]:
+    """What an interruption may not change of a run's records, in their order."""
+    return [
+        (r.comparison, r.label, r.role, r.case, r.variant, r.counts, r.index, bool(r.latency)) for r in read_run(folder).cases
+    ]
+
+
+def without_records(run: Path, target: Path) -> Path:
+    """A copy of a finished run with its bundles made and nothing measured."""
+    copy = Path(shutil.copytree(run, target))
+    (copy / RECORDS_FILE).unlink()
+    shutil.rmtree(copy / "samples")
+    return copy
+
+
+def kill_until_done(arguments: tuple[str, ...], undisturbed: Path, run: Path, kills: int) -> None:
+    """Kill `prune-deploy sweep` at so many random moments, go on with it each time, and hold its end against the undisturbed run.
+
+    A run that comes to its end before enough kills is held against it too, and begun anew.
+    """
+    environment = os.environ | {_MARK: f"{os.getpid()}-{time.time()}"}
+    moments, done = random.Random(0), 0
+    while done < kills:
+        process = _start(arguments, run.parent, environment)
+        time.sleep(moments.uniform(0.5, 2.5))
+        if process.poll() is None:
+            process.kill()
+            done += 1
+        _, said = process.communicate()
+        if process.returncode == 0:
+            assert identities(run) == identities(undisturbed)
+            (run / RECORDS_FILE).unlink()
+        else:
+            assert process.returncode == -9, said
+    last = _start(arguments, run.parent, environment)
+    _, said = last.communicate(timeout=120)
+    assert last.returncode == 0, said
+    assert identities(run) == identities(undisturbed)
+    _assert_nobody_is_left(environment[_MARK])
+
+
+def _start(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [str(COMMAND), "sweep", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _assert_nobody_is_left(mark: str) -> None:
+    """Every process that a killed sweep had started is gone, soon after it."""
+    deadline = time.monotonic() + _LIMIT_S
+    while (left := _marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(_MARK) == mark:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
