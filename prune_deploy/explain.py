@@ -12,7 +12,7 @@ from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.execution.cases import PlannedCase, PlannedComparison
 from prune_deploy.execution.jobs import Jobs
 from prune_deploy.execution.process import Warden, WorkerError
-from prune_deploy.execution.trace_job import trace_case
+from prune_deploy.execution.traces import trace_case
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Explanation, Trace, to_json
 from prune_deploy.reporting.alignment import alignment_of

@@ -21,7 +21,7 @@ from prune_deploy.execution.jobs import Jobs
 from prune_deploy.execution.machine import machine
 from prune_deploy.execution.process import Warden, WorkerError
 from prune_deploy.execution.telemetry.clocks import locked_clocks
-from prune_deploy.execution.trace_job import trace_case
+from prune_deploy.execution.traces import trace_case
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord, to_json

@@ -11,8 +11,7 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.cases import PlannedComparison, parse_ways, plan, read_subject
 from prune_deploy.execution.comparison import base_record
-from prune_deploy.execution.trace_job import RUNS
-from prune_deploy.execution.traces import Traced, trace_cases
+from prune_deploy.execution.traces import RUNS, Traced, trace_cases
 from prune_deploy.records import CaseRecord, RunRecord
 from prune_deploy.runs import append_cases, create_run, trace_stem
 from prune_deploy.specs import MeasureSpec

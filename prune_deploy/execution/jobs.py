@@ -1,29 +1,19 @@
-"""Making bundles and traces in a child process, where a crash, a hang or a hunger for memory ends one case and not a sweep.
-
-The child keeps torch and timm imported from one job to the next, and the model of an iterative pruning from one stage to the next.
-"""
+"""Making bundles and traces in a child process (`workshop.py`), where a crash, a hang or a hunger for memory ends one case only."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prune_deploy.execution.process import RefusedError, Warden, WorkerError, WorkerProcess
-from prune_deploy.execution.protocol import Message
-from prune_deploy.records import from_json, to_json
-from prune_deploy.specs import Device, ExportSpec
-
-if TYPE_CHECKING:
-    from prune_deploy.execution.staged import StagedModel
-    from prune_deploy.pipeline import Network
+from prune_deploy.records import to_json
+from prune_deploy.specs import ExportSpec
 
 _START_LIMIT_S = 60.0
-_MODULE = "prune_deploy.execution.jobs"
+_MODULE = "prune_deploy.execution.workshop"
 
 
 class Jobs:
@@ -84,64 +74,3 @@ class Jobs:
         """What profilers and compilers write on the way goes where it is removed with the child, however that ends."""
         self._scratch = tempfile.TemporaryDirectory(prefix="prune-deploy-")
         return os.environ | {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}
-
-
-class Workshop:
-    """The child's side: does jobs."""
-
-    def __init__(self) -> None:
-        self._staged: StagedModel | None = None
-
-    def answer(self, message: Message) -> tuple[dict[str, Any], bytes]:
-        """Do what a message asks for."""
-        header = dict(message.header)
-        kind = header.pop("kind")
-        handlers: dict[str, Callable[..., dict[str, Any]]] = {
-            "export": self.export,
-            "bandwidth": self.bandwidth,
-            "trace": self.trace,
-        }
-        return handlers[kind](**header), b""
-
-    def export(self, *, spec: str, folder: str, stages: list[float]) -> dict[str, Any]:
-        """Make a bundle."""
-        from prune_deploy.pipeline import export_bundle
-
-        asked = from_json(ExportSpec, spec, source="the request")
-        network = (lambda: self._at_stage(asked, stages)) if stages else None
-        exported = export_bundle(asked, Path(folder), network=network)
-        return {"reused": exported.reused}
-
-    def bandwidth(self, *, device: Device, threads: int) -> dict[str, Any]:
-        """Measure what the memory moves."""
-        from prune_deploy.evaluate.bandwidth import memory_bandwidth
-
-        return {"gb_s": memory_bandwidth(device, threads)}
-
-    def trace(self, **header: Any) -> dict[str, Any]:
-        """Trace an artifact."""
-        from prune_deploy.execution.trace_job import trace_job
-
-        return trace_job(header)
-
-    def _at_stage(self, asked: ExportSpec, stages: list[float]) -> Network:
-        from prune_deploy.execution.staged import StagedModel
-
-        staged, self._staged = self._staged, None  # a stage that fails leaves a model that nobody can go on with
-        if staged is None or not staged.can_reach(asked, stages):
-            staged = StagedModel(asked)
-        network = staged.go_to(asked, stages)
-        self._staged = staged
-        return network
-
-
-def main() -> None:
-    """Entry point of the child."""
-    from prune_deploy.execution.service import run_child
-
-    run_child(Workshop().answer)
-
-
-if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        main()

@@ -10,11 +10,13 @@ from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Loss
 from prune_deploy.execution.cases import PlannedCase
 from prune_deploy.execution.jobs import Jobs
-from prune_deploy.execution.process import Warden, WorkerError
-from prune_deploy.execution.trace_job import RUNS, trace_case
-from prune_deploy.records import Trace
+from prune_deploy.execution.process import RefusedError, Warden, WorkerError
+from prune_deploy.records import Trace, from_json, to_json
 from prune_deploy.runs import TRACES_DIR
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import InputKind, MeasureSpec
+
+RUNS = 5
+"""Traced runs, unless another number is asked for."""
 
 _LOG = "traces.log"
 
@@ -64,3 +66,40 @@ def trace_cases(
                 yield Traced(planned=planned, stem=stem, loss=Loss(status=error.status, reason=error.message, fix=error.fix))
             else:
                 yield Traced(planned=planned, stem=stem, trace=trace)
+
+
+def trace_case(
+    planned: PlannedCase,
+    folder: Path,
+    stem: str,
+    jobs: Jobs,
+    limit_s: float,
+    *,
+    runs: int = RUNS,
+    inputs: InputKind = "images",
+    seed: int = 0,
+) -> Trace:
+    """Have a planned case traced: <stem>.json.gz and <stem>.layers.json in `folder`, made whole or not at all.
+
+    Raises:
+        WorkerError: it cannot run or be traced here, or took longer than `limit_s` seconds.
+    """
+    candidate = planned.candidate
+    if candidate is None:
+        assert planned.loss is not None, "a case without a candidate says why"
+        raise RefusedError(planned.loss.status, planned.loss.reason, planned.loss.fix)
+    header = {
+        "backend": candidate.backend,
+        "artifact": str(candidate.artifact),
+        "shape": list(candidate.shape),
+        "case": to_json(planned.case),
+        "label": planned.subject.label,
+        "folder": str(folder),
+        "stem": stem,
+        "runs": runs,
+        "inputs": inputs,
+        "seed": seed,
+    }
+    jobs.ask("trace", header, limit_s, "tracing")
+    path = folder / f"{stem}.layers.json"
+    return from_json(Trace, path.read_bytes(), source=str(path))
