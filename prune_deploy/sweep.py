@@ -20,6 +20,7 @@ from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.jobs import Jobs
 from prune_deploy.execution.machine import machine
 from prune_deploy.execution.process import Warden, WorkerError
+from prune_deploy.execution.scores import Scores, require_data
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import trace_case
 from prune_deploy.interfaces import Progress
@@ -116,10 +117,11 @@ class Sweep:
         with machine(share=share_machine), Warden() as watchdog, locked_clocks(self.spec.measure.lock_clocks_mhz):
             log = self.folder / _LOGS_DIR / "jobs.log"
             log.parent.mkdir(parents=True, exist_ok=True)
+            scores = Scores(self.spec, self.finished)
             with Jobs(watchdog, log, None if limit is None else limit << 20) as jobs:
                 try:
                     while self.todo:
-                        records = self._measure(self.todo[0], jobs, watchdog, watcher)
+                        records = self._measure(self.todo[0], jobs, watchdog, watcher, scores)
                         append_cases(self.folder, records)
                         self._forget(self.todo.pop(0))
                         self.finished += records
@@ -127,7 +129,7 @@ class Sweep:
                 finally:
                     shutil.rmtree(self.folder / CACHES_DIR, ignore_errors=True)
 
-    def _measure(self, step: Step, jobs: Jobs, watchdog: Warden, watcher: SweepObserver) -> list[CaseRecord]:
+    def _measure(self, step: Step, jobs: Jobs, watchdog: Warden, watcher: SweepObserver, scores: Scores) -> list[CaseRecord]:
         """One comparison: what it needs is made, the rest is measured."""
         made = {variant.name: self._subject(variant, jobs, watcher) for variant in step.variants}
         anchor = made[step.dense.name]
@@ -136,7 +138,8 @@ class Sweep:
             losses = {name: subject if isinstance(subject, Loss) else because for name, subject in made.items()}
             return [self._lost(step, variant, losses[variant.name], None) for variant in step.variants]
         subjects = [subject for name, subject in made.items() if name != step.dense.name and isinstance(subject, Subject)]
-        planned = self._planned(step, anchor, subjects)
+        planned = self._planned(step, anchor, subjects, step.batch)
+        scores.take(self._planned(step, anchor, subjects, max(self.spec.batches)), jobs, watcher)
         if planned.can_run:
             watcher.begin(step.name, predicted_s([step], self.spec), predicted_s(self.todo, self.spec))
         records, interrupted = run_comparison(planned, self.spec.measure, self.folder, watchdog, watcher)
@@ -144,7 +147,7 @@ class Sweep:
             raise KeyboardInterrupt
         if self.spec.trace:
             records = [self._traced(case, record, jobs, watcher) for case, record in zip(planned.cases, records, strict=True)]
-        found = {record.label: record for record in records}
+        found = {record.label: scores.put_on(record) for record in records}
         return [
             self._named(found[variant.name], variant)
             if variant.name in found
@@ -152,8 +155,8 @@ class Sweep:
             for variant in step.variants
         ]
 
-    def _planned(self, step: Step, anchor: Subject, subjects: Sequence[Subject]) -> PlannedComparison:
-        (planned,) = plan(anchor, subjects, [step.way], [step.batch], self.spec.measure, across=False)
+    def _planned(self, step: Step, anchor: Subject, subjects: Sequence[Subject], batch: int) -> PlannedComparison:
+        (planned,) = plan(anchor, subjects, [step.way], [batch], self.spec.measure, across=False)
         return replace(planned, name=step.name)
 
     def _traced(self, case: PlannedCase, record: CaseRecord, jobs: Jobs, watcher: SweepObserver) -> CaseRecord:
@@ -228,13 +231,15 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
     """The sweep of `spec` in its folder: a new one, or the one that is there, with what is left to do.
 
     Raises:
-        InputError, CannotRunError: as `plan_sweep`; or the folder holds something else, or its run was begun on another machine.
+        InputError, CannotRunError: as `plan_sweep`; or the data cannot be used; or the folder holds something else, or a run that was
+            begun on another machine.
         StorageError: the place cannot be written.
     """
     steps = plan_sweep(spec)
     environment = capture()
     if not (folder / RUN_FILE).is_file():
         _check_methods(spec)
+        require_data(spec)
         cases = tuple(step.case(variant, spec) for step in steps for variant in step.variants)
         run = RunRecord(
             id=folder.name,
@@ -259,12 +264,15 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
     expected = {step.name: {variant.name for variant in step.variants} for step in steps}
     finished = mend_records(there, expected)
     done = {record.comparison for record in finished}
+    todo = [step for step in steps if step.name not in done]
+    if todo:
+        require_data(spec)
     return Sweep(
         spec=spec,
         folder=folder,
         steps=steps,
         finished=list(finished),
-        todo=[step for step in steps if step.name not in done],
+        todo=todo,
         mended=len(finished) < len(there.cases) or bool(there.dropped_lines),
     )
 

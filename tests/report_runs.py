@@ -14,10 +14,22 @@ import numpy as np
 from measuring import MS, Noise, make_samples, noisy_times
 from report_details import bundle, explanation, traces
 from run_records import environment
+from scipy.stats import binomtest
 
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.samples import pack
-from prune_deploy.records import CaseRecord, ComparisonStats, Counts, Environment, Memory, Role, RunRecord, Startup, to_json
+from prune_deploy.records import (
+    Accuracy,
+    CaseRecord,
+    ComparisonStats,
+    Counts,
+    Environment,
+    Memory,
+    Role,
+    RunRecord,
+    Startup,
+    to_json,
+)
 from prune_deploy.reporting.renderers import Format
 from prune_deploy.runs import EXPLANATIONS_DIR, TRACES_DIR, append_cases, create_run, trace_stem, write_samples
 from prune_deploy.specs import Block, Case, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, Rigor, RunOptions, SweepSpec, Variant
@@ -43,6 +55,7 @@ WORKSTATION = replace(
     libraries={**LAPTOP.libraries, "tensorrt": "11.1.0"},
 )
 CURVE = Block(models=("resnet50",), methods=("l2",), ratios=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), iterative=True)
+IMAGES = "imagefolder:imagenet/val"
 NO_GPU = "engine built by TensorRT-RTX for sm86; not timed: no CUDA device"
 
 
@@ -62,6 +75,24 @@ def counts(ratio: float) -> Counts:
     return Counts(params=round(DENSE.params * left), macs=macs, macs_with_attention=macs)
 
 
+def accuracy(ratio: float) -> Accuracy:
+    """What a ResNet-50 of a ratio that nobody tuned might name right of 5000 images."""
+    images = 5000
+    first = round(images * (0.001 + 0.8 * (1 - ratio) ** (12 * ratio)))
+    bounds = binomtest(first, images).proportion_ci(confidence_level=0.975, method="wilson")
+    return Accuracy(
+        data=IMAGES,
+        images=images,
+        classes=1000,
+        batch=8,
+        top1=first / images,
+        low=float(bounds.low),
+        high=float(bounds.high),
+        confidence=0.975,
+        top5=min(1.0, 1.2 * first / images),
+    )
+
+
 def write_runs(folder: Path) -> tuple[Path, Path]:
     """Both runs under `folder`."""
     return write_curve(folder / "laptop_curve"), write_bench(folder / "workstation_bench")
@@ -69,7 +100,7 @@ def write_runs(folder: Path) -> tuple[Path, Path]:
 
 def write_curve(folder: Path) -> Path:
     """A curve of eight steps on eager, ort and trt, which cannot run here, at batch 1 and 8; one step crashes, one is noisy."""
-    sweep = SweepSpec(blocks=(CURVE,), backends=("eager", "ort", "trt"), batches=(1, 8))
+    sweep = SweepSpec(blocks=(CURVE,), backends=("eager", "ort", "trt"), batches=(1, 8), data=IMAGES, data_samples=5000)
     run = Writer(folder, "curve", LAPTOP, sweep)
     ((_, variants),) = sweep.models()
     for chunk, half in enumerate((variants[1:5], variants[5:]), start=1):
@@ -146,6 +177,7 @@ class Writer:
         )
         if sweep is not None:
             words = ("curve", "--model", "resnet50", "--batch", "1,8", "--steps", "8", "--to-ratio", "0.8")
+            words += ("--data", IMAGES, "--data-samples", "5000")
         record = RunRecord(
             id=f"20261121-{command}-resnet50",
             command=words,
@@ -176,7 +208,7 @@ class Writer:
                     latency=found.latency,
                     speedup=found.speedup,
                     dense_against_copy=stats.dense_against_copy,
-                    warnings=found.warnings,
+                    warnings=(*record.warnings, *found.warnings),
                     startup=Startup(process_s=0.1, open_s=0.4, first_run_s=0.2),
                     memory=Memory(peak_rss_bytes=400 << 20, peak_device_bytes=(900 << 20) if self._on_gpu else None),
                     settings={"provider": "CUDA" if self._on_gpu else "CPU", "threads": "8"},
@@ -205,6 +237,7 @@ class Writer:
         variant, (base, _, how) = planned.variant, backend.partition(":")
         files = {"trt": "model.fp32.sm86.b1-8.tensorrt-11.1.engine", "ort": "model.onnx"}
         status, reason, fix = planned.loss if planned.cost_ms is None else ("ok", "", "")
+        scored = self.sweep is not None and base != "trt"
         return CaseRecord(
             case=Case(
                 bundle=variant.name,
@@ -226,6 +259,8 @@ class Writer:
             nonzero_params=None if variant.mask is None else round(DENSE.params * 0.7),
             reason=reason,
             fix=fix,
+            accuracy=accuracy(variant.ratio or 0.0) if scored else None,
+            warnings=(f"no accuracy: {NO_GPU}",) if self.sweep is not None and not scored else (),
             comparison=name,
             ended_at="2026-11-21T10:05:00+00:00",
         )

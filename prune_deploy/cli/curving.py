@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prune_deploy.cli.latency_table import print_reasons
+from prune_deploy.cli.latency_table import print_reasons, print_warnings
 from prune_deploy.cli.options import prune_spec
 from prune_deploy.cli.output import data_console, say, table
 from prune_deploy.cli.sweep_request import network, sweep_of
 from prune_deploy.cli.sweeping import carry_out
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.curve import Curve, CurvePoint, curves
-from prune_deploy.reporting.formatting import interval
+from prune_deploy.reporting.formatting import interval, percent
+from prune_deploy.reporting.rows import row
 from prune_deploy.specs import Block
 from prune_deploy.sweep import folder_of
 
@@ -55,10 +56,12 @@ def _print_curves(records: Sequence[CaseRecord]) -> None:
     for found in curves(records):
         _print_curve(found)
     print_reasons(records)
+    print_warnings([row(record) for record in records])
 
 
 def _print_curve(found: Curve) -> None:
     """A curve as a table with bars: MACs and time side by side show where one does not follow the other."""
+    scored = any(point.row.top1 is not None for point in found.points)
     rows = table(
         "ratio",
         "MACs G",
@@ -68,14 +71,16 @@ def _print_curve(found: Curve) -> None:
         "mean ± stdev",
         "speed-up",
         "eff.",
+        *(["top-1 %"] if scored else []),
         "latency beside the dense model",
         title=found.name,
     )
     dense_ms = found.points[0].row.latency_ms
     for point in found.points:
         each, record = point.row, point.record
+        top1 = [percent(each.top1, each.top1_low, each.top1_high)] if scored else []
         if each.latency_ms is None or record.latency is None or dense_ms is None:
-            rows.add_row(f"{point.ratio:.2f}", point.macs_g, point.params_m, each.status, "", "", "", "", "")
+            rows.add_row(f"{point.ratio:.2f}", point.macs_g, point.params_m, each.status, "", "", "", "", *top1, "")
             continue
         bar = "█" * max(1, round(_BAR * each.latency_ms / dense_ms))
         rows.add_row(
@@ -89,6 +94,7 @@ def _print_curve(found: Curve) -> None:
             f"{record.latency.mean_ms:.2f} ± {record.latency.stdev_ms:.2f}",
             interval(each.speedup, each.speedup_low, each.speedup_high),
             "-" if each.efficiency is None else f"{each.efficiency:.2f}",
+            *top1,
             f"{bar}{'  ← slower than the step before' if point.is_slower else ''}",
         )
     data_console.print(rows)

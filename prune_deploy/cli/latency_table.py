@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from prune_deploy.cli.output import data_console
-from prune_deploy.records import NO_DENSE_SPEEDUP, CaseRecord
-from prune_deploy.reporting.formatting import MISSING, interval, number, ratio, with_half_width
-from prune_deploy.reporting.remarks import UNCONVERGED, absences, compile_sentence, controls
+from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.formatting import MISSING, interval, number, percent, ratio, with_half_width
+from prune_deploy.reporting.remarks import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
 from prune_deploy.reporting.rows import Row, row
 
 _COLUMNS = (
@@ -27,16 +27,21 @@ _COLUMNS = (
     ("start s", "right"),
     ("peak MiB", "right"),
 )
+_ACCURACY = ("top-1 %", "right")
+_NAMED = 3
+"""Cases that a warning names; a sweep may have it for hundreds."""
 
 
 def print_records(records: Sequence[CaseRecord]) -> None:
     """Print the table of a run's cases, then reasons, warnings and the A/A controls."""
     rows = [row(record) for record in records]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in _COLUMNS:
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+    scored = any(each.top1 is not None for each in rows)
+    for name, side in (*_COLUMNS, *([_ACCURACY] if scored else [])):
+        # The first column names things one wants to copy whole.
+        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold", no_wrap=name == "bundle")
     for each in rows:
-        table.add_row(*_cells(each))
+        table.add_row(*_cells(each), *([percent(each.top1, each.top1_low, each.top1_high)] if scored else []))
     data_console.print(table)
     print_reasons(records)
     _print_sentences(records, rows)
@@ -71,14 +76,22 @@ def print_reasons(records: Sequence[CaseRecord]) -> None:
 
 
 def _print_sentences(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
-    """Print warnings, what masks mean, and the A/A controls."""
+    """Print what compiling took, warnings, and the A/A controls."""
     for each in rows:
-        for sentence in (compile_sentence(each), *each.warnings):
-            if sentence:
-                data_console.print(f"{each.name}: {sentence}", soft_wrap=True)
-    for bundle in dict.fromkeys(each.bundle for each in rows if each.zeroed):
-        data_console.print(f"{bundle}: {NO_DENSE_SPEEDUP}", soft_wrap=True)
+        if sentence := compile_sentence(each):
+            data_console.print(f"{each.name}: {sentence}", soft_wrap=True)
+    print_warnings(rows)
     for control in controls(records):
         data_console.print(f"{control.comparison}: the anchor against its own copy {control.text}")
     if any(each.converged is False for each in rows):
         data_console.print(UNCONVERGED)
+
+
+def print_warnings(rows: Sequence[Row]) -> None:
+    """Print each warning once with its cases, and what accuracies are of."""
+    for warning, cases in warned(rows):
+        names = "; ".join(each.name for each in cases[:_NAMED])
+        more = f"; and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
+        data_console.print(f"{warning}: {names}{more}", soft_wrap=True)
+    for sentence in accuracies(rows):
+        data_console.print(sentence, soft_wrap=True)

@@ -46,6 +46,14 @@ run_options = options(
     click.option(
         "--build-limit-s", type=float, default=1200.0, show_default=True, help="Give up on making one variant after this long."
     ),
+    click.option(
+        "--data",
+        metavar="IMAGES",
+        help="Take accuracy on digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR, once for each variant, backend and precision.",
+    ),
+    click.option(
+        "--data-samples", type=int, metavar="N", help="Take it on at most N of the images, always the same. Default: all."
+    ),
     click.option("--trace", is_flag=True, help="Have the profiler look at every measured case afterwards."),
     click.option(
         "--out", type=click.Path(path_type=Path), help="Folder of the run. Default: profiles/<name>-<hash of the request>."

@@ -14,7 +14,19 @@ from prune_deploy.presets import preset, read_sweep
 from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, RunOptions, SweepSpec
 
 # Options that change what a preset, a file or a run already says; all others that say what to sweep contradict it.
-_OPEN = {"models", "backends", "precisions", "batch", "target", "together", "bundles", "build_limit_s", "trace"}
+_OPEN = {
+    "models",
+    "backends",
+    "precisions",
+    "batch",
+    "target",
+    "together",
+    "bundles",
+    "build_limit_s",
+    "trace",
+    "data",
+    "data_samples",
+}
 HOW_TO_RUN = {"out", "dry_run", "share_machine", "preset", "spec", "resume"}
 _RENAMED = {"memory_limit": "memory_limit_mib", "lock_clocks": "lock_clocks_mhz"}
 
@@ -84,6 +96,8 @@ def _run_fields(values: dict[str, Any]) -> dict[str, Any]:
         "bundles": values["bundles"],
         "build_limit_s": values["build_limit_s"],
         "trace": values["trace"],
+        "data": values["data"],
+        "data_samples": values["data_samples"],
     }
 
 

@@ -13,6 +13,7 @@ from prune_deploy.cli.measuring import documents, exit_code
 from prune_deploy.cli.output import data_console, emit_json, say, table
 from prune_deploy.cli.sweep_request import HOW_TO_RUN, refuse, spec_of
 from prune_deploy.errors import InputError
+from prune_deploy.execution.scores import require_data
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.formatting import interval
 from prune_deploy.reporting.rows import row
@@ -41,6 +42,7 @@ Show = Callable[[Sequence[CaseRecord]], None]
 def carry_out(spec: SweepSpec, folder: Path, values: dict[str, Any], as_json: bool, step: Show, whole: Show) -> int:
     """Run a sweep in its folder and print it: `step` prints each comparison as it ends, `whole` all of it; the exit code."""
     if values["dry_run"]:
+        require_data(spec)
         _print_plan(spec, folder, as_json)
         return 0
     opened = open_sweep(spec, folder, sys.argv[1:])
@@ -49,7 +51,7 @@ def carry_out(spec: SweepSpec, folder: Path, values: dict[str, Any], as_json: bo
         emit_json({"run": str(folder), "cases": documents(opened.finished)})
     else:
         whole(opened.finished)
-        data_console.print(f"run: {folder}", soft_wrap=True)
+        data_console.print(f"run: {folder} (a page with plots: prune-deploy report {folder})", soft_wrap=True)
     return exit_code(opened.finished)
 
 
@@ -62,7 +64,8 @@ def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
         say(f"{opened.folder}: all {done} comparisons are there; measure them again with --out DIR")
         return
     behind = f"{done} of {done + todo} comparisons are there, " if done else ""
-    say(f"{behind}{todo} to measure, about {_minutes(predicted_s(opened.todo, opened.spec))}, and the making of what is measured")
+    besides = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
+    say(f"{behind}{todo} to measure, about {_minutes(predicted_s(opened.todo, opened.spec))}, and {besides}")
     with MeasureBar(len(opened.steps), done) as bar:
         try:
             for records in opened.run(bar, share_machine=share_machine):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
-from timm.data import ImageNetInfo, create_transform
+from timm.data import ImageNetInfo
 
 from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
-from prune_deploy.errors import InputError, first_line
+from prune_deploy.data.preprocessing import open_image, transform_of
+from prune_deploy.errors import InputError
 from prune_deploy.records import BundleRecord, Preprocessing
 from prune_deploy.specs import RunOptions
 from prune_deploy.store import read_bundle
@@ -85,35 +85,10 @@ def _read(image: Path | None, preprocessing: Preprocessing) -> np.ndarray[tuple[
             1, preprocessing.input_size, torch.Generator().manual_seed(0)
         ).numpy()
         return made
-    if preprocessing.input_size[0] not in (1, 3):
-        raise InputError(
-            f"the model takes {preprocessing.input_size[0]} channels, which an image file does not have",
-            fix="leave --image out for a made image",
-        )
-    transform = create_transform(
-        input_size=preprocessing.input_size,
-        interpolation=preprocessing.interpolation,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        is_training=False,
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = (
+        transform_of(preprocessing)(open_image(image)).unsqueeze(0).numpy()
     )
-    opened = _open_image(image).convert("L" if preprocessing.input_size[0] == 1 else "RGB")
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = transform(opened).unsqueeze(0).numpy()
     return pixels
-
-
-def _open_image(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except UnidentifiedImageError:
-        raise InputError(f"{path} is no image that Pillow can read", fix="give a JPEG, PNG or WebP file") from None
-    except Exception as error:  # Pillow's decoders raise what the damage provokes
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-        raise InputError(f"cannot read {path}: {reason}", fix="check the path; the file may be damaged") from error
-    return image
 
 
 def _label(record: BundleRecord, index: int) -> str:

@@ -26,6 +26,7 @@ _LAST_WORDS = 300
 _FIXES = {
     "opening": "raise --open-limit-s, or take a smaller batch",
     "exporting": "raise --build-limit-s, or leave this model out",
+    "scoring": "lower --data-samples, or raise --build-limit-s",
     "tracing": "trace it with fewer --runs, or a smaller batch",
 }
 """What helps against a timeout, by what was being done."""

@@ -1,4 +1,4 @@
-"""The child that does jobs: bundles, traces, the memory's bandwidth. It keeps torch imported, and a staged model, between them."""
+"""The child that does jobs: bundles, traces, accuracy, bandwidth. It keeps torch imported, and a staged model, between them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prune_deploy.execution.accuracy_job import accuracy_job
 from prune_deploy.execution.protocol import Message
 from prune_deploy.execution.service import run_child
 from prune_deploy.execution.trace_job import trace_job
@@ -31,6 +32,7 @@ class Workshop:
             "export": self.export,
             "bandwidth": self.bandwidth,
             "trace": lambda **fields: trace_job(fields),
+            "accuracy": lambda **fields: accuracy_job(fields),
         }
         return handlers[kind](**header), b""
 

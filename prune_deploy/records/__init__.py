@@ -5,6 +5,7 @@ Raw observations are stored and figures derived, so a record never disagrees wit
 
 from __future__ import annotations
 
+from prune_deploy.records.accuracy import NAMES_KEPT, Accuracy
 from prune_deploy.records.bundle import (
     NO_DENSE_SPEEDUP,
     SHORTFALL_REASONS,
@@ -60,9 +61,11 @@ from prune_deploy.records.trace import (
 __all__ = [
     "BETWEEN_LAYERS",
     "FAILED_STATUSES",
+    "NAMES_KEPT",
     "NO_DENSE_SPEEDUP",
     "SCHEMA_VERSION",
     "SHORTFALL_REASONS",
+    "Accuracy",
     "Artifact",
     "BundleRecord",
     "CandidateStats",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from prune_deploy.records.accuracy import Accuracy
 from prune_deploy.records.bundle import Counts, Environment
 from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import Case, MeasureSpec, Placement, SweepSpec, Variant
@@ -139,7 +140,8 @@ class CaseRecord:
     `settings` is what the session found in force when it ran (threads, provider, library versions, layer types);
     `telemetry_notes` say why a reading is not there. `comparison` names the group that was measured together, whose raw nanoseconds lie
     in `samples_file`, as candidate `index`. `variant` is what was made of the model. `counts` are None where the network could not
-    even be made; `nonzero_params` is there where weights were zeroed in tensors that kept their shapes.
+    even be made; `nonzero_params` is there where weights were zeroed in tensors that kept their shapes. `accuracy` is that of the very
+    artifact, where data was given; a warning says why it could not be had.
     """
 
     case: Case
@@ -159,6 +161,7 @@ class CaseRecord:
     latency: Latency | None = None
     speedup: Speedup | None = None
     dense_against_copy: Estimate | None = None
+    accuracy: Accuracy | None = None
     startup: Startup | None = None
     memory: Memory | None = None
     settings: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prune_deploy.records import Estimate
+
 MISSING = "-"
 
 
@@ -37,6 +39,13 @@ def with_half_width(value: float | None, high: float | None) -> str:
     return f"{number(value)} ±{share(half) if half <= 1 else '>100%'}"
 
 
+def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A share in percent with its interval: "94.1 [92.1, 95.6]"."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.1f}" if low is None or high is None else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def plus_minus(mean: float | None, stdev: float | None) -> str:
     """Mean and standard deviation of single runs, as published latency tables print them; no interval of anything."""
     if mean is None or stdev is None:
@@ -59,3 +68,9 @@ def amount(value: float | None) -> str:
         if abs(value) >= scale:
             return f"{value / scale:,.2f} {unit}"
     return f"{value:,.0f}"
+
+
+def units(figure: Estimate) -> str:
+    """What an interval was counted from: "5 launches", "1 round within one launch"."""
+    one, many = ("launch", "launches") if figure.unit == "launch" else ("round within one launch", "rounds within one launch")
+    return f"{figure.count} {one if figure.count == 1 else many}"

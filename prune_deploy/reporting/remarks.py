@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prune_deploy.records import CaseRecord, Estimate
-from prune_deploy.reporting.formatting import interval
+from prune_deploy.reporting.formatting import interval, units
 from prune_deploy.reporting.rows import Row
 
 
@@ -32,8 +32,7 @@ class Control:
     @property
     def text(self) -> str:
         """The ratio with its interval, and what was counted."""
-        unit = "launches" if self.ratio.unit == "launch" else "rounds within one launch"
-        return f"{interval(self.ratio.value, self.ratio.low, self.ratio.high)}, {self.ratio.count} {unit}"
+        return f"{interval(self.ratio.value, self.ratio.low, self.ratio.high)}, {units(self.ratio)}"
 
 
 def absences(rows: Iterable[Row]) -> list[Absence]:
@@ -68,6 +67,15 @@ def controls(records: Sequence[CaseRecord]) -> list[Control]:
         Control(comparison=record.comparison, ratio=record.dense_against_copy)
         for record in records
         if record.role == "dense" and record.dense_against_copy is not None
+    ]
+
+
+def accuracies(rows: Iterable[Row]) -> list[str]:
+    """What the accuracies are of, each set of images once."""
+    found = dict.fromkeys((each.data, each.accuracy_images, each.accuracy_note) for each in rows if each.top1 is not None)
+    return [
+        f"Top-1: of {images:,} images of {data}, with the 97.5 % interval of a share{f'; {note}' if note else ''}"
+        for data, images, note in found
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from prune_deploy.records import CaseRecord, Estimate, Latency, Speedup
+from prune_deploy.records import Accuracy, CaseRecord, Estimate, Latency, Speedup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,8 @@ class Row:
     `method`, `ratio`, `protocol` and `seed` are the variant's, as far as the record knows it. `macs_ratio` is dense MACs over this
     model's (attention included), `efficiency` the speed-up over it: 1 means that every removed multiplication saved its share of
     time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
-    weights set to zero in tensors that kept their shapes.
+    weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`;
+    `accuracy_note` says what must be known to read them.
     """
 
     bundle: str
@@ -54,6 +55,13 @@ class Row:
     margin: float | None = None
     launches: int | None = None
     interval_unit: str | None = None
+    top1: float | None = None
+    top1_low: float | None = None
+    top1_high: float | None = None
+    top5: float | None = None
+    accuracy_images: int | None = None
+    data: str = ""
+    accuracy_note: str = ""
     macs_ratio: float | None = None
     efficiency: float | None = None
     startup_s: float | None = None
@@ -117,6 +125,7 @@ def row(record: CaseRecord) -> Row:
         **_variant_fields(record),
         **_latency_fields(record.latency, case.batch),
         **_speedup_fields(record.speedup),
+        **_accuracy_fields(record.accuracy),
     )
 
 
@@ -163,4 +172,20 @@ def _speedup_fields(speedup: Speedup | None) -> dict[str, Any]:
         "margin": speedup.margin,
         "launches": speedup.launches,
         "interval_unit": speedup.ratio.unit,
+    }
+
+
+def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, Any]:
+    if accuracy is None:
+        return {}
+    return {
+        "top1": accuracy.top1,
+        "top1_low": accuracy.low,
+        "top1_high": accuracy.high,
+        "top5": accuracy.top5,
+        "accuracy_images": accuracy.images,
+        "data": accuracy.data,
+        "accuracy_note": f"weights are random: chance level, {100 / accuracy.classes:.3g} %, is expected"
+        if accuracy.random_weights
+        else "",
     }

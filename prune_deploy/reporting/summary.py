@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prune_deploy.reporting.charts.curve import LEAST_POINTS
 from prune_deploy.reporting.curve import curves
-from prune_deploy.reporting.formatting import number
+from prune_deploy.reporting.formatting import number, percent
 from prune_deploy.reporting.naming import backend_title, plural
 from prune_deploy.reporting.report import Line, Report, ReportedRun
 from prune_deploy.reporting.rows import Row
@@ -36,7 +36,7 @@ def _of_run(run: ReportedRun) -> list[str]:
     timed = [line for line in real if line.row.speedup is not None]
     few = len(timed) <= _ALL_NAMED
     said = [_claim(line.row) for line in timed] if few else [_counts(timed), *_ranges(timed), *_slower(timed)]
-    return [*_unfinished(run), *said, *_slower_steps(run), *_zeroed(lines), *_missing(run.lines)]
+    return [*_unfinished(run), *said, *_slower_steps(run), *_accuracies(run), *_zeroed(lines), *_missing(run.lines)]
 
 
 def _unfinished(run: ReportedRun) -> list[str]:
@@ -121,6 +121,28 @@ def _slower_steps(run: ReportedRun) -> list[str]:
         f"Steps of {model}'s curve on {backend_title(backend)} that are slower than the step before: {'; '.join(steps)}."
         for (model, backend), steps in found.items()
     ]
+
+
+def _accuracies(run: ReportedRun) -> list[str]:
+    """Per model and set of images: the dense model's accuracy, and from the worst of the others to the best."""
+    found: dict[tuple[str, str, int | None, str], list[Row]] = {}
+    for row in (line.row for line in run.lines if line.row.top1 is not None):
+        found.setdefault((row.model, row.data, row.accuracy_images, row.accuracy_note), []).append(row)
+    said = []
+    for (model, data, images, note), rows in found.items():
+        dense = next((_right(row) for row in rows if row.role == "dense"), None)
+        others = sorted((row for row in rows if row.role != "dense"), key=lambda row: row.top1 or 0.0)
+        spans = [f"{_right(row)} ({row.bundle} on {backend_title(row.backend)})" for row in others[:1] + others[1:][-1:]]
+        parts = [*([f"dense {dense}"] if dense is not None else []), *([" to ".join(spans)] if spans else [])]
+        said.append(
+            f"Top-1 of {model} on {images:,} images of {data}: {', pruned or masked '.join(parts)}{f'; {note}' if note else ''}."
+        )
+    return said
+
+
+def _right(row: Row) -> str:
+    value, _, span = percent(row.top1, row.top1_low, row.top1_high).partition(" ")
+    return f"{value} % {span}"
 
 
 def _zeroed(lines: Sequence[Line]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prune_deploy.specs.data import DataKind, parse_data
 from prune_deploy.specs.export import (
     CARDS,
     DEFAULT_BATCHES,
@@ -54,6 +55,7 @@ __all__ = [
     "Bundles",
     "Case",
     "CompileMode",
+    "DataKind",
     "Device",
     "EngineLibrary",
     "EngineSpec",
@@ -75,6 +77,7 @@ __all__ = [
     "Variant",
     "WhenEmpty",
     "parse_amount",
+    "parse_data",
     "resolve_target",
     "weights_path",
 ]

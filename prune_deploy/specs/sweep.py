@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.data import parse_data
 from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, PruneSpec
 from prune_deploy.specs.measure import MeasureSpec
 
@@ -111,7 +112,8 @@ class SweepSpec:
 
     `engine` says how engines are built, where a backend wants them. `together` is the number of variants that are measured beside
     their dense model in one comparison. `bundles` are kept in the run's folder, or discarded once a model's cases have ended.
-    `build_limit_s` ends the making of one variant; `trace` has the profiler run over every measured case afterwards.
+    `build_limit_s` ends the making of one variant; `trace` has the profiler run over every measured case afterwards. With `data` (see
+    `parse_data`) each variant's accuracy on at most `data_samples` of its images is taken, once for each backend and precision.
     """
 
     blocks: tuple[Block, ...]
@@ -124,6 +126,8 @@ class SweepSpec:
     bundles: Bundles = "keep"
     build_limit_s: float = 1200.0
     trace: bool = False
+    data: str | None = None
+    data_samples: int | None = None
 
     def __post_init__(self) -> None:
         if not self.blocks or not self.backends or not self.precisions or not self.batches:
@@ -136,6 +140,13 @@ class SweepSpec:
             raise InputError(
                 f"--build-limit-s must be positive, got {self.build_limit_s}", fix="for example --build-limit-s 1200"
             )
+
+        if self.data is not None:
+            parse_data(self.data)
+        elif self.data_samples is not None:
+            raise InputError("--data-samples without --data", fix="name the images with --data digits or --data imagefolder:DIR")
+        if self.data_samples is not None and self.data_samples < 1:
+            raise InputError(f"--data-samples must be at least 1, got {self.data_samples}", fix="leave it out for all images")
 
     def models(self) -> list[tuple[ModelSpec, list[Variant]]]:
         """Each model with its variants, the dense one first; what two blocks both ask for is there once.

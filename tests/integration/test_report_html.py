@@ -134,7 +134,7 @@ def click(browser: webdriver.Chrome, element: WebElement) -> None:
 def test_every_plot_is_drawn_and_nothing_runs_over_the_edge(opened: Opened, size: str, scheme: str) -> None:
     browser = opened(size, scheme)
     draw_all(browser)
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 7
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 8
     marks = browser.execute_script("return document.querySelectorAll('.plot .point, .plot .bars path, .plot .boxes path').length")
     assert marks > 60
     assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[size][0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,18 +54,6 @@ def test_a_sweep_killed_again_and_again_ends_with_the_records_of_an_undisturbed_
     """In short; tests/slow does it at thirty moments."""
     kill_until_done((*NULL, "--out", "run"), undisturbed, begun, kills=5)
     assert call("report", "run", "--reanalyze", "--json").code == 0
-
-
-def test_a_sweep_killed_while_it_makes_things_goes_on(undisturbed: Path, here: Path) -> None:
-    for seconds in (2.0, 7.0):
-        process = start("sweep", *NULL, "--out", "run", folder=here)
-        time.sleep(seconds)
-        process.kill()
-        process.communicate()
-    done = spawn("sweep", *NULL, "--out", "run", folder=here)
-    assert done.code == 0, done.stderr
-    assert identities(here / "run") == identities(undisturbed)
-    assert [path.name for path in (here / "run" / "bundles").iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_finished_sweep_only_prints_and_does_so_at_once(undisturbed: Path) -> None:
@@ -154,7 +141,7 @@ def test_a_variant_that_cannot_be_made_is_a_record_and_the_rest_goes_on(here: Pa
         monkeypatch.setenv(name, value)
     methods = "l1,faulty-segfault,faulty-hang,faulty-hungry,faulty-raise,bn-scale"
     grid = ("--models", "test_vit", "--num-classes", "10", "--methods", methods, "--ratios", "0.5", "--backends", "null")
-    limits = ("--build-limit-s", "25", "--memory-limit", "3000", "--budget-s", "0.5", "--share-machine", "--json")
+    limits = ("--build-limit-s", "20", "--memory-limit", "3000", "--budget-s", "0.5", "--share-machine", "--json")
     done = spawn("sweep", *grid, *limits, "--together", "6", folder=here)
     assert done.code == 1, done.stderr
     found = {each["bundle"].removeprefix("test_vit-"): each for each in done.document["cases"]}
@@ -200,7 +187,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
 
 
 def test_bundles_are_discarded_once_nothing_is_left_to_do_with_them(here: Path) -> None:
-    grid = ("--models", "test_byobnet", "--input-size", "32", "--methods", "l1", "--ratios", "0.5", "--backends", "null,ort")
+    grid = ("--models", "test_byobnet", "--input-size", "32", "--methods", "l1", "--ratios", "0.5", "--backends", "null")
     done = spawn("sweep", *grid, "--budget-s", "0.5", "--bundles", "discard", "--share-machine", "--out", "run", folder=here)
     assert done.code == 0, done.stderr
     assert list((here / "run" / "bundles").iterdir()) == []

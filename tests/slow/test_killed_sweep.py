@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from killed_sweeps import COMMAND, kill_until_done, without_records
+
+from prune_deploy.runs import read_run
 
 GRID = (
     "--models",
@@ -32,3 +35,17 @@ def test_a_sweep_killed_at_random_moments_ends_as_if_it_had_not_been(
     subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path / "undisturbed", check=True, capture_output=True)
     undisturbed = tmp_path / "undisturbed" / "run"
     kill_until_done(arguments, undisturbed, without_records(undisturbed, tmp_path / "run"), kills)
+
+
+def test_a_sweep_killed_while_it_makes_things_goes_on(tmp_path: Path) -> None:
+    arguments = (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3")
+    for seconds in (2.0, 6.0, 9.0, 12.0):
+        process = subprocess.Popen(
+            [COMMAND, "sweep", *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    assert len(read_run(tmp_path / "run").cases) == 12
+    assert [path.name for path in (tmp_path / "run" / "bundles").iterdir() if path.name.startswith(".")] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,8 +15,8 @@ from run_records import case, case_record, environment, estimate, run_record, sp
 from prune_deploy.cli.export import _spec
 from prune_deploy.cli.main import cli
 from prune_deploy.cli.measure_options import measure_spec
-from prune_deploy.records import CaseRecord, RunRecord, Verdict
-from prune_deploy.reporting.charts import Point, curve_views
+from prune_deploy.records import Accuracy, CaseRecord, RunRecord, Verdict
+from prune_deploy.reporting.charts import Point, Scatter, curve_views, tradeoff_views
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.charts.tradeoff import pareto_front
 from prune_deploy.reporting.formatting import amount, interval, number, plus_minus, share, with_half_width
@@ -138,7 +139,8 @@ def test_the_bench_line_measures_the_same_case() -> None:
 
 def test_rows_of_sweeps_and_comparisons_are_made_again_by_their_own_command() -> None:
     run = read_run(GOLDEN_RUNS[0]).record
-    assert commands(case_record(), run) == ("prune-deploy curve --model resnet50 --batch 1,8 --steps 8 --to-ratio 0.8",)
+    asked = "--batch 1,8 --steps 8 --to-ratio 0.8 --data imagefolder:imagenet/val --data-samples 5000"
+    assert commands(case_record(), run) == (f"prune-deploy curve --model resnet50 {asked}",)
     compared: RunRecord = replace(run_record(), command=("compare", "old one", "new"))
     assert commands(case_record(), compared) == ("prune-deploy compare 'old one' new",)
 
@@ -147,6 +149,47 @@ def test_a_front_keeps_most_at_the_least_time() -> None:
     points = [Point(x=4, y=10), Point(x=3, y=11), Point(x=2, y=6), Point(x=2, y=7), Point(x=1, y=5)]
     assert [(point.x, point.y) for point in pareto_front(points)] == [(4, 10), (2, 6), (1, 5)]
     assert pareto_front([Point(x=4, y=10), Point(x=4, y=9, mark="zeroed")]) == (Point(x=4, y=10),)
+    assert pareto_front([Point(x=4, y=10), Point(x=4, y=9, mark="zeroed")], zeroed_count=True)[0].y == 9
+
+
+def test_accuracy_has_a_chart_with_intervals_both_ways_where_it_was_taken() -> None:
+    views = {view.name: {chart.name: chart for chart in view.charts} for view in tradeoff_views(read_report(GOLDEN_RUNS))}
+    found = {name: charts.get("latency-accuracy") for name, charts in views.items()}
+    assert {name for name, chart in found.items() if chart is not None} == {name for name in found if "AMD Ryzen" in name}
+    chart = next(chart for chart in found.values() if chart is not None)
+    assert isinstance(chart, Scatter)
+    assert "5,000 images of imagefolder:imagenet/val" in chart.note
+    points = [point for series in chart.series if series.style == "points" for point in series.points]
+    assert len(points) == 2 * 9
+    dense = next(point for point in points if point.mark == "dense")
+    assert (dense.x_low or 0) < dense.x < (dense.x_high or 0)
+    assert (dense.low or 0) < dense.y < (dense.high or 0)
+    front = next(series for series in chart.series if series.style == "front")
+    assert front.points[0].x == dense.x == pytest.approx(80.1)
+
+
+def test_a_summary_says_how_accurate_the_dense_model_and_the_others_are() -> None:
+    def scored(right: int, **changes: Any) -> CaseRecord:
+        found = Accuracy(
+            data="digits",
+            images=100,
+            classes=10,
+            batch=1,
+            top1=right / 100,
+            low=0.01,
+            high=0.99,
+            confidence=0.975,
+            random_weights=right == 10,
+        )
+        return case_record(accuracy=found, **changes)
+
+    dense = scored(95, role="dense", label="net-dense", speedup=None)
+    text = said(dense, scored(90), scored(40, label="net-l2-r0.80"))
+    assert (
+        "Top-1 of net on 100 images of digits: dense 95.0 % [1.0, 99.0], pruned or masked 40.0 % [1.0, 99.0] (net-l2-r0.80 on "
+        "ONNX Runtime) to 90.0 % [1.0, 99.0] (net-l2-r0.50 on ONNX Runtime)." in text
+    )
+    assert "weights are random: chance level, 10 %, is expected." in said(scored(10))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 4.0), (1.0, 1.1), (0.002, 30.0), (1e-6, 1e6), (97.0, 103.0), (5.0, 5.0)])

@@ -26,12 +26,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A figure with its interval along y; `text` are the lines shown for it."""
+    """A figure with its interval along y, and along x where it has one; `text` are the lines shown for it."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
+    x_low: float | None = None
+    x_high: float | None = None
     mark: Mark = ""
     text: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.charts.chart import Mark
-from prune_deploy.reporting.formatting import amount, interval, number, plus_minus, ratio, with_half_width
+from prune_deploy.reporting.formatting import amount, interval, number, percent, plus_minus, ratio, with_half_width
 from prune_deploy.reporting.naming import backend_title
 from prune_deploy.reporting.rows import Row
 
@@ -19,6 +19,8 @@ def describe(row: Row, machine: str = "") -> tuple[str, ...]:
         lines.append(f"{number(row.per_image_ms)} ms per image, {number(row.images_per_s)} images/s")
     if row.speedup is not None:
         lines.append(f"{interval(row.speedup, row.speedup_low, row.speedup_high)}× dense, {row.verdict_text}")
+    if row.top1 is not None:
+        lines.append(f"top-1 {percent(row.top1, row.top1_low, row.top1_high)} % of {row.data}")
     if row.params is not None:
         lines.append(f"{amount(row.params)} parameters, {amount(row.macs)} MACs")
     if row.macs_ratio is not None and row.role != "dense":

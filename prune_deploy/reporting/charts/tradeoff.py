@@ -1,8 +1,9 @@
-"""Size against time: which models no other beats on both, and how much of the saved arithmetic became saved time."""
+"""Size and accuracy against time: which models no other beats on both, and how much of the saved arithmetic became saved time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from prune_deploy.reporting.charts.chart import Axis, Point, Scatter, Series, View
 from prune_deploy.reporting.charts.hover import describe, mark
@@ -13,7 +14,7 @@ _SIZES = (("macs_with_attention", "MACs per image (G)", 1e9), ("params", "Parame
 
 
 def tradeoff_views(report: Report) -> list[View]:
-    """One view per machine, model, precision and batch: speed-up against MACs, latency against MACs and against parameters.
+    """One view per machine, model, precision and batch: speed-up against MACs, latency against accuracy, MACs and parameters.
 
     Absolute times of one machine are shown together and never set against another machine's.
     """
@@ -26,7 +27,7 @@ def tradeoff_views(report: Report) -> list[View]:
     views = []
     for (machine, model, precision, batch), lines in groups.items():
         name = f"{model}, {precision}, batch {batch}{f', {machine}' if several else ''}"
-        charts = [_speedups(name, lines), *(_latencies(name, lines, *size) for size in _SIZES)]
+        charts = [_speedups(name, lines), _accuracies(name, lines), *(_sizes(name, lines, *size) for size in _SIZES)]
         views.append(View(name=name, charts=tuple(chart for chart in charts if chart.series)))
     return [view for view in views if view.charts]
 
@@ -61,41 +62,71 @@ def _speedups(name: str, lines: Sequence[Line]) -> Scatter:
     )
 
 
-def _latencies(name: str, lines: Sequence[Line], size: str, title: str, scale: float) -> Scatter:
-    series = []
-    for backend, own in _by_backend(_first_dense(lines)):
-        points = tuple(
-            Point(
-                x=getattr(line.row, size) / scale,
-                y=line.row.latency_ms or 0.0,
-                low=line.row.latency_low_ms,
-                high=line.row.latency_high_ms,
-                mark=mark(line.row),
-                text=describe(line.row, line.machine),
-            )
-            for line in own
-        )
-        series.append(Series(name=backend_title(backend), backend=backend, style="points", points=points))
-        front = pareto_front(points)
-        if len(front) > 1:
-            series.append(Series(name=f"{backend_title(backend)}: Pareto front", backend=backend, style="front", points=front))
+def _sizes(name: str, lines: Sequence[Line], size: str, title: str, scale: float) -> Scatter:
+    def point(line: Line) -> Point:
+        return _latency_at(getattr(line.row, size) / scale, line)
+
     return Scatter(
         name=f"latency-{size.replace('_', '-')}",
         title=f"Latency against {title.partition(' (')[0].replace('Parameters', 'parameters')}",
         x=Axis(title=title, scale="log"),
         y=Axis(title="Latency (ms per batch)", scale="log"),
-        series=tuple(series),
+        series=_with_fronts(lines, point, zeroed_count=False),
         note=f"{name}. The line is each backend's Pareto front: no other model keeps as much and is faster.",
     )
 
 
-def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """The points that no other one beats by keeping at least as much (x) at less time (y), by descending x.
+def _accuracies(name: str, lines: Sequence[Line]) -> Scatter:
+    scored = [line for line in lines if line.row.top1 is not None]
+    sets = ", ".join(dict.fromkeys(f"{line.row.accuracy_images:,} images of {line.row.data}" for line in scored))
 
-    What a network keeps stands for what it can learn, until an accuracy is known. Zeroed weights are not kept.
+    def point(line: Line) -> Point:
+        row = line.row
+        top1, low, high = (None if share is None else 100 * share for share in (row.top1, row.top1_low, row.top1_high))
+        return replace(_latency_at(top1 or 0.0, line), x_low=low, x_high=high)
+
+    return Scatter(
+        name="latency-accuracy",
+        title="Latency against accuracy",
+        x=Axis(title="Top-1 (%)"),
+        y=Axis(title="Latency (ms per batch)", scale="log"),
+        series=_with_fronts(scored, point, zeroed_count=True),
+        note=f"{name}, {sets}. Intervals are 97.5 %. The line is each backend's Pareto front: no other model is as accurate and faster.",
+    )
+
+
+def _latency_at(x: float, line: Line) -> Point:
+    row = line.row
+    return Point(
+        x=x,
+        y=row.latency_ms or 0.0,
+        low=row.latency_low_ms,
+        high=row.latency_high_ms,
+        mark=mark(row),
+        text=describe(row, line.machine),
+    )
+
+
+def _with_fronts(lines: Sequence[Line], point: Callable[[Line], Point], *, zeroed_count: bool) -> tuple[Series, ...]:
+    """Each backend's points and their Pareto front."""
+    series = []
+    for backend, own in _by_backend(_first_dense(lines)):
+        points = tuple(map(point, own))
+        series.append(Series(name=backend_title(backend), backend=backend, style="points", points=points))
+        front = pareto_front(points, zeroed_count=zeroed_count)
+        if len(front) > 1:
+            series.append(Series(name=f"{backend_title(backend)}: Pareto front", backend=backend, style="front", points=front))
+    return tuple(series)
+
+
+def pareto_front(points: Iterable[Point], *, zeroed_count: bool = False) -> tuple[Point, ...]:
+    """The points that no other one beats by having at least as much (x) at less time (y), by descending x.
+
+    What a network keeps stands for what it can learn, where no accuracy is known. Zeroed weights are not kept, but the accuracy of a
+    network that has some is an accuracy like any other: then they count.
     """
     front: list[Point] = []
-    for point in sorted((each for each in points if each.mark != "zeroed"), key=lambda each: (-each.x, each.y)):
+    for point in sorted((each for each in points if zeroed_count or each.mark != "zeroed"), key=lambda each: (-each.x, each.y)):
         if not front or point.y < front[-1].y:
             front.append(point)
     return tuple(front)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prune_deploy.reporting.charts.curve import CurveGroup, curve_groups
-from prune_deploy.reporting.formatting import MISSING, interval, plus_minus, with_half_width
+from prune_deploy.reporting.curve import CurvePoint
+from prune_deploy.reporting.formatting import MISSING, interval, percent, plus_minus, with_half_width
 from prune_deploy.reporting.naming import backend_title
 from prune_deploy.reporting.remarks import controls
 from prune_deploy.reporting.report import Line, Report
@@ -31,9 +32,10 @@ def curve_grids(report: Report) -> list[Grid]:
 
 def _curve_grid(group: CurveGroup) -> Grid:
     titles = ["Ratio", "MACs G", "Params M"]
+    scored = any(point.row.top1 is not None for curve in group.curves for point in curve.points)
     for curve in group.curves:
         title = backend_title(curve.backend)
-        titles += [f"{title}, ms", "mean ± sd", "speed-up"]
+        titles += [f"{title}, ms", "mean ± sd", "speed-up", *(["top-1, %"] if scored else [])]
     ratios = sorted({point.ratio for curve in group.curves for point in curve.points})
     rows, marked = [], set()
     for number_, value in enumerate(ratios):
@@ -42,7 +44,7 @@ def _curve_grid(group: CurveGroup) -> Grid:
         cells = [f"{value:g}", first.macs_g, first.params_m]
         for point in points:
             if point is None or point.row.latency_ms is None:
-                cells += [MISSING if point is None else point.row.status, "", ""]
+                cells += [MISSING if point is None else point.row.status, "", "", *_top1(point, scored)]
                 continue
             row = point.row
             arrow = "  ▲" if point.is_slower else ""
@@ -50,12 +52,20 @@ def _curve_grid(group: CurveGroup) -> Grid:
                 with_half_width(row.latency_ms, row.latency_high_ms) + arrow,
                 plus_minus(row.mean_ms, row.stdev_ms),
                 interval(row.speedup, row.speedup_low, row.speedup_high),
+                *_top1(point, scored),
             ]
             if point.is_slower:
                 marked.add(number_)
         rows.append(tuple(cells))
     note = "▲ slower than the step before." if marked else ""
     return Grid(name=group.name, titles=tuple(titles), rows=tuple(rows), words=0, marked=frozenset(marked), note=note)
+
+
+def _top1(point: CurvePoint | None, scored: bool) -> list[str]:
+    """The cell of an accuracy, where there is such a column."""
+    if not scored:
+        return []
+    return [MISSING if point is None else percent(point.row.top1, point.row.top1_low, point.row.top1_high)]
 
 
 def side_by_side(report: Report) -> Grid | None:

@@ -10,7 +10,7 @@ from typing import Any
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.charts import View, curve_views, readable_distributions, tradeoff_views, waterfall_views
 from prune_deploy.reporting.formatting import interval
-from prune_deploy.reporting.remarks import UNCONVERGED, absences, warned
+from prune_deploy.reporting.remarks import UNCONVERGED, absences, accuracies, warned
 from prune_deploy.reporting.renderers.grids import controls_grid, curve_grids, side_by_side
 from prune_deploy.reporting.renderers.html_table import SIGNS, table
 from prune_deploy.reporting.renderers.layers import explained, link, traced
@@ -77,6 +77,7 @@ def _content(report: Report, folder: Path) -> dict[str, Any]:
         "trace_links": _trace_links(report, folder),
         "zeroed_note": NO_DENSE_SPEEDUP,
         "unconverged": UNCONVERGED if any(row.converged is False for row in rows) else "",
+        "accuracies": accuracies(rows),
         "side_by_side": side_by_side(report),
         "curve_grids": curve_grids(report),
         "explained": explained(report),

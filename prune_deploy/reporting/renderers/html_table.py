@@ -6,7 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prune_deploy.reporting.formatting import MISSING, amount, interval, number, plus_minus, ratio, share, with_half_width
+from prune_deploy.reporting.formatting import (
+    MISSING,
+    amount,
+    interval,
+    number,
+    percent,
+    plus_minus,
+    ratio,
+    share,
+    units,
+    with_half_width,
+)
 from prune_deploy.reporting.remarks import compile_sentence
 from prune_deploy.reporting.report import Line, Report
 from prune_deploy.reporting.rows import Row
@@ -83,6 +94,7 @@ _COLUMNS = (
     Column(key="image", title="ms / image", help="Latency divided by the batch"),
     Column(key="speedup", title="Speed-up", help="Dense time over this time, measured side by side, with its 97.5 % interval"),
     Column(key="verdict", title="Verdict", help="What the interval allows to say; * wider than aimed for", is_number=False),
+    Column(key="top1", title="Top-1, %", help="Images whose class the artifact names first, with the 97.5 % interval"),
     Column(key="macs", title="MACs ÷", help="Dense MACs over this model's, attention included"),
     Column(key="efficiency", title="Efficiency", help="Speed-up over MACs ÷: 1 if every removed MAC saved its share of time"),
     Column(key="params", title="Params", help="Number of parameters; zeros included"),
@@ -100,6 +112,8 @@ def table(report: Report) -> Table:
     left_out = {key for key in _OPTIONAL if not _differs(lines, key)}
     if all(line.row.batch == 1 for line in lines):
         left_out.add("image")  # the latency once more
+    if all(line.row.top1 is None for line in lines):
+        left_out.add("top1")
     columns = tuple(column for column in _COLUMNS if column.key not in left_out)
     span = _span(line.row for line in lines)
     rows = tuple(_table_row(line, columns, span) for line in lines)
@@ -155,6 +169,7 @@ def _cells(line: Line) -> dict[str, Cell]:
         Cell(key="latency", text=latency, sort=row.latency_ms),
         Cell(key="image", text=number(row.per_image_ms), sort=row.per_image_ms),
         Cell(key="speedup", text=speedup, sort=row.speedup),
+        Cell(key="top1", text=percent(row.top1, row.top1_low, row.top1_high), sort=row.top1),
         Cell(key="macs", text=MISSING if dense else ratio(row.macs_ratio), sort=1.0 if dense else row.macs_ratio),
         Cell(key="efficiency", text=MISSING if row.efficiency is None else f"{row.efficiency:.2f}", sort=row.efficiency),
         Cell(key="params", text=amount(row.params), sort=row.params),
@@ -192,6 +207,7 @@ def _details(line: Line) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
     row, record = line.row, line.record
     yield "Time", tuple(_time_pairs(row))
     yield "Against dense", tuple(_speedup_pairs(line))
+    yield "Accuracy", tuple(_accuracy_pairs(line))
     yield "Size", tuple(_size_pairs(row))
     yield "Start and memory", tuple(_start_pairs(row))
     yield "In force", tuple(sorted(record.settings.items()))
@@ -217,16 +233,26 @@ def _speedup_pairs(line: Line) -> Iterable[tuple[str, str]]:
     if speedup is None:
         return
     yield "speed-up", _times(row)
-    yield (
-        "independent units",
-        f"{speedup.ratio.count} {'launches' if row.interval_unit == 'launch' else 'rounds within one launch'}",
-    )
+    yield "independent units", units(speedup.ratio)
     yield "margin to clear", share(speedup.margin)
     yield "by fastest blocks", ratio(speedup.minimum_ratio)
     if speedup.cycle_ratio is not None:
         yield "in clock cycles", ratio(speedup.cycle_ratio)
     if speedup.bootstrap_low is not None:
         yield "bootstrap interval", f"[{number(speedup.bootstrap_low)}, {number(speedup.bootstrap_high)}]"
+
+
+def _accuracy_pairs(line: Line) -> Iterable[tuple[str, str]]:
+    row, found = line.row, line.record.accuracy
+    if found is None:
+        return
+    yield "top-1", f"{percent(found.top1, found.low, found.high)} %"
+    if found.top5 is not None:
+        yield "top-5", f"{percent(found.top5)} %"
+    yield "images", f"{found.images:,} of {found.data}, {found.classes} classes"
+    yield "run at batch", str(found.batch)
+    if row.accuracy_note:
+        yield "note", row.accuracy_note
 
 
 def _size_pairs(row: Row) -> Iterable[tuple[str, str]]:

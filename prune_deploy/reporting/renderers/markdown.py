@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
-from prune_deploy.reporting.formatting import MISSING, amount, interval, number, ratio, with_half_width
-from prune_deploy.reporting.remarks import UNCONVERGED, absences, controls, warned
+from prune_deploy.reporting.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
+from prune_deploy.reporting.remarks import UNCONVERGED, absences, accuracies, controls, warned
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
 from prune_deploy.reporting.report import Line, Report
 from prune_deploy.reporting.summary import summaries
@@ -32,11 +32,12 @@ def _summary(report: Report) -> Iterable[str]:
 def _cases(report: Report) -> str:
     several = len({line.machine for line in report.lines}) > 1
     titles = ["Model", *(["Machine"] if several else []), "Backend", "Precision", "Batch", "Latency, ms", "ms/image", "Speed-up"]
-    titles += ["Verdict", "MACs ÷", "Efficiency", "Parameters"]
-    return _table(titles, [_cells(line, several) for line in report.lines], words=5 if several else 4)
+    scored = any(line.row.top1 is not None for line in report.lines)
+    titles += ["Verdict", *(["Top-1, %"] if scored else []), "MACs ÷", "Efficiency", "Parameters"]
+    return _table(titles, [_cells(line, several, scored) for line in report.lines], words=5 if several else 4)
 
 
-def _cells(line: Line, several: bool) -> list[str]:
+def _cells(line: Line, several: bool, scored: bool) -> list[str]:
     row = line.row
     return [
         f"{row.bundle} (zeroed)" if row.zeroed else row.bundle,
@@ -48,6 +49,7 @@ def _cells(line: Line, several: bool) -> list[str]:
         number(row.per_image_ms),
         interval(row.speedup, row.speedup_low, row.speedup_high),
         row.verdict_text,
+        *([percent(row.top1, row.top1_low, row.top1_high)] if scored else []),
         MISSING if row.role == "dense" else ratio(row.macs_ratio),
         MISSING if row.efficiency is None else f"{row.efficiency:.2f}",
         amount(row.params),
@@ -61,6 +63,7 @@ def _remarks(report: Report) -> Iterable[str]:
         for each in absences(rows)
     ]
     said += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
+    said += accuracies(rows)
     if any(row.zeroed for row in rows):
         said.append(f"zeroed: {NO_DENSE_SPEEDUP}")
     if any(row.converged is False for row in rows):

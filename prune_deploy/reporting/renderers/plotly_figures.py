@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from prune_deploy.reporting.charts import Axis, Bars, Boxes, Point, Scatter, Series
+from prune_deploy.reporting.charts import Axis, Bars, Boxes, Scatter, Series
 from prune_deploy.reporting.charts.chart import Chart, Mark, reach
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.formatting import number
@@ -107,6 +107,8 @@ def _trace(series: Series) -> dict[str, Any]:
     }
     if series.style == "front":
         return trace | {"hoverinfo": "skip", "showlegend": False, "opacity": 0.5}
+    if any(point.x_low is not None for point in points):
+        trace["error_x"] = _error_bars([(point.x, point.x_low, point.x_high) for point in points], tone.light)
     return trace | {
         "showlegend": False,
         "marker": {
@@ -115,7 +117,7 @@ def _trace(series: Series) -> dict[str, Any]:
             "size": 9,
             "line": {"color": tone.light, "width": 1.5},
         },
-        "error_y": _error_bars(points, tone.light),
+        "error_y": _error_bars([(point.y, point.low, point.high) for point in points], tone.light),
         "text": [_lines(point.text) for point in points],
         "hovertemplate": "%{text}<extra></extra>",
     }
@@ -126,12 +128,13 @@ def _symbol(symbol: str, mark: Mark) -> str:
     return f"{symbol}{ {'zeroed': '-open', 'undecided': '-open-dot'}.get(mark, '') }"
 
 
-def _error_bars(points: Sequence[Point], colour: str) -> dict[str, Any]:
+def _error_bars(intervals: Sequence[tuple[float, float | None, float | None]], colour: str) -> dict[str, Any]:
+    """Bars for values with their lower and upper ends, where they have some."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": _rounded([None if point.high is None else point.high - point.y for point in points]),
-        "arrayminus": _rounded([None if point.low is None else point.y - point.low for point in points]),
+        "array": _rounded([None if high is None else high - value for value, _, high in intervals]),
+        "arrayminus": _rounded([None if low is None else value - low for value, low, _ in intervals]),
         "color": colour,
         "thickness": 1.5,
         "width": 4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prune_deploy.reporting.charts import (
@@ -117,15 +117,25 @@ def _draw_series(axes: Axes, series: Series, *, is_named: bool) -> None:
     if series.style == "front":
         axes.plot(xs, ys, color=tone.light, linewidth=1.0, alpha=0.5)
         return
-    below = [0.0 if point.low is None else point.y - point.low for point in series.points]
-    above = [0.0 if point.high is None else point.high - point.y for point in series.points]
+    across = _reaches([(point.x, point.x_low, point.x_high) for point in series.points])
+    along = _reaches([(point.y, point.low, point.high) for point in series.points])
     line = "-" if series.style == "line" else "none"
-    axes.errorbar(xs, ys, yerr=[below, above], color=tone.light, linewidth=1.4, linestyle=line, capsize=2.5, elinewidth=1.0)
+    axes.errorbar(xs, ys, xerr=across, yerr=along, color=tone.light, linewidth=1.4, linestyle=line, capsize=2.5, elinewidth=1.0)
     if is_named:
         axes.plot([], [], color=tone.light, marker=marker, linestyle=line, label=series.name)
     for point in series.points:
         face = "white" if point.mark in ("zeroed", "undecided") else (INK.light if point.mark == "dense" else tone.light)
         axes.plot(point.x, point.y, marker=marker, markersize=6, markerfacecolor=face, markeredgecolor=tone.light)
+
+
+def _reaches(intervals: Sequence[tuple[float, float | None, float | None]]) -> list[list[float]] | None:
+    """How far intervals reach below and above their values; None where no value has one."""
+    if all(low is None and high is None for _, low, high in intervals):
+        return None
+    ends = [
+        (value - (value if low is None else low), (value if high is None else high) - value) for value, low, high in intervals
+    ]
+    return [[below for below, _ in ends], [above for _, above in ends]]
 
 
 def _scale(axes: Axes, which: str, axis: Axis, values: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""Images to run a network on. So far made ones; folders and data sets come with calibration and evaluation."""
+"""Images that are made, for whatever needs no labels."""
 
 from __future__ import annotations
 
