@@ -15,6 +15,19 @@ import psutil
 from prune_deploy.runs import RECORDS_FILE, read_run
 
 COMMAND = Path(sys.executable).with_name("prune-deploy")
+GRID = (
+    "--models",
+    "test_byobnet",
+    "--num-classes",
+    "10",
+    "--input-size",
+    "3,32,32",
+    "--methods",
+    "l1,random",
+    "--ratios",
+    "0.25,0.5",
+)
+"""A sweep of five variants of the model that exports fastest."""
 _MARK = "KILLED_SWEEP"
 _LIMIT_S = 15.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import call, here, refused, spawn, start
 from faulty_backends import install
-from killed_sweeps import identities, kill_until_done, without_records
+from killed_sweeps import GRID, identities, kill_until_done, without_records
 
 from prune_deploy.records import to_json
 from prune_deploy.runs import RECORDS_FILE, RUN_FILE, read_run
@@ -20,18 +20,6 @@ __all__ = ["here"]  # a fixture
 
 pytestmark = pytest.mark.xdist_group("sweep")
 
-GRID = (
-    "--models",
-    "test_byobnet",
-    "--num-classes",
-    "10",
-    "--input-size",
-    "3,32,32",
-    "--methods",
-    "l1,random",
-    "--ratios",
-    "0.25,0.5",
-)
 NULL = (*GRID, "--backends", "null", "--batch", "1,2", "--together", "2", "--budget-s", "0.3", "--share-machine")
 
 

@@ -7,22 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from killed_sweeps import COMMAND, kill_until_done, without_records
+from killed_sweeps import COMMAND, GRID, kill_until_done, without_records
 
 from prune_deploy.runs import read_run
 
-GRID = (
-    "--models",
-    "test_byobnet",
-    "--num-classes",
-    "10",
-    "--input-size",
-    "3,32,32",
-    "--methods",
-    "l1,random",
-    "--ratios",
-    "0.25,0.5",
-)
 HOW = ("--batch", "1,2", "--together", "2", "--share-machine", "--out", "run")
 
 
