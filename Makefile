@@ -33,7 +33,7 @@ demo: setup      ## prune ViT-Large by half, export it, measure and trace it bes
 	$(BIN)/prune-deploy report $$run
 
 test: check      ## static checks, then unit and integration tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone" tests/unit tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" tests/unit tests/integration
 	$(BIN)/python -m pytest -m alone tests/integration
 
 test-slow: setup ## the seven large models and everything that takes minutes

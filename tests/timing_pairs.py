@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,3 +81,19 @@ def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
             runs = max(5, round(seconds * 1e9 / float(np.median(first.samples_ns)) / 2))
             lanes.run(0, runs)  # warm-up
             return float(np.median(lanes.run(0, runs).samples_ns)) / 1e6
+
+
+def unrest(seconds: float = 10.0) -> float:
+    """How far the machine is from quiet: the spread (90th over 10th percentile, less one) of one fixed computation's time.
+
+    It needs no runtime, no memory and no second thread, so whatever makes it vary comes from outside this process.
+    """
+    times: list[float] = []
+    block, ends = bytes(1 << 20), time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        begin = time.perf_counter()
+        for _ in range(20):
+            hashlib.sha256(block).digest()
+        times.append(time.perf_counter() - begin)
+    low, high = np.percentile(times, [10, 90])
+    return float(high / low) - 1

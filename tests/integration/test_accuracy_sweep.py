@@ -25,7 +25,6 @@ from prune_deploy.specs import ModelSpec
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("accuracy")
 
 MODEL = "test_resnet"
 SIZE = (3, 32, 32)

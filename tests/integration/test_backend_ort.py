@@ -20,7 +20,6 @@ from prune_deploy.specs import RunOptions
 
 __all__ = ["made"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 INPUTS = np.zeros((2, 3, 160, 160), dtype=np.float32)
 CUDA, CPU = ort_providers.CUDA, ort_providers.CPU

@@ -14,7 +14,6 @@ from prune_deploy.specs import RunOptions
 
 __all__ = ["made"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 INPUTS = np.random.default_rng(0).standard_normal((2, 3, 160, 160), dtype=np.float32)
 

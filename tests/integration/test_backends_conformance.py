@@ -24,7 +24,6 @@ from prune_deploy.store import read_bundle
 
 __all__ = ["made"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 BACKENDS = list(discover().values())
 each_backend = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)

@@ -11,7 +11,6 @@ from commands import TINY, call, here, refused, remains
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 HALF = ("--ratio", "0.5")
 NO_ENGINE = ("--engine", "none")

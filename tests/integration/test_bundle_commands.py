@@ -16,7 +16,6 @@ from prune_deploy.records import SCHEMA_VERSION
 
 __all__ = ["bundle", "here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 FILES = ("weights.safetensors", "recipe.json", "plan.json", "model.onnx", "engine")
 """The files of the shared bundle that its record lists."""

@@ -15,7 +15,6 @@ from prune_deploy.store import read_bundle
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("curve-command")
 
 TINY = ("--model", "test_resnet", "--num-classes", "10", "--input-size", "64", "--steps", "4", "--batch", "2", "--threads", "1")
 

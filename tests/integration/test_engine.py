@@ -17,8 +17,6 @@ from prune_deploy.specs import EngineSpec
 
 __all__ = ["models"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("engine")
-
 
 @pytest.fixture(scope="module")
 def resnet_fp32(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EngineRecord]:

@@ -24,8 +24,6 @@ from prune_deploy.records import EngineRecord
 
 __all__ = ["models"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("engine")
-
 
 def test_one_logger_serves_all_builds_and_keeps_them_apart(models: Path, tmp_path: Path) -> None:
     library = choose_library("tensorrt-rtx", "sm86")

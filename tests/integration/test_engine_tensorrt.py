@@ -15,7 +15,6 @@ from prune_deploy.export.tensorrt_library import TensorRTLibrary, choose_library
 
 __all__ = ["models"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("engine")
 
 FLOAT_ENGINE = '{"Layers": [{"Name": "conv", "Inputs": [{"Name": "x", "Datatype": "Float"}], "Outputs": []}], "I/O Tensors": []}'
 

@@ -25,7 +25,6 @@ from prune_deploy.specs import Case, RunOptions
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("bench")
 
 QUICK = ("--budget-s", "2", "--threads", "1")
 FLAGS = read_cpuinfo().get("flags", "").split()

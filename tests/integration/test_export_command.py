@@ -18,7 +18,6 @@ import prune_deploy
 
 __all__ = ["bundle", "here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 HEAVY = ("torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx")
 

@@ -24,7 +24,6 @@ from prune_deploy.records import Artifact
 from prune_deploy.specs import ModelSpec, PruneSpec
 
 # Everything here shares the modules that one process prunes.
-pytestmark = pytest.mark.xdist_group("families")
 
 FAMILIES: dict[str, tuple[int, int, int]] = {
     "resnet26d": (3, 96, 96),

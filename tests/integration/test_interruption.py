@@ -20,7 +20,6 @@ from prune_deploy.store import new_folder
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("interruption")
 
 # So many profiles that the engine build takes long enough to be interrupted in its midst.
 LONG = ("export", "--model", "test_vit", "--num-classes", "10", "--ratio", "0.5", "--batch", ":".join(map(str, range(1, 41))))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from commands import call
 
 from prune_deploy.backends import discover
-
-pytestmark = pytest.mark.xdist_group("commands")
 
 DENSE_PARAMS = {
     "c": ("convnext_large", 196_245_706),

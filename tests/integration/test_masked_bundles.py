@@ -138,7 +138,6 @@ def test_a_ratio_that_zeroes_nothing_is_an_error(here: Path) -> None:
     refused(result, 1, "sets no weight of this model to zero", here)
 
 
-@pytest.mark.xdist_group("engine")
 def test_the_engine_of_a_2_4_bundle_is_built_for_sparse_weights(sparse: Path) -> None:
     record = read_bundle(sparse)
     (engine,) = (artifact.engine for artifact in record.artifacts if artifact.engine is not None)
@@ -153,7 +152,6 @@ def test_the_engine_of_a_2_4_bundle_is_built_for_sparse_weights(sparse: Path) ->
             assert int((fours == 0).sum(dim=1).min()) == 2
 
 
-@pytest.mark.xdist_group("bench")
 def test_a_masked_bundle_is_measured_as_a_candidate_and_labelled(masked: tuple[Path, Result], here: Path) -> None:
     bundle = Path(shutil.copytree(masked[0], here / "engines" / "masked"))
     result = call("bench", bundle, "--backends", "null", "--rigor", "quick", "--budget-s", "1", "--json")

@@ -31,8 +31,6 @@ SEQUENTIAL = [
 ]
 PIXELS = 16
 
-pytestmark = pytest.mark.xdist_group("workers")
-
 
 def network(path: Path, channels: int) -> Path:
     """One convolution and a mean over its image, so that the output has the shape of logits: (1, channels)."""

@@ -70,7 +70,6 @@ def test_the_short_codes_have_the_published_number_of_parameters(code: str) -> N
     assert count_params(weightless(code)) == DENSE[code]
 
 
-@pytest.mark.xdist_group("published")
 @pytest.mark.parametrize("row", PRUNED, ids=lambda row: f"{row['code']}-{row['method']}-{row['ratio']}")
 def test_the_published_parameter_counts_come_out(row: dict[str, str]) -> None:
     plan, params = planned(row["code"], float(row["ratio"]))
@@ -78,7 +77,6 @@ def test_the_published_parameter_counts_come_out(row: dict[str, str]) -> None:
     assert plan.removes_nothing == (int(row["params"]) == DENSE[row["code"]])
 
 
-@pytest.mark.xdist_group("published")
 def test_ignoring_norms_is_why_mobilenet_never_shrinks_there() -> None:
     plan, _ = planned("m", 0.5)
     reasons = {width.reason for width in plan.groups}
@@ -96,7 +94,6 @@ def curve() -> list[tuple[WidthPlan, Counts]]:
     return list(plan_stages(model, spec, SIZE, [step / 20 for step in range(1, 21)]))
 
 
-@pytest.mark.xdist_group("curve")
 @pytest.mark.parametrize("row", CURVE[1:], ids=lambda row: f"step{row['step']}")
 def test_the_published_curve_comes_out(curve: list[tuple[WidthPlan, Counts]], row: dict[str, str]) -> None:
     _, counts = curve[int(row["step"]) - 1]
@@ -104,12 +101,10 @@ def test_the_published_curve_comes_out(curve: list[tuple[WidthPlan, Counts]], ro
     assert got == {key: row[key] for key in got}
 
 
-@pytest.mark.xdist_group("curve")
 def test_the_published_curve_starts_at_the_dense_model() -> None:
     counts = count(weightless_copy(skeleton(resolve(ModelSpec(name="resnet50")))), SIZE)
     assert (f"{counts.macs / 1e9:.2f}", f"{counts.params / 1e6:.2f}") == (CURVE[0]["macs_g"], CURVE[0]["params_m"])
 
 
-@pytest.mark.xdist_group("curve")
 def test_an_older_copy_of_the_curve_was_resnet152() -> None:
     assert count_params(skeleton(resolve(ModelSpec(name="resnet152")))) == 60_192_808

@@ -20,8 +20,6 @@ import prune_deploy.export.bundle
 
 __all__ = ["bundle", "here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("commands")
-
 
 def picture(name: str, mode: str = "RGB", size: tuple[int, int] = (200, 300)) -> Path:
     """A picture with something on it."""

@@ -21,7 +21,6 @@ from prune_deploy.store import new_folder
 
 __all__ = ["bundle", "here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("commands")
 
 HALF = ("--ratio", "0.5")
 NO_ENGINE = ("--engine", "none")

@@ -18,7 +18,6 @@ from prune_deploy.runs import RECORDS_FILE, RUN_FILE, read_run
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("sweep")
 
 NULL = (*GRID, "--backends", "null", "--batch", "1,2", "--together", "2", "--budget-s", "0.3", "--share-machine")
 

@@ -15,8 +15,6 @@ from prune_deploy.runs import read_run, read_traces, trace_stem
 
 __all__ = ["here", "made"]  # fixtures
 
-pytestmark = pytest.mark.xdist_group("bench")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,8 +18,6 @@ import prune_deploy
 
 __all__ = ["here"]  # a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
-
 
 def dense(classes: int = 10) -> nn.Module:
     """The model of TINY with weights that no seed of ours gives."""

@@ -26,8 +26,6 @@ from prune_deploy.measure.runner import CandidateLost
 from prune_deploy.records import Role
 from prune_deploy.specs import MeasureSpec, RunOptions
 
-pytestmark = pytest.mark.xdist_group("workers")
-
 
 @pytest.fixture(autouse=True)
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
