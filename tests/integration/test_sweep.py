@@ -149,21 +149,6 @@ def test_a_variant_that_cannot_be_made_is_a_record_and_the_rest_goes_on(here: Pa
     assert "nothing would be removed" in found["bn-scale-r0.50"]["reason"]
 
 
-def test_a_second_sweep_on_the_machine_is_refused(begun: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(here))  # a machine of our own
-    alone = [word for word in NULL if word != "--share-machine"]
-    first = start("sweep", *alone, "--out", "run", folder=here)
-    assert first.stderr is not None
-    while "[1/4]" not in first.stderr.readline():
-        pass
-    second = spawn("sweep", *alone, "--out", "other", folder=here)
-    assert second.code == 4
-    assert f"another sweep is measuring on this machine (process {first.pid})" in second.stderr
-    assert "--share-machine" in second.stderr
-    first.communicate(timeout=60)
-    assert first.returncode == 0
-
-
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
     done = call("sweep", *NULL, "--seeds", "0,1", "--masks", "2:4", "--dry-run", "--json")
     assert done.code == 0, done.stderr
@@ -171,13 +156,6 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
     assert len(done.document["comparisons"]) == 2 * 3 * 2
     assert done.document["measuring_s"] > 0
     assert list(here.iterdir()) == []
-
-
-def test_bundles_are_discarded_once_nothing_is_left_to_do_with_them(here: Path) -> None:
-    grid = ("--models", "test_byobnet", "--input-size", "32", "--methods", "l1", "--ratios", "0.5", "--backends", "null")
-    done = spawn("sweep", *grid, "--budget-s", "0.5", "--bundles", "discard", "--share-machine", "--out", "run", folder=here)
-    assert done.code == 0, done.stderr
-    assert list((here / "run" / "bundles").iterdir()) == []
 
 
 @pytest.mark.parametrize(

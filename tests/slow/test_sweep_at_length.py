@@ -1,4 +1,4 @@
-"""A sweep killed at thirty random moments, with a backend that costs nothing; and a few times with real ones. About four minutes."""
+"""Sweeps killed at thirty random moments, beside each other, and tidying up behind themselves. About seven minutes."""
 
 from __future__ import annotations
 
@@ -37,3 +37,26 @@ def test_a_sweep_killed_while_it_makes_things_goes_on(tmp_path: Path) -> None:
     subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, check=True, capture_output=True)
     assert len(read_run(tmp_path / "run").cases) == 12
     assert [path.name for path in (tmp_path / "run" / "bundles").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_second_sweep_on_the_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a machine of our own
+    arguments = [word for word in (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3") if word != "--share-machine"]
+    first = subprocess.Popen([COMMAND, "sweep", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    while "[1/4]" not in first.stderr.readline():
+        pass
+    arguments[-5:-4] = ["other"]
+    second = subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode == 4
+    assert f"another sweep is measuring on this machine (process {first.pid})" in second.stderr
+    assert "--share-machine" in second.stderr
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+def test_bundles_are_discarded_once_nothing_is_left_to_do_with_them(tmp_path: Path) -> None:
+    arguments = (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3", "--bundles", "discard")
+    subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    assert list((tmp_path / "run" / "bundles").iterdir()) == []
+    assert len(read_run(tmp_path / "run").cases) == 12
