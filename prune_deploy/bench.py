@@ -12,7 +12,7 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.cases import PlannedComparison, Subject, Way, parse_ways, plan, read_subject
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
-from prune_deploy.execution.dense import dense_bundle, identity, is_dense
+from prune_deploy.execution.dense import dense_bundle, identity, is_dense, needed_files
 from prune_deploy.execution.process import Warden
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import Traced, trace_cases
@@ -20,7 +20,7 @@ from prune_deploy.interfaces import Progress
 from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord
 from prune_deploy.runs import append_cases, create_run, trace_stem
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import Across, MeasureSpec
 
 
 class Observer(Protocol):
@@ -37,14 +37,14 @@ class Observer(Protocol):
 class BenchRequest:
     """What to measure: bundles, by which backends ("trt:cuda-graph" for one variant), precisions and batch sizes.
 
-    `across` measures all backends against each other in one comparison; `require` names backends that must be able to run.
+    `across` has all backends, or all precisions of each, in one comparison; `require` names backends that must be able to run.
     """
 
     bundles: tuple[Path, ...]
     backends: tuple[str, ...]
     precisions: tuple[str, ...] = ("fp32",)
     batches: tuple[int, ...] = (1,)
-    across: bool = False
+    across: Across = ""
     require: tuple[str, ...] = ()
     spec: MeasureSpec
 
@@ -81,7 +81,7 @@ def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedC
     _check_mode(request.spec)
     ways = parse_ways(request.backends, request.precisions)
     subjects = read_subject(first), read_subject(second)
-    planned = plan(subjects[0], subjects[1:], ways, request.batches, request.spec, across=False)
+    planned = plan(subjects[0], subjects[1:], ways, request.batches, request.spec)
     require_runnable(planned, request.require)
     return planned
 
@@ -163,8 +163,7 @@ def _anchored(group: Sequence[Subject], ways: Sequence[Way], progress: Progress)
     dense = next((subject for subject in group if is_dense(subject.record) and subject.damage is None), None)
     others = [subject for subject in group if subject is not dense]
     if dense is None:
-        needs_engine = any(way.backend.consumes == "engine" and way.backend.available().available for way in ways)
-        folder = dense_bundle(others[0].record, [], with_engine=needs_engine, progress=progress)
+        folder = dense_bundle(others[0].record, [], needed_files(ways), progress=progress)
         dense = read_subject(folder.resolve())
     return dense, others
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_deploy.bench import BenchRequest, plan_bench
+from prune_deploy.bench import BenchRequest, plan_bench, require_runnable
 from prune_deploy.environment import read_cpuinfo, usable_cpus
 from prune_deploy.errors import InputError, storage_errors
-from prune_deploy.execution.cases import PlannedCase, PlannedComparison
+from prune_deploy.execution.cases import PlannedCase, PlannedComparison, parse_ways, plan, read_subject
 from prune_deploy.execution.jobs import Jobs
 from prune_deploy.execution.process import Warden, WorkerError
 from prune_deploy.execution.traces import trace_case
@@ -36,13 +36,15 @@ class Explained:
     fix: str = ""
 
 
-def plan_explanation(request: BenchRequest, progress: Progress) -> list[PlannedComparison]:
-    """The comparisons to measure before anything is explained.
+def plan_explanation(request: BenchRequest, progress: Progress, *, against: str | None = None) -> list[PlannedComparison]:
+    """The comparisons to measure before anything is explained: with the dense model, or with the bundle itself in precision `against`.
 
     Raises:
-        InputError: the bundle is the dense model itself, or as `plan_bench`.
+        InputError: the bundle is the dense model itself, both precisions are one, or as `plan_bench`.
         CannotRunError: the backend cannot be traced, or as `plan_bench`.
     """
+    if against is not None:
+        return _plan_precisions(request, against)
     for folder in request.bundles:
         record = read_bundle(folder)
         if record.request.prune is None and record.request.mask is None:
@@ -52,6 +54,22 @@ def plan_explanation(request: BenchRequest, progress: Progress) -> list[PlannedC
     planned = plan_bench(request, progress)
     for comparison in planned:
         tracer_for(comparison.cases[0].case.backend)
+    return planned
+
+
+def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedComparison]:
+    """Each bundle in a precision beside itself in another one."""
+    if against in request.precisions:
+        raise InputError(
+            f"--against {against} is what it is held against itself", fix=f"for example --precision int8 --against {against}"
+        )
+    ways = parse_ways(request.backends, (against, *request.precisions))
+    tracer_for(ways[0].backend.name)
+    subjects = [read_subject(folder.resolve()) for folder in request.bundles]
+    planned = [
+        each for subject in subjects for each in plan(subject, (), ways, request.batches, request.spec, across="precisions")
+    ]
+    require_runnable(planned, ())
     return planned
 
 

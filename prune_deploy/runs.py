@@ -139,9 +139,9 @@ def read_samples(folder: Path, record: CaseRecord) -> bytes:
 def trace_stem(record: CaseRecord) -> str:
     """The name that a case's traces have in a run: traces/<stem>.json.gz for Perfetto, traces/<stem>.layers.json as a Trace."""
     case = record.case
-    if not record.comparison.endswith(f"-across-b{case.batch}"):
+    if not record.comparison.endswith((f"-across-b{case.batch}", f"-across-precisions-b{case.batch}")):
         return f"{record.comparison}-{record.label}"
-    # A comparison across backends has each bundle several times.
+    # A comparison across backends or precisions has each bundle several times.
     return "-".join(filter(None, (record.comparison, case.backend, case.options.variant, case.precision, record.label)))
 
 

@@ -13,22 +13,22 @@ from typing import Protocol
 from prune_deploy.backends import discover
 from prune_deploy.bench import Observer
 from prune_deploy.environment import capture
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import InputError
 from prune_deploy.execution.candidate import Loss
-from prune_deploy.execution.cases import PlannedCase, PlannedComparison, Subject, Way, parse_ways, plan, read_subject
+from prune_deploy.execution.cases import PlannedCase, PlannedComparison, Subject, plan, read_subject
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.jobs import Jobs
 from prune_deploy.execution.machine import machine
 from prune_deploy.execution.process import Warden, WorkerError
 from prune_deploy.execution.scores import Scores, require_data
+from prune_deploy.execution.steps import Step, plan_sweep, predicted_s
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import trace_case
 from prune_deploy.interfaces import Progress
-from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord, to_json
 from prune_deploy.reporting.run_pairs import differences
 from prune_deploy.runs import PROFILES_DIR, RUN_FILE, TRACES_DIR, append_cases, create_run, mend_records, read_run, trace_stem
-from prune_deploy.specs import Case, EngineSpec, ExportSpec, SweepSpec, Variant
+from prune_deploy.specs import ExportSpec, SweepSpec, Variant
 
 BUNDLES_DIR = "bundles"
 _LOGS_DIR = "logs"
@@ -38,59 +38,9 @@ class SweepObserver(Observer, Progress, Protocol):
     """Somebody who wants to know how far a sweep is, and what is being made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One comparison of a sweep, known before anything is made: variants of one model beside their dense model, one way, one batch."""
-
-    name: str
-    dense: Variant
-    others: tuple[Variant, ...]
-    way: Way
-    batch: int
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
-        """All that are measured, the dense one first."""
-        return (self.dense, *self.others)
-
-    def case(self, variant: Variant, spec: SweepSpec) -> Case:
-        """The case of one of its variants."""
-        options = replace(spec.measure.options, variant=self.way.variant)
-        return Case(
-            bundle=variant.name, backend=self.way.backend.name, precision=self.way.precision, batch=self.batch, options=options
-        )
-
-
-def plan_sweep(spec: SweepSpec) -> list[Step]:
-    """The comparisons of a sweep in the order they are measured. Variants are made when they are first wanted.
-
-    Raises:
-        InputError: an unknown backend, or two variants of one name.
-        CannotRunError: no backend that was asked for can run here.
-    """
-    ways = parse_ways(spec.backends, spec.precisions)
-    states = [way.backend.available() for way in ways]
-    if not any(state.available for state in states):
-        raise CannotRunError(f"nothing that was asked for can run here: {states[0].reason}", fix=states[0].fix)
-    steps = []
-    for _, (dense, *others) in spec.models():
-        chunks = [others[start : start + spec.together] for start in range(0, len(others), spec.together)] or [[]]
-        for number, chunk in enumerate(chunks, start=1):
-            for batch in spec.batches:
-                for way in ways:
-                    name = f"{dense.name}-{way.label.replace(':', '-')}-{way.precision}-b{batch}-{number}"
-                    steps.append(Step(name=name, dense=dense, others=tuple(chunk), way=way, batch=batch))
-    return steps
-
-
 def folder_of(spec: SweepSpec, name: str) -> Path:
     """Where a sweep goes that is not told: the same request, the same place, so that the same command goes on with it."""
     return PROFILES_DIR / f"{name}-{hashlib.sha256(to_json(spec).encode()).hexdigest()[:8]}"
-
-
-def predicted_s(steps: Sequence[Step], spec: SweepSpec) -> float:
-    """Seconds that measuring will take at most, without making what is measured; steps that cannot run here take none."""
-    return sum(predict(spec.measure, len(step.variants) + 1).most_s for step in steps if step.way.backend.available().available)
 
 
 @dataclass(slots=True)
@@ -156,7 +106,7 @@ class Sweep:
         ]
 
     def _planned(self, step: Step, anchor: Subject, subjects: Sequence[Subject], batch: int) -> PlannedComparison:
-        (planned,) = plan(anchor, subjects, [step.way], [batch], self.spec.measure, across=False)
+        (planned,) = plan(anchor, subjects, [step.way], [batch], self.spec.measure)
         return replace(planned, name=step.name)
 
     def _traced(self, case: PlannedCase, record: CaseRecord, jobs: Jobs, watcher: SweepObserver) -> CaseRecord:
@@ -179,7 +129,7 @@ class Sweep:
         if variant.name not in self._subjects:
             watcher.stage(f"making {variant.name}")
             folder = self.folder / BUNDLES_DIR / variant.name
-            request = ExportSpec(model=variant.model, prune=variant.prune, mask=variant.mask, engine=self._engine())
+            request = self._request(variant)
             try:
                 jobs.export(request, folder, self.spec.stages().get(variant.name, ()), self.spec.build_limit_s)
                 self._subjects[variant.name] = read_subject(folder)
@@ -187,10 +137,19 @@ class Sweep:
                 self._subjects[variant.name] = Loss(status=error.status, reason=error.message, fix=error.fix)
         return self._subjects[variant.name]
 
-    def _engine(self) -> EngineSpec:
-        """How engines are built, if a backend wants them."""
-        wanted = any(discover()[name.partition(":")[0]].consumes == "engine" for name in self.spec.backends)
-        return replace(self.spec.engine, library=self.spec.engine.library if wanted else "none", batches=self.spec.batches)
+    def _request(self, variant: Variant) -> ExportSpec:
+        """A variant's bundle, with engines and files of other precisions if a backend wants them."""
+        opened = {discover()[name.partition(":")[0]].consumes for name in self.spec.backends}
+        library = self.spec.engine.library if "engine" in opened else "none"
+        precisions = self.spec.precisions if opened & {"onnx", "engine"} else ("fp32",)
+        return ExportSpec(
+            model=variant.model,
+            prune=variant.prune,
+            mask=variant.mask,
+            engine=replace(self.spec.engine, library=library, batches=self.spec.batches),
+            precisions=precisions,
+            quantize=self.spec.quantize if "int8" in precisions else None,
+        )
 
     def _named(self, record: CaseRecord, variant: Variant) -> CaseRecord:
         """The record with the variant as the sweep calls it: its protocol is known to nobody else."""

@@ -48,7 +48,7 @@ def plan_traces(request: TraceRequest) -> list[PlannedComparison]:
     subject = read_subject(request.bundle.resolve())
     way = parse_ways((request.backend,), (request.precision,))[0]
     tracer_for(way.backend.name)
-    planned = plan(subject, (), (way,), request.batches, request.spec, across=False)
+    planned = plan(subject, (), (way,), request.batches, request.spec)
     for comparison in planned:
         loss = comparison.cases[0].loss
         if loss is not None and loss.status == "unavailable":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prune_deploy.backends.run_options import DEFAULTS, require
+from prune_deploy.backends.torch_precision import as_function, require_precision
 from prune_deploy.backends.torch_session import RUN_ERRORS, TorchSession
 from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
 from prune_deploy.errors import (
@@ -78,7 +79,7 @@ class CompiledSession(TorchSession):
 
         super().__init__(module, inputs, options)
         torch._dynamo.reset()  # what other sessions compiled for this class would be used, and would count
-        self._call = torch.compile(self._module, fullgraph=True, dynamic=False, mode=options.compile_mode)
+        self._call = torch.compile(as_function(self._module), fullgraph=True, dynamic=False, mode=options.compile_mode)
         self._marks_steps = options.device == "cuda" and options.compile_mode in _CUDA_GRAPH_MODES
         self._before = Counts.now()
 
@@ -124,12 +125,13 @@ class CompiledSession(TorchSession):
             raise self.refused(error) from error
 
     def check(self) -> None:
-        """Was it one graph, compiled once, and no other?
+        """Was it one graph, compiled once, and no other, of layers in the label's precision?
 
         Raises:
             EagerFallbackError: nothing was compiled; GraphBreakError: the graph broke.
-            RecompiledError: it was compiled for more than one shape.
+            RecompiledError: it was compiled for more than one shape; BuildError: as for a module that is not compiled.
         """
+        super().check()
         assert self._output is not None, "run() comes first"
         seen = Counts.now().since(self._before)
         if seen.graphs == 0:
@@ -182,9 +184,10 @@ class CompileBackend:
 
         Raises:
             InputError: the folder is no bundle, its weights do not fit its recipe, or there is no such variant.
-            CannotRunError: a GPU was asked for and PyTorch can use none.
+            CannotRunError: a GPU was asked for and PyTorch can use none, or there are no layers of that precision.
         """
         require(self, options)
+        require_precision(self, options)
         if options.device == "cuda":
             require_cuda_build()
         import torch._inductor.config as inductor

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from prune_deploy.backends.run_options import DEFAULTS, require
+from prune_deploy.backends.torch_precision import require_precision
 from prune_deploy.backends.torch_session import TorchSession
 from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
@@ -37,9 +38,10 @@ class EagerBackend:
 
         Raises:
             InputError: the folder is no bundle, its weights do not fit its recipe, or there is no such variant.
-            CannotRunError: a GPU was asked for and PyTorch can use none.
+            CannotRunError: a GPU was asked for and PyTorch can use none, or there are no layers of that precision.
         """
         require(self, options)
+        require_precision(self, options)
         if options.device == "cuda":
             require_cuda_build()
         from prune_deploy.export.bundle import load

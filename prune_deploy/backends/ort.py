@@ -12,9 +12,12 @@ import numpy as np
 
 from prune_deploy.backends import cuda_runtime, ort_providers
 from prune_deploy.backends.cuda_runtime import CudaRuntime
-from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require
-from prune_deploy.errors import BuildError, InputError, first_line
+from prune_deploy.backends.ort_errors import defective_optimizers, holds_type, is_memory_error, loading_error
+from prune_deploy.backends.ort_layers import share_apart
+from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require, require_computing
+from prune_deploy.errors import CannotRunError, InputError, first_line
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.records import LayerShare
 from prune_deploy.specs import RunOptions
 
 _SPINNING = "session.intra_op.allow_spinning"
@@ -36,11 +39,19 @@ class OrtSession:
     """
 
     def __init__(
-        self, session: Any, inputs: np.ndarray[Any, Any], options: RunOptions, reopen: Reopen, stream: Any = None
+        self,
+        session: Any,
+        inputs: np.ndarray[Any, Any],
+        options: RunOptions,
+        artifact: Path,
+        reopen: Reopen,
+        stream: Any = None,
     ) -> None:
         import onnxruntime
 
         self._ort, self._session, self._options = onnxruntime, session, options
+        self._artifact = artifact
+        self._counted: LayerShare | None = None
         self._reopen, self._cuda_stream = reopen, stream
         self._binding = session.io_binding()
         self._run_options = onnxruntime.RunOptions()
@@ -106,15 +117,51 @@ class OrtSession:
             **ort_providers.describe(self._session),
             "threads": str(threads) if threads else "ONNX Runtime's choice",
             "spinning": _spinning(found),
+            **self._labelled(),
         }
 
+    def _labelled(self) -> dict[str, str]:
+        """The precision that the label says, and how many layers compute in it."""
+        precision = self._options.precision
+        if precision is None:
+            return {}
+        share = self._share()
+        return {"precision": precision} | ({} if share is None else {"precision_layers": share.text})
+
+    def _share(self) -> LayerShare | None:
+        """How many layers compute in the label's precision, counted once; None where the label leaves nothing to count.
+
+        FP32 is what ONNX Runtime computes an FP32 file in, unless TF32 is allowed, and that is among its provider's options.
+        """
+        precision = self._options.precision
+        if precision in (None, "fp32", "tf32"):
+            return None
+        if self._counted is None:
+            self._counted = share_apart(self._artifact, precision, self._options)
+        return self._counted
+
     def check(self) -> None:
-        """The provider still is the one asked for.
+        """The provider still is the one asked for, and layers compute in the precision that the label says.
 
         Raises:
-            CannotRunError: it was replaced; BuildError: operators of the network run elsewhere.
+            CannotRunError: it was replaced, or it has no kernels of that precision.
+            BuildError: operators of the network run elsewhere, or no layer of the file has that precision.
         """
         ort_providers.verify(self._session, ort_providers.providers_for(self._options, self.stream)[0][0])
+        precision, share = self._options.precision, self._share()
+        if precision is None or share is None:
+            return
+        if (
+            precision == "fp16"
+            and not share.computing
+            and self._options.device == "cpu"
+            and holds_type(self._artifact, "FLOAT16")
+        ):
+            raise CannotRunError(
+                f"ONNX Runtime's CPU provider computes FP16 files in FP32 ({share.text} layers compute in FP16)",
+                fix="run it on a GPU, or ask for fp32",
+            )
+        require_computing(precision, share)
 
     def device_bytes(self) -> int | None:
         """Device memory in bytes that a session of its own takes by one run, weights included; None on a CPU.
@@ -166,7 +213,7 @@ class OrtBackend:
         Raises:
             InputError: the file is no whole ONNX model, or there is no such variant.
             BuildError: ONNX Runtime lacks an operator of the graph, or runs part of it elsewhere.
-            CannotRunError: another provider than the one asked for was loaded, or there is no GPU.
+            CannotRunError: another provider than the one asked for was loaded, it has no kernels of the file's types, or there is no GPU.
         """
         with self.open_configured(artifact, inputs, options) as session:
             yield session
@@ -181,6 +228,11 @@ class OrtBackend:
             InputError, BuildError, CannotRunError: as `open`.
         """
         require(self, options)
+        if options.variant == ort_providers.TENSORRT_VARIANT and options.precision in ("fp16", "bf16", "int8"):
+            raise CannotRunError(
+                f"ONNX Runtime's TensorRT provider does not say whether layers compute in {options.precision.upper()}",
+                fix="time the bundle's engine with trt, which does",
+            )
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(4)  # its errors arrive as exceptions
@@ -190,7 +242,14 @@ class OrtBackend:
             if options.device == "cuda" and cuda_runtime.is_installed():
                 stream = stack.enter_context(CudaRuntime().stream())
             loaded = _load(artifact, options, None if stream is None else int(stream), configure)
-            session = OrtSession(loaded, inputs, options, lambda other: self.open(artifact, other, options), stream)
+            session = OrtSession(
+                loaded,
+                inputs,
+                options,
+                artifact,
+                reopen=lambda other: self.open(artifact, other, options),
+                stream=stream,
+            )
             del loaded
             stack.callback(session.close)
             yield session
@@ -212,21 +271,17 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     providers = ort_providers.providers_for(options, stream)
     try:
         # Without its fallback, which would print to standard output and go on with the CPU.
-        session = onnxruntime.InferenceSession(str(artifact), asked, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            str(artifact),
+            asked,
+            providers=providers,
+            disabled_optimizers=defective_optimizers(artifact, options.precision),
+            enable_fallback=0,
+        )
     except Exception as error:  # ONNX Runtime raises its own untyped family for everything
-        said = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
-        if type(error).__name__ == "NotImplemented":
-            raise BuildError(said, fix="this runtime lacks an operator of the model: report the model's name") from error
-        if is_memory_error(error):
-            raise out_of_memory(said) from error
-        raise InputError(said, fix="the file is damaged or incomplete: restore it, or export the bundle again") from error
+        raise loading_error(artifact, error) from error
     ort_providers.verify(session, providers[0][0])
     return session
-
-
-def is_memory_error(error: Exception) -> bool:
-    """Whether memory ran out, as far as the text of ONNX Runtime's error tells."""
-    return any(said in str(error) for said in ("Failed to allocate memory", "out of memory", "bad allocation"))
 
 
 def _spinning(found: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.export.tensorrt_library import cuda_target
 from prune_deploy.interfaces import Backend
-from prune_deploy.specs import RunOptions
+from prune_deploy.records import LayerShare
+from prune_deploy.specs import Precision, RunOptions
 
 DEFAULTS = RunOptions()
 """One run on the CPU, everything else as the runtime likes it."""
@@ -19,7 +20,7 @@ def require(backend: Backend, options: RunOptions) -> None:
 
     Raises:
         InputError: it has no such variant.
-        CannotRunError: there is no CUDA device for a run on a GPU.
+        CannotRunError: there is no CUDA device for a run on a GPU, or a precision that only GPUs have.
     """
     if options.variant not in backend.variants:
         known = ", ".join(variant or "the plain one" for variant in backend.variants)
@@ -28,6 +29,27 @@ def require(backend: Backend, options: RunOptions) -> None:
         # An engine has no other place.
         fix = NO_GPU_FIX if backend.consumes == "engine" else f"use --device cpu, or {NO_GPU_FIX}"
         raise CannotRunError(f"backend {backend.name} cannot run on a GPU here: {NO_GPU}", fix=fix)
+    if options.precision == "tf32" and options.device == "cpu":
+        raise CannotRunError("TF32 is a format of NVIDIA's GPUs: a CPU has none", fix="use --device cuda, or fp32")
+
+
+def wants_tf32(options: RunOptions) -> bool:
+    """Whether products on a GPU may round their operands to TF32."""
+    return options.tf32 or options.precision == "tf32"
+
+
+def require_computing(precision: Precision, share: LayerShare) -> None:
+    """Refuse a session of which no layer computes in the precision that its label says.
+
+    Raises:
+        BuildError: none does.
+    """
+    if not share.computing:
+        raise BuildError(
+            f"{precision} was asked for, {share.computing} of {share.layers} layers compute in {precision.upper()}"
+            f" ({share.source})",
+            fix=f"export the bundle again with --precision {precision}, or ask for the precision that the file has",
+        )
 
 
 def out_of_memory(what: str) -> CannotRunError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prune_deploy.backends.run_options import out_of_memory
+from prune_deploy.backends.torch_precision import cast, check_precision, described
 from prune_deploy.backends.torch_settings import tf32_state
 from prune_deploy.errors import InputError, first_line
 from prune_deploy.specs import RunOptions
@@ -22,14 +23,17 @@ RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeErro
 
 
 class TorchSession:
-    """A module and its input, on the CPU or on a CUDA stream of its own. `options` are in force already."""
+    """A module and its input, on the CPU or on a CUDA stream of its own. `options` are in force already.
+
+    In half precision it still takes and gives float32: the casts are part of a run.
+    """
 
     def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
         import torch
 
         self._torch, self._options = torch, options
         self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
-        self._module = module.to(device=options.device).to(memory_format=self._layout)
+        self._module = cast(module, options.precision).to(device=options.device).to(memory_format=self._layout)
         self._call: Callable[[torch.Tensor], torch.Tensor] = self._module
         self._cuda_stream: torch.cuda.Stream | None = None
         if options.device == "cuda":
@@ -107,6 +111,7 @@ class TorchSession:
             "threads": str(torch.get_num_threads()),
             "tf32": tf32_state(),
             "channels_last": str(self._is_channels_last()).lower(),
+            **described(self._module, self._options),
         }
         if on_gpu:
             found["cudnn"] = str(torch.backends.cudnn.version())
@@ -114,7 +119,12 @@ class TorchSession:
         return found
 
     def check(self) -> None:
-        """Nothing can be other than its label: a module runs where its weights are, or raises."""
+        """Are the layers in the label's precision? Nothing else can differ: a module runs where its weights are, or raises.
+
+        Raises:
+            BuildError: they are not.
+        """
+        check_precision(self._module, self._options, tf32_state())
 
     def device_bytes(self) -> int | None:
         """Peak device memory of one run in bytes, weights included; None on a CPU."""

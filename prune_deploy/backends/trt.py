@@ -59,7 +59,8 @@ class TrtBackend:
         before = cuda.free_bytes()
         with ExitStack() as stack:
             stream = stack.enter_context(cuda.stream())
-            session = TrtSession(trt_engine.load(artifact), cuda, stream, graph=options.variant == CUDA_GRAPH)
+            graph = options.variant == CUDA_GRAPH
+            session = TrtSession(trt_engine.load(artifact), cuda, stream, graph=graph, precision=options.precision)
             stack.callback(session.close)
             session.bind(inputs)
             session.opened_bytes = before - cuda.free_bytes()

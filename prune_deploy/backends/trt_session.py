@@ -11,16 +11,21 @@ import numpy as np
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.engine_layers import types_in_inspector
+from prune_deploy.export.engine_layers import REQUIRED_TYPES, types_in_inspector
 from prune_deploy.export.tensorrt_log import collecting
+from prune_deploy.specs import Precision
 
 _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 
 
 class TrtSession:
-    """An engine and its execution context on a stream. `opened_bytes` is the device memory that opening took."""
+    """An engine and its execution context on a stream. `opened_bytes` is the device memory that opening took; `precision` is what the
+    engine is labelled with, None where nobody looks at that."""
 
-    def __init__(self, loaded: LoadedEngine, cuda: CudaRuntime, stream: Any, *, graph: bool) -> None:
+    def __init__(
+        self, loaded: LoadedEngine, cuda: CudaRuntime, stream: Any, *, graph: bool, precision: Precision | None = None
+    ) -> None:
+        self._precision = precision
         self._loaded, self._cuda, self._cuda_stream, self._graph = loaded, cuda, stream, graph
         self._trt, self._engine = loaded.library.module, loaded.engine
         self._handle = int(stream)
@@ -85,15 +90,17 @@ class TrtSession:
             "target": self._loaded.label.target,
             "profile": self._profile.label,
             "cuda_graph": "whole graph, captured by TensorRT-RTX" if self._captures_itself else graph,
-            "layer_types": self._layer_types(),
+            "layer_types": " ".join(f"{name}={count}" for name, count in self._layer_types().items()) or "unknown",
+            **({} if self._precision is None else {"precision": self._precision}),
         }
 
     def check(self) -> None:
-        """Is what ran the graph, where a graph was asked for?
+        """Is what ran the graph, where a graph was asked for, and does it have layers of the label's type?
 
         Raises:
-            CannotRunError: it is not.
+            CannotRunError: it is not; BuildError: it has none.
         """
+        self._check_precision()
         if self._captures_itself:
             wanted = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             replayed = self._context.get_runtime_config().cuda_graph_strategy == wanted
@@ -199,11 +206,24 @@ class TrtSession:
         self._buffers.clear()
         self._shape = ()
 
-    def _layer_types(self) -> str:
+    def _layer_types(self) -> dict[str, int]:
+        """Layers by the type they compute in; empty where the engine does not tell."""
         try:
-            return " ".join(f"{name}={count}" for name, count in types_in_inspector(self.layer_information()).items())
+            return types_in_inspector(self.layer_information())
         except BuildError:  # an engine built without detailed verbosity says nothing of its layers
-            return "unknown"
+            return {}
+
+    def _check_precision(self) -> None:
+        """Refuse an engine without a layer of the label's type; which of its products have it was counted when it was built."""
+        if self._precision is None:
+            return
+        types, wanted = self._layer_types(), REQUIRED_TYPES[self._precision]
+        if types and "Unknown" not in types and wanted not in types:
+            found = ", ".join(f"{count} {name}" for name, count in types.items())
+            raise BuildError(
+                f"{self._precision} was asked for, 0 of {sum(types.values())} layers of the engine compute in {wanted}: {found}",
+                fix=f"export the bundle again with --precision {self._precision}",
+            )
 
     def _refused(self, what: str, said: str = "") -> CannotRunError:
         return CannotRunError(f"TensorRT refused: {what}{f': {said}' if said else ''}", fix="see: prune-deploy doctor")

@@ -17,6 +17,11 @@ from prune_deploy.cli.output import json_option
 @click.option(
     "--across-backends", is_flag=True, help="Measure all backends in one comparison, against the first one's dense model."
 )
+@click.option(
+    "--across-precisions",
+    is_flag=True,
+    help="Measure all precisions of a backend in one comparison, against the dense model in the first one.",
+)
 @click.option("--trace", is_flag=True, help="Have the profiler look at every measured case afterwards.")
 @how_options
 @json_option

@@ -17,7 +17,8 @@ from prune_deploy.cli.output import json_option
 @click.option(
     "--backend", default="ort", show_default=True, shell_complete=complete_backends, help="One; trt:cuda-graph names a variant."
 )
-@click.option("--precision", default="fp32", show_default=True, help="Of the artifact: fp32, tf32 (engines).")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (on a GPU), fp16, bf16 or int8.")
+@click.option("--against", help="Explain the bundle against itself in this precision, instead of against its dense model.")
 @click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8: each is explained on its own.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Layers to print.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder of the run. Default: profiles/<time>-…")

@@ -29,7 +29,7 @@ def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
         CannotRunError: the backend cannot run here.
     """
     request = _request(bundle, values)
-    planned = plan_explanation(request, StageLines())
+    planned = plan_explanation(request, StageLines(), against=values["against"])
     folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", bundle.resolve().name)
     records = measure(planned, request.spec, folder)
     explained: list[Explained] = []
@@ -105,7 +105,8 @@ def _print_headline(found: Explanation) -> None:
 
 def _print_layers(found: Explanation, top: int) -> None:
     """The layers that add most to the gap, or take most from it."""
-    rows = table("layer", "op", "dense ms", "predicted ms", "pruned ms", "gap ms", "cause", "evidence")
+    first, second = (found.against, found.case.precision) if found.against else ("dense", "pruned")
+    rows = table("layer", "op", f"{first} ms", "predicted ms", f"{second} ms", "gap ms", "cause", "evidence")
     for column in rows.columns[2:6]:
         column.justify = "right"
     for column, width in zip(rows.columns[:2], (40, 16), strict=True):  # names of fused kernels are long

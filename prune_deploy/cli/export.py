@@ -12,11 +12,12 @@ from click.core import ParameterSource
 from prune_deploy.cli.options import model_options, model_spec, options, parse_batches, prune_spec, pruning_options
 from prune_deploy.cli.output import data_console, emit_json, json_option, say, table
 from prune_deploy.cli.progress import BuildBar, StageLines
+from prune_deploy.cli.quantize_options import precisions_of, quantize_options, quantize_spec
 from prune_deploy.cli.receipt import counts_document, groups_table, sizes_table
 from prune_deploy.environment import installed_version, local_target
 from prune_deploy.errors import InputError
 from prune_deploy.pipeline import Exported, export_bundle
-from prune_deploy.records import EngineRecord
+from prune_deploy.records import LATENCY_ONLY, Artifact, EngineRecord
 from prune_deploy.specs import (
     DEFAULT_BATCHES,
     DEFAULT_TARGET,
@@ -49,10 +50,9 @@ engine_options = options(
     ),
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "tf32"]),
-        default="fp32",
+        default="fp32,fp16",
         show_default=True,
-        help="fp32 has TF32 switched off; tf32 lets tensor cores round matrix inputs to 10 bits.",
+        help="Comma-separated: fp32 (TF32 is off), tf32 (engines round matrix inputs to 10 bits), fp16, bf16, int8.",
     ),
     click.option("--workspace", type=click.IntRange(min=1), help="Largest scratch memory of the builder, in MiB."),
     click.option(
@@ -73,6 +73,10 @@ engine_options = options(
     help="Set weights to zero instead of removing channels: the share --ratio, or two of every four inputs. Shapes stay.",
 )
 @engine_options
+@quantize_options
+@click.option(
+    "--onnx", type=click.Path(dir_okay=False), help="INT8: a file of this very model with Q/DQ nodes, made by somebody else."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle. Default: engines/<model>-<method>-<amount>.")
 @click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")
 @json_option
@@ -82,6 +86,7 @@ def command(**values: Any) -> None:
     \b
     prune-deploy export --model v --ratio 0.5
     prune-deploy export --model resnet50 --target-macs 0.5x --target a2000
+    prune-deploy export --model resnet50 --ratio 0.5 --precision fp32,fp16,int8 --calib images/
     prune-deploy export --model resnet50 --dense
     prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """
@@ -111,6 +116,7 @@ def _spec(values: dict[str, Any]) -> ExportSpec:
         raise InputError(f"--dense contradicts --{amounts[0].replace('_', '-')}", fix="drop one of the two")
     mask = _mask_spec(values)
     batches = parse_batches(values["batch"])
+    precisions = precisions_of(values["precision"])
     return ExportSpec(
         model=model_spec(values),
         prune=None if values["dense"] or mask is not None else prune_spec(values),
@@ -118,11 +124,12 @@ def _spec(values: dict[str, Any]) -> ExportSpec:
         engine=EngineSpec(
             library=values["engine"],
             target=engine_target(values["target"], values["engine"]),
-            precision=values["precision"],
             batches=batches,
             workspace_mib=values["workspace"],
             sparse_weights=values["sparse_weights"],
         ),
+        precisions=precisions,
+        quantize=quantize_spec(values, precisions, values["onnx"]),
     )
 
 
@@ -171,7 +178,9 @@ def document(exported: Exported) -> dict[str, Any]:
         "receipt": receipt,
         "files": [*(artifact.name for artifact in record.artifacts), "bundle.json"],
         "parity": {a.name: dataclasses.asdict(a.parity) for a in record.artifacts if a.parity is not None},
-        "engine": next((dataclasses.asdict(a.engine) for a in record.artifacts if a.engine is not None), None),
+        "engines": {a.name: dataclasses.asdict(a.engine) for a in record.artifacts if a.engine is not None},
+        "conversions": {a.name: dataclasses.asdict(a.conversion) for a in record.artifacts if a.conversion is not None},
+        "quantization": {a.name: dataclasses.asdict(a.quantization) for a in record.artifacts if a.quantization is not None},
         "engine_note": record.engine_note,
     }
 
@@ -185,11 +194,12 @@ def _show(exported: Exported) -> None:
         data_console.print(groups_table(receipt))
     for note in receipt.notes:
         data_console.print(f"Note: {note}")
-    files = table("file", "size MB", "parity with the module", title=f"\n{exported.folder}")
+    files = table("file", "size MB", "layers", "parity with the module", title=f"\n{exported.folder}")
     for artifact in record.artifacts:
-        files.add_row(artifact.name, f"{artifact.size_bytes / 1e6:,.1f}", _parity_text(artifact.parity))
+        files.add_row(artifact.name, f"{artifact.size_bytes / 1e6:,.1f}", _layers_text(artifact), _parity_text(artifact.parity))
     data_console.print(files)
     _show_engine(exported)
+    _show_quantization(exported)
     data_console.print(
         f"\nNext:  prune-deploy run {exported.folder} --image cat.jpg\n"
         f"       prune-deploy verify {exported.folder}\n"
@@ -205,6 +215,29 @@ def _parity_text(parity: Any) -> str:
         return f"{parity.status}: {parity.reason}"
     worst = max(check.relative_diff for check in parity.checks)
     return f"passed, largest difference {worst:.1e} of the logits' spread"
+
+
+def _layers_text(artifact: Artifact) -> str:
+    """How many convolutions and matrix products compute in the file's precision, and who says so."""
+    share = artifact.share if artifact.engine is None else artifact.engine.share
+    if share is None or artifact.precision == "fp32":
+        return ""
+    return f"{artifact.precision} {share.text} ({share.source})"
+
+
+def _show_quantization(exported: Exported) -> None:
+    for artifact in exported.record.artifacts:
+        found = artifact.quantization
+        if found is None:
+            continue
+        made = "given" if found.calibration is None else f"{found.calibration.images} images of {found.calibration.data}"
+        closeness = "" if found.cosine is None else f", cosine to FP32 {found.cosine:.4f}"
+        data_console.print(
+            f"INT8: {artifact.name} for {found.placement}, {found.quantized} of {found.layers} layers, {made}{closeness}",
+            soft_wrap=True,
+        )
+        if found.calibration is not None and found.calibration.is_synthetic:
+            data_console.print(f"      {LATENCY_ONLY}")
 
 
 def _show_engine(exported: Exported) -> None:

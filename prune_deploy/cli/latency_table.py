@@ -51,7 +51,7 @@ def _cells(each: Row) -> tuple[str, ...]:
     return (
         each.bundle,
         each.backend,
-        each.precision,
+        each.precision_text,
         str(each.batch),
         with_half_width(each.latency_ms, each.latency_high_ms),
         number(each.per_image_ms),

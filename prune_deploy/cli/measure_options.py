@@ -23,7 +23,9 @@ what_options = options(
         shell_complete=complete_backends,
         help="Comma-separated; trt:cuda-graph names one variant. Default: eager,compile,ort,trt.",
     ),
-    click.option("--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (engines)."),
+    click.option(
+        "--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8."
+    ),
     click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8,64."),
     click.option("--require", default="", help="Backends that must be able to run here, comma-separated; else exit code 4."),
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run. Default: profiles/<time>-…"),
@@ -39,7 +41,6 @@ session_options = options(
     ),
     click.option("--threads", type=int, help="Threads inside one operator. Default: the runtime's own choice."),
     click.option("--channels-last", is_flag=True, help="eager, compile: NHWC memory format."),
-    click.option("--tf32", is_flag=True, help="Allow TF32 in torch and ONNX Runtime on a GPU; engines have it in --precisions."),
     click.option("--cudnn-benchmark", is_flag=True, help="Let cuDNN try its algorithms first."),
     click.option(
         "--compile-mode",
@@ -120,7 +121,6 @@ def measure_spec(values: dict[str, Any]) -> MeasureSpec:
             device=device(values["device"]),
             threads=values["threads"],
             channels_last=values["channels_last"],
-            tf32=values["tf32"],
             cudnn_benchmark=values["cudnn_benchmark"],
             compile_mode=values["compile_mode"],
             cpu_freezing=values["cpu_freezing"],

@@ -15,13 +15,14 @@ from prune_deploy.cli.measure_progress import MeasureBar
 from prune_deploy.cli.options import parse_batches
 from prune_deploy.cli.output import data_console, emit_json, say
 from prune_deploy.cli.progress import StageLines
+from prune_deploy.errors import InputError
 from prune_deploy.execution.cases import PlannedComparison
 from prune_deploy.execution.traces import Traced
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import FAILED_STATUSES, CaseRecord
 from prune_deploy.reporting.rows import row
 from prune_deploy.runs import PROFILES_DIR, TRACES_DIR, new_run_id
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import Across, MeasureSpec
 
 PERFETTO = "https://ui.perfetto.dev"
 _DEFAULT_BACKENDS = "eager,compile,ort,trt"
@@ -29,7 +30,10 @@ _DEFAULT_BACKENDS = "eager,compile,ort,trt"
 
 def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
     """Measure bundles against their dense models; the exit code."""
-    asked = request(bundles, _DEFAULT_BACKENDS, values, across=values["across_backends"])
+    if values["across_backends"] and values["across_precisions"]:
+        raise InputError("--across-backends holds all precisions already", fix="drop --across-precisions")
+    across: Across = "backends" if values["across_backends"] else ("precisions" if values["across_precisions"] else "")
+    asked = request(bundles, _DEFAULT_BACKENDS, values, across=across)
     planned = plan_bench(asked, StageLines())
     folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
     records = measure(planned, asked.spec, folder)
@@ -43,7 +47,7 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
     return max(exit_code(records), say_untraced(traced))
 
 
-def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: bool = False) -> BenchRequest:
+def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: Across = "") -> BenchRequest:
     """The BenchRequest of parsed options; `backends` are the default."""
     return BenchRequest(
         bundles=bundles,

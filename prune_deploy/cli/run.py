@@ -25,7 +25,7 @@ def command(bundle: Path, image: Path | None, backend: str, top: int, as_json: b
     from prune_deploy.store import read_bundle
 
     record = read_bundle(bundle)
-    if record.weights.kind == "random":
+    if record.is_untrained:
         say(f"the weights are {record.weights.label}: the classes below mean nothing")
     result = classify(bundle, image, backend=backend, top=top)
     if as_json:

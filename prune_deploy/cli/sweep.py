@@ -10,6 +10,7 @@ import click
 from prune_deploy.cli.measure_options import how_options
 from prune_deploy.cli.options import complete_backends, network_options, options, width_options
 from prune_deploy.cli.output import json_option
+from prune_deploy.cli.quantize_options import quantize_options
 
 grid_options = options(
     click.option("--models", default="", help="Short codes or timm names, comma-separated."),
@@ -30,7 +31,10 @@ run_options = options(
         shell_complete=complete_backends,
         help="Comma-separated; trt builds engines even where they cannot be timed.",
     ),
-    click.option("--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (engines)."),
+    click.option(
+        "--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8."
+    ),
+    quantize_options,
     click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8,64."),
     click.option("--target", help="GPU to build engines for. Default: the local GPU, else sm86."),
     click.option(

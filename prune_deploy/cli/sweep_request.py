@@ -9,6 +9,7 @@ from typing import Any, get_args
 from prune_deploy.cli.export import engine_target
 from prune_deploy.cli.measure_options import device, measure_spec, words
 from prune_deploy.cli.options import parse_batches, parse_size, prune_spec
+from prune_deploy.cli.quantize_options import QUANTIZE_OPTIONS, precisions_of, quantize_spec
 from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, read_sweep
 from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, RunOptions, SweepSpec
@@ -26,6 +27,7 @@ _OPEN = {
     "trace",
     "data",
     "data_samples",
+    *QUANTIZE_OPTIONS,
 }
 HOW_TO_RUN = {"out", "dry_run", "share_machine", "preset", "spec", "resume"}
 _RENAMED = {"memory_limit": "memory_limit_mib", "lock_clocks": "lock_clocks_mhz"}
@@ -74,7 +76,11 @@ def _changed(spec: SweepSpec, values: dict[str, Any], given: set[str], source: s
         if strangers:
             raise InputError(f"the {source} has no model {min(strangers)}", fix="leave it out, or make a sweep of its own")
         spec = replace(spec, blocks=tuple(blocks))
-    named = given | ({"batches"} if "batch" in given else set())
+    if "precisions" in given:
+        # Both at once: INT8 and where it comes from depend on each other.
+        precisions = precisions_of(values["precisions"])
+        spec = replace(spec, precisions=precisions, quantize=quantize_spec(values, precisions))
+    named = (given - {"precisions"}) | ({"batches"} if "batch" in given else set())
     spec = replace(spec, **{name: value for name, value in _run_fields(values).items() if name in named})
     measure = _measured(spec.measure, measure_spec(values), how_to_measure, values["device"])
     return replace(spec, engine=_engine(values, spec.engine, spec.backends), measure=measure)
@@ -90,7 +96,7 @@ def _measured(base: MeasureSpec, asked: MeasureSpec, names: set[str], where: str
 def _run_fields(values: dict[str, Any]) -> dict[str, Any]:
     return {
         "backends": words(values["backends"]),
-        "precisions": words(values["precisions"]),
+        "precisions": precisions_of(values["precisions"]),
         "batches": parse_batches(values["batch"]),
         "together": values["together"],
         "bundles": values["bundles"],
@@ -125,7 +131,8 @@ def _grid(values: dict[str, Any]) -> SweepSpec:
 def sweep_of(block: Block, values: dict[str, Any]) -> SweepSpec:
     """A sweep of one block with the options that say how to run it."""
     engine = _engine(values, EngineSpec(), words(values["backends"]))
-    return SweepSpec(blocks=(block,), engine=engine, measure=measure_spec(values), **_run_fields(values))
+    quantize = quantize_spec(values, precisions_of(values["precisions"]))
+    return SweepSpec(blocks=(block,), engine=engine, measure=measure_spec(values), quantize=quantize, **_run_fields(values))
 
 
 def network(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from prune_deploy.cli.output import data_console, emit_json, say, table
 from prune_deploy.cli.sweep_request import HOW_TO_RUN, refuse, spec_of
 from prune_deploy.errors import InputError
 from prune_deploy.execution.scores import require_data
+from prune_deploy.execution.steps import plan_sweep, predicted_s
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.formatting import interval
 from prune_deploy.reporting.rows import row
 from prune_deploy.specs import SweepSpec
-from prune_deploy.sweep import Sweep, folder_of, open_sweep, plan_sweep, predicted_s, resumed
+from prune_deploy.sweep import Sweep, folder_of, open_sweep, resumed
 
 
 def sweep(values: dict[str, Any], given: set[str], as_json: bool) -> int:

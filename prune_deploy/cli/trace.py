@@ -17,7 +17,7 @@ from prune_deploy.cli.output import json_option
 @click.option(
     "--backend", default="ort", show_default=True, shell_complete=complete_backends, help="One; trt:cuda-graph names a variant."
 )
-@click.option("--precision", default="fp32", show_default=True, help="Of the artifact: fp32, tf32 (engines).")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, tf32 (on a GPU), fp16, bf16 or int8.")
 @click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8: each is traced on its own.")
 @click.option("--runs", type=int, default=5, show_default=True, help="Runs with the profiler, and as many without it.")
 @click.option("--top", type=click.IntRange(min=1), default=15, show_default=True, help="Layers to print.")

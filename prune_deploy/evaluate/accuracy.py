@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -12,7 +13,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import Batches
 from prune_deploy.errors import InputError, OutputError
 from prune_deploy.interfaces import Session
-from prune_deploy.records import NAMES_KEPT, Accuracy, BundleRecord
+from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecord
 from prune_deploy.specs import RunOptions
 
 CONFIDENCE = 0.975
@@ -21,62 +22,132 @@ CONFIDENCE = 0.975
 _TOP = 5
 
 
-def artifact_accuracy(record: BundleRecord, backend: str, artifact: Path, batches: Batches, options: RunOptions) -> Accuracy:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An artifact's accuracy, and what was in force while it answered."""
+
+    accuracy: Accuracy
+    settings: dict[str, str]
+
+
+def artifact_accuracy(
+    record: BundleRecord,
+    backend: str,
+    artifact: Path,
+    batches: Batches,
+    options: RunOptions,
+    reference: np.ndarray[Any, Any] | None = None,
+) -> Scored:
     """Accuracy of an artifact of the bundle that `record` describes, opened by a backend.
 
+    `reference` are the classes that the bundle's FP32 module names, see `module_classes`; with them comes the agreement.
+
     Raises:
-        InputError: the data has another number of classes than the network, or none of its images can be read.
+        InputError: the data has another number of classes than the network and there is no reference either, or none of its images
+            can be read.
         OutputError: the artifact's outputs are not finite numbers.
         CannotRunError, BuildError, InputError: as the backend documents.
     """
-    if record.num_classes != batches.classes:
+    if record.num_classes != batches.classes and reference is None:
         raise _misfit(record.num_classes, batches)
     with usable(backend).open(artifact, np.zeros(batches.shape, dtype=np.float32), options) as session:
-        found = accuracy(session, batches)
-    return replace(found, random_weights=record.weights.kind == "random")
+        session.run()
+        session.synchronize()
+        session.check()  # a label that is not true is told before thousands of images are read
+        found = accuracy(session, batches, reference, classes=record.num_classes)
+        settings = session.settings()
+    notes = (*_notes(record, options), *found.notes)
+    return Scored(replace(found, random_weights=record.is_untrained and found.top1 is not None, notes=notes), settings)
 
 
-def accuracy(session: Session, batches: Batches) -> Accuracy:
-    """Accuracy of an open artifact, top-1 with its Wilson interval (Wilson, 1927).
+def module_classes(folder: Path, batches: Batches, options: RunOptions) -> np.ndarray[Any, Any]:
+    """The class that the FP32 module of the bundle in `folder` puts first, for each image that can be read; shape (images,).
+
+    It runs by itself, before what is held against it: PyTorch's switches (threads, TF32) belong to the process.
+
+    Raises:
+        InputError: the folder is no bundle, or the module does not run.
+    """
+    plain = RunOptions(device=options.device, threads=options.threads, precision="fp32")
+    with usable("eager").open(folder, np.zeros(batches.shape, dtype=np.float32), plain) as session:
+        named = [_ranked(session, inputs, batches, None)[:, 0] for inputs, _ in batches]
+    return np.concatenate(named) if named else np.zeros(0, dtype=np.int64)
+
+
+def accuracy(
+    session: Session, batches: Batches, reference: np.ndarray[Any, Any] | None = None, *, classes: int | None = None
+) -> Accuracy:
+    """Accuracy of an open artifact, top-1 with its Wilson interval (Wilson, 1927), and its agreement with `reference` classes.
+
+    `classes` are the network's, by default those of the images; where they differ in number there is no top-1.
 
     Every run has the same batch size, for engines and compiled modules take no other: a small last batch is filled up, and what fills
     it up is not counted. Of classes with equal scores the first counts.
 
     Raises:
-        InputError: there is not a score for each class, or no image can be read.
+        InputError: there is not a score for each class, no image can be read, or the images are not those of the reference.
         OutputError: a score is not a finite number.
     """
-    images, first, among = 0, 0, 0
-    for inputs, labels in batches:
-        session.bind(np.pad(inputs, [(0, batches.batch - len(inputs)), (0, 0), (0, 0), (0, 0)], mode="edge"))
-        session.run()
-        session.synchronize()
-        scores = session.outputs()[: len(labels)]
-        if scores.shape != (len(labels), batches.classes):
-            raise _misfit(scores.shape[-1], batches)
-        if not np.isfinite(scores).all():
-            raise OutputError("its outputs are not finite numbers", fix="see prune-deploy verify; weights may be damaged")
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]
-        images += len(labels)
-        first += int((best[:, 0] == labels).sum())
-        among += int((best == labels[:, np.newaxis]).any(axis=1).sum())
-    if images == 0:
+    classes = batches.classes if classes is None else classes
+    found = [(_ranked(session, inputs, batches, classes), labels) for inputs, labels in batches]
+    if not found:
         raise InputError(f"none of the images of {batches.data} can be read", fix="see whether the files are damaged")
     session.check()
-    bounds = binomtest(first, images).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    best, labels = np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
+    fits = classes == batches.classes
+    foreign = (
+        f"the model tells {classes} classes apart, {batches.data} has {batches.classes}: only agreement with FP32 means something"
+    )
     return Accuracy(
         data=batches.data,
-        images=images,
-        classes=batches.classes,
+        images=len(labels),
+        classes=classes,
         batch=batches.batch,
-        top1=first / images,
-        low=float(bounds.low),
-        high=float(bounds.high),
+        **(_top1(best[:, 0] == labels) if fits else {"top1": None, "low": None, "high": None}),
         confidence=CONFIDENCE,
-        top5=among / images if batches.classes > _TOP else None,
+        top5=float((best == labels[:, np.newaxis]).any(axis=1).mean()) if fits and classes > _TOP else None,
+        notes=() if fits else (foreign,),
         unreadable=len(batches.unreadable),
         unreadable_names=tuple(batches.unreadable[:NAMES_KEPT]),
+        agreement=None if reference is None else _agreement(best[:, 0], reference, batches),
     )
+
+
+def _top1(right: np.ndarray[Any, Any]) -> dict[str, float]:
+    """The share of right answers and its interval."""
+    images, first = len(right), int(right.sum())
+    bounds = binomtest(first, images).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return {"top1": first / images, "low": float(bounds.low), "high": float(bounds.high)}
+
+
+def _ranked(session: Session, inputs: np.ndarray[Any, Any], batches: Batches, classes: int | None) -> np.ndarray[Any, Any]:
+    """The five best classes of each image, or as many as there are, shape (images, classes); `classes` None is any number of them."""
+    session.bind(np.pad(inputs, [(0, batches.batch - len(inputs)), (0, 0), (0, 0), (0, 0)], mode="edge"))
+    session.run()
+    session.synchronize()
+    scores = session.outputs()[: len(inputs)]
+    if scores.shape != (len(inputs), scores.shape[-1] if classes is None else classes):
+        raise _misfit(scores.shape[-1], batches)
+    if not np.isfinite(scores).all():
+        raise OutputError("its outputs are not finite numbers", fix="see prune-deploy verify; weights may be damaged")
+    best: np.ndarray[Any, Any] = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]
+    return best
+
+
+def _agreement(named: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], batches: Batches) -> float:
+    if len(named) != len(reference):
+        raise InputError(
+            f"{len(reference)} images of {batches.data} could be read first, then {len(named)}",
+            fix="leave the folder alone while its images are read",
+        )
+    return float((named == reference).mean())
+
+
+def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
+    """What must be said beside an INT8 artifact whose ranges come from made images; its engine's come from its ONNX file."""
+    sources = [each.quantization.calibration for each in record.artifacts if each.quantization is not None]
+    synthetic = any(source is not None and source.is_synthetic for source in sources)
+    return (LATENCY_ONLY,) if options.precision == "int8" and synthetic else ()
 
 
 def _misfit(classes: int, batches: Batches) -> InputError:

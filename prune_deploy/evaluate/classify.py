@@ -92,6 +92,6 @@ def _read(image: Path | None, preprocessing: Preprocessing) -> np.ndarray[tuple[
 
 
 def _label(record: BundleRecord, index: int) -> str:
-    if record.num_classes != _IMAGENET_CLASSES or record.weights.kind == "random":
+    if record.num_classes != _IMAGENET_CLASSES or record.is_untrained:
         return ""
     return str(ImageNetInfo().index_to_description(index))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prune_deploy.backends import usable
@@ -17,8 +18,12 @@ _FEWEST_IMAGES = 3
 """So many at least, however small the engine's batches: the response to the images is compared too."""
 
 
-def check_engine_parity(module: nn.Module, path: Path, engine: EngineRecord, input_size: tuple[int, int, int]) -> Parity:
+def check_engine_parity(
+    module: nn.Module, path: Path, engine: EngineRecord, input_size: tuple[int, int, int], *, images: torch.Tensor | None = None
+) -> Parity:
     """Run the engine at the batch each of its profiles is tuned for, and compare; `not_run` where it cannot run here.
+
+    `images` are what it is run on, made ones by default.
 
     Raises:
         InputError: the engine's file is damaged.
@@ -30,7 +35,9 @@ def check_engine_parity(module: nn.Module, path: Path, engine: EngineRecord, inp
         batches.append(batches[0])
     options = RunOptions(device="cuda")
     try:
-        return check_parity(module, usable("trt"), path, input_size, precision=engine.precision, batches=batches, options=options)
+        return check_parity(
+            module, usable("trt"), path, input_size, precision=engine.precision, batches=batches, options=options, images=images
+        )
     except CannotRunError as error:
         return Parity(status="not_run", reason=error.message)
 

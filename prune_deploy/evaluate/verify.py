@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from prune_deploy.errors import InputError
 from prune_deploy.records import Artifact, BundleRecord, Parity, ParityStatus
+from prune_deploy.specs import QuantizeSpec
 from prune_deploy.store import BUNDLE_FILE, file_sha256, read_bundle, record_is_intact
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,8 @@ def _check_file(folder: Path, artifact: Artifact) -> Finding:
 
 def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
     # Imported when needed: `verify --help`, and a bundle that is damaged, are not to wait for torch.
-    from prune_deploy.backends import usable
     from prune_deploy.evaluate.engine_parity import check_engine_parity
-    from prune_deploy.evaluate.parity import check_parity
+    from prune_deploy.evaluate.parity import onnx_parity
     from prune_deploy.export.bundle import load
     from prune_deploy.pruning.counting import count_params
 
@@ -73,12 +78,32 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
     size = record.model.input_size
     assert size is not None, "a bundle's model is resolved"
     for artifact in record.artifacts:
-        if artifact.role == "onnx" and artifact.precision is not None:
-            parity = check_parity(module, usable("ort"), folder / artifact.name, size, precision=artifact.precision)
-            yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
-        elif artifact.role == "engine" and artifact.engine is not None:
-            parity = check_engine_parity(module, folder / artifact.name, artifact.engine, size)
-            yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
+        path, is_engine = folder / artifact.name, artifact.role == "engine" and artifact.engine is not None
+        if artifact.precision is None or not (is_engine or artifact.role == "onnx"):
+            continue
+        try:
+            images = _images(record) if artifact.precision == "int8" else None
+        except InputError as error:
+            yield Finding(artifact.name, "parity", "not_run", f"the images it was calibrated on are not here: {error.message}")
+            continue
+        if artifact.engine is not None:
+            parity = check_engine_parity(module, path, artifact.engine, size, images=images)
+        else:
+            parity = onnx_parity(module, path, size, artifact.precision, images)
+        yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
+
+
+def _images(record: BundleRecord) -> torch.Tensor:
+    """The images that an INT8 file was held against when it was made.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    from prune_deploy.data import calibration_images
+    from prune_deploy.evaluate.parity import CALIBRATION_IMAGES
+
+    asked = record.request.quantize or QuantizeSpec()
+    return calibration_images(asked.calibration, record.preprocessing, CALIBRATION_IMAGES, asked.samples)
 
 
 def _closeness(parity: Parity) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Candidate, Loss, memory_of, startup_of
-from prune_deploy.execution.cases import PlannedCase, PlannedComparison
+from prune_deploy.execution.cases import PlannedCase, PlannedComparison, remarks
 from prune_deploy.execution.group import Group
 from prune_deploy.execution.process import Warden
 from prune_deploy.execution.telemetry import summarize
@@ -80,21 +80,23 @@ def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
 
 def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
     """What is known of a case before it runs."""
-    request, receipt = case.subject.record.request, case.subject.record.receipt
+    request, receipt, artifact = case.subject.record.request, case.subject.record.receipt, case.artifact
     return CaseRecord(
         case=case.case,
         role=case.role,
         index=index,
         model=case.subject.record.model.name,
         label=case.subject.label,
-        artifact=case.artifact,
-        artifact_sha256=case.artifact_sha256,
+        artifact="" if artifact is None else artifact.name,
+        artifact_sha256="" if artifact is None else artifact.sha256,
         counts=receipt.after,
         dense_counts=planned.cases[0].subject.record.receipt.after,
         status="ok",
         variant=Variant(model=request.model, prune=request.prune, mask=request.mask),
         nonzero_params=receipt.nonzero_params,
-        warnings=_mask_warning(case),
+        share=None if artifact is None else (artifact.share if artifact.engine is None else artifact.engine.share),
+        quantize=request.quantize if case.case.precision == "int8" else None,
+        warnings=(*_mask_warning(case), *remarks(case)),
         comparison=planned.name,
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -158,7 +160,7 @@ def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
     """Say of zeroed weights that they make nothing faster, unless the case's engine has kernels for them."""
     if case.subject.record.receipt.mask is None:
         return ()
-    engine = next((each.engine for each in case.subject.record.artifacts if each.name == case.artifact), None)
+    engine = None if case.artifact is None else case.artifact.engine
     if engine is not None and engine.sparse_layers:
         return (f"kernels for 2:4 sparse weights in {engine.sparse_layers} layers of the engine",)
     return (NO_DENSE_SPEEDUP,)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.errors import InputError
+from prune_deploy.execution.cases import Way
 from prune_deploy.interfaces import Progress
 from prune_deploy.pipeline import export_bundle
 from prune_deploy.records import BundleRecord
-from prune_deploy.specs import EngineSpec, ExportSpec
+from prune_deploy.specs import EngineSpec, ExportSpec, Precision
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, is_complete, read_bundle
 
 
@@ -26,41 +27,78 @@ def is_dense(record: BundleRecord) -> bool:
     return record.request.prune is None and record.request.mask is None
 
 
-def dense_bundle(record: BundleRecord, given: Iterable[Path], *, with_engine: bool, progress: Progress) -> Path:
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What ways to run open beside a bundle's weights: ONNX files of these precisions, and engines of these."""
+
+    onnx: frozenset[Precision]
+    engines: frozenset[Precision]
+
+
+def needed_files(ways: Sequence[Way]) -> Needed:
+    """What the ways that work here open; what cannot run needs no file."""
+    usable = [way for way in ways if way.backend.available().available]
+
+    def precisions(consumes: str) -> frozenset[Precision]:
+        return frozenset(way.precision for way in usable if way.backend.consumes == consumes)
+
+    return Needed(precisions("onnx"), precisions("engine"))
+
+
+def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *, progress: Progress) -> Path:
     """The folder of the dense bundle that `record` was pruned from: one of `given`, one in engines/, or a new one there.
 
-    With `with_engine` it must hold an engine like the pruned bundle's.
+    It holds what is `needed` as far as the pruned bundle does, made the same way; an INT8 file that was given is of the pruned one only.
 
     Raises:
         InputError: the weights it was made from are not there any more.
         PruneDeployError: as `export_bundle`.
     """
+    wanted = _as_far(needed, record)
     known = [*given, *sorted(path.parent for path in ENGINES_DIR.glob(f"*/{BUNDLE_FILE}"))]
     for folder in known:
-        if _is_dense_of(folder, record, with_engine=with_engine):
+        if _is_dense_of(folder, record, wanted):
             return folder
-    engine = record.request.engine if with_engine else EngineSpec(library="none")
-    model = record.model if record.weights.kind != "file" else replace(record.model, weights=str(record.weights.path))
-    spec = ExportSpec(model=model, prune=None, engine=engine)
+    request = record.request
+    precisions = tuple(each for each in request.precisions if each in wanted.onnx | wanted.engines) or ("fp32",)
+    spec = ExportSpec(
+        model=record.model,
+        prune=None,
+        engine=request.engine if wanted.engines else EngineSpec(library="none"),
+        precisions=precisions,
+        quantize=request.quantize if "int8" in precisions else None,
+    )
     progress.stage(f"exporting the dense {record.model.name}, which every ratio is measured against")
     exported = export_bundle(spec, _free_folder(bundle_name(spec)), progress=progress)
     if identity(exported.record) != identity(record):
         raise InputError(
-            f"the weights file {record.weights.path} has changed since the bundle was made",
+            f"the weights file {record.model.weights} has changed since the bundle was made",
             fix="name a dense bundle made from the same weights beside the pruned one",
         )
     return exported.folder
 
 
-def _is_dense_of(folder: Path, record: BundleRecord, *, with_engine: bool) -> bool:
+def _as_far(needed: Needed, record: BundleRecord) -> Needed:
+    """What of it the dense model can have too."""
+    quantize = record.request.quantize
+    foreign: frozenset[Precision] = frozenset({"int8"} if quantize is not None and quantize.onnx is not None else ())
+    return Needed(
+        (needed.onnx & _precisions(record, "onnx")) - foreign, (needed.engines & _precisions(record, "engine")) - foreign
+    )
+
+
+def _precisions(record: BundleRecord, role: str) -> frozenset[Precision]:
+    return frozenset(each.precision for each in record.artifacts if each.role == role and each.precision is not None)
+
+
+def _is_dense_of(folder: Path, record: BundleRecord, wanted: Needed) -> bool:
     try:
         other = read_bundle(folder)
     except InputError:  # a stranger among the bundles is nobody's dense model
         return False
-    has_engine = any(artifact.role == "engine" for artifact in other.artifacts)
-    return (
-        is_dense(other) and identity(other) == identity(record) and is_complete(folder, other) and (has_engine or not with_engine)
-    )
+    has_files = wanted.onnx <= _precisions(other, "onnx") and wanted.engines <= _precisions(other, "engine")
+    same = is_dense(other) and other.training is None and identity(other) == identity(record)
+    return same and has_files and is_complete(folder, other)
 
 
 def _free_folder(name: str) -> Path:

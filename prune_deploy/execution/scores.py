@@ -53,22 +53,46 @@ class Scores:
         if case.candidate is None:
             return Score(None, f"no accuracy: {case.loss.reason if case.loss is not None else 'it cannot run'}")
         try:
-            return _score(self._accuracy(case, case.candidate, data, jobs))
+            scoring = Scoring(
+                data=data,
+                samples=self._spec.data_samples,
+                limit_s=self._spec.build_limit_s,
+                agreement=case.case.precision != "fp32",
+            )
+            return _score(take_accuracy(case, case.candidate, scoring, jobs)[0])
         except WorkerError as error:
             return Score(None, f"no accuracy: {error.message} ({error.fix})")
 
-    def _accuracy(self, case: PlannedCase, candidate: Candidate, data: str, jobs: Jobs) -> Accuracy:
-        header = {
-            "folder": str(case.subject.folder),
-            "backend": candidate.backend,
-            "artifact": str(candidate.artifact),
-            "options": to_json(candidate.options),
-            "batch": case.case.batch,
-            "data": data,
-            "samples": self._spec.data_samples,
-        }
-        answer = jobs.ask("accuracy", header, self._spec.build_limit_s, "scoring")
-        return from_json(Accuracy, answer["accuracy"], source="the child's answer")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What artifacts are scored on: at most `samples` images of `data`, within `limit_s` seconds each; with `agreement`, the bundle's FP32
+    module answers for the same images."""
+
+    data: str
+    samples: int | None
+    limit_s: float
+    agreement: bool
+
+
+def take_accuracy(case: PlannedCase, candidate: Candidate, scoring: Scoring, jobs: Jobs) -> tuple[Accuracy, dict[str, str]]:
+    """The accuracy of a planned case, and what was in force.
+
+    Raises:
+        WorkerError: it cannot be had, or took too long.
+    """
+    header = {
+        "folder": str(case.subject.folder),
+        "backend": candidate.backend,
+        "artifact": str(candidate.artifact),
+        "options": to_json(candidate.options),
+        "batch": case.case.batch,
+        "data": scoring.data,
+        "samples": scoring.samples,
+        "agreement": scoring.agreement,
+    }
+    answer = jobs.ask("accuracy", header, scoring.limit_s, "scoring")
+    return from_json(Accuracy, answer["accuracy"], source="the child's answer"), answer["settings"]
 
 
 def require_data(spec: SweepSpec) -> None:

@@ -58,6 +58,7 @@ class Worker:
                 "its outputs are not finite numbers",
                 fix="see prune-deploy verify; half precision may overflow, weights may be damaged",
             )
+        session.check()  # a label that does not hold is told before anything is timed
         self._sessions[candidate] = session
         gc.freeze()  # what is there stays; what comes is little, and is collected between blocks
         gc.disable()

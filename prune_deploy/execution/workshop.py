@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_deploy.execution.accuracy_job import accuracy_job
+from prune_deploy.execution.compatibility_job import compatibility_job
 from prune_deploy.execution.protocol import Message
 from prune_deploy.execution.service import run_child
 from prune_deploy.execution.trace_job import trace_job
@@ -33,6 +34,7 @@ class Workshop:
             "bandwidth": self.bandwidth,
             "trace": lambda **fields: trace_job(fields),
             "accuracy": lambda **fields: accuracy_job(fields),
+            "compatibility": lambda **fields: compatibility_job(fields),
         }
         return handlers[kind](**header), b""
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -17,14 +18,15 @@ from prune_deploy import models
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
-from prune_deploy.records import Artifact, EngineRecord, Parity, Recipe, from_json, to_json
-from prune_deploy.specs import ModelSpec
+from prune_deploy.records import Artifact, BundleRecord, Placement8, Recipe, WidthPlan, from_json, to_json
+from prune_deploy.specs import ModelSpec, Precision
 from prune_deploy.store import file_sha256, read_bundle, write_text
 
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.json"
 PLAN_FILE = "plan.json"
 ONNX_FILE = "model.onnx"
+"""The FP32 file, from which all others are derived."""
 # What decides how a skeleton is built and narrowed; recorded with the recipe so that a mismatch can be explained.
 _RECIPE_LIBRARIES = ("timm", "torch", "torch-pruning")
 
@@ -121,16 +123,31 @@ def read_recipe(folder: Path) -> Recipe:
     return from_json(Recipe, path.read_bytes(), source=str(path))
 
 
-def describe(
-    path: Path, role: str, *, precision: str | None = None, parity: Parity | None = None, engine: EngineRecord | None = None
-) -> Artifact:
-    """The record of one finished file: its size and hash as they are on disk."""
-    return Artifact(
-        name=path.name,
-        role=role,
-        size_bytes=path.stat().st_size,
-        sha256=file_sha256(path),
-        precision=precision,
-        parity=parity,
-        engine=engine,
-    )
+def read_pruned(folder: Path, record: BundleRecord) -> Pruned | None:
+    """What was removed from a bundle's model, None if nothing was.
+
+    Raises:
+        InputError: plan or recipe are damaged, or of a release that did not write down which channels are left.
+    """
+    if record.request.prune is None:
+        return None
+    selection = read_recipe(folder).selection
+    if selection is None:
+        raise InputError(f"{folder} does not say which channels are left", fix="export it again with this release")
+    path = folder / PLAN_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} has no {PLAN_FILE}", fix="export it again")
+    plan = from_json(WidthPlan, path.read_bytes(), source=str(path))
+    return Pruned(plan, selection, record.receipt)
+
+
+def onnx_file(precision: Precision, placement: Placement8 = "tensorrt") -> str:
+    """The name of a bundle's ONNX file of a precision; INT8 has one for TensorRT and one for ONNX Runtime's CPU kernels."""
+    if precision in ("fp32", "tf32"):
+        return ONNX_FILE
+    return "model.int8.ort.onnx" if placement == "onnxruntime" else f"model.{precision}.onnx"
+
+
+def describe(path: Path, role: str, **seen: Any) -> Artifact:
+    """The record of one finished file: its size and hash as they are on disk, and what else was `seen` of it (fields of `Artifact`)."""
+    return Artifact(name=path.name, role=role, size_bytes=path.stat().st_size, sha256=file_sha256(path), **seen)

@@ -17,11 +17,14 @@ from typing import Any
 from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.export.engine_layers import (
     REQUIRED_TYPES,
+    EngineLayer,
+    count_types,
+    layers_in_inspector,
+    layers_in_table,
     sparse_counts,
-    types_in_inspector,
-    types_in_table,
     verify_precision,
 )
+from prune_deploy.export.engine_products import products_of, share_of
 from prune_deploy.export.engine_progress import BuildProgress, ProgressRelay, held_interrupts, progress_monitor
 from prune_deploy.export.tensorrt_library import TensorRTLibrary, choose_library
 from prune_deploy.export.tensorrt_log import BuildLog, collecting
@@ -38,9 +41,10 @@ _FIXES: tuple[tuple[str, str], ...] = (
     ("tensor volume exceeds", "build for smaller batches with --batch"),
     (
         "FP32 GEMM is not supported",
-        "TensorRT-RTX has no FP32 matrix product for sm75 (Turing): choose a newer target, or export without an engine (--engine none)",
+        "TensorRT-RTX has no FP32 matrix product for sm75 (Turing): export with --precision fp16 alone, choose a newer target, "
+        "or export without an engine (--engine none)",
     ),
-    ("HW-specific datatypes: b16", "sm75 (Turing) has no BF16: choose a newer target, or build fp16"),
+    ("HW-specific datatypes: b16", "sm75 (Turing) has no BF16: export with --precision fp16, or choose a newer target"),
     ("dedicated kernel", "export the ONNX file with opset 20, which writes attention as plain matrix products"),
     ("Plugin not found", "the model has an operator TensorRT does not know: replace it in the model before exporting"),
 )
@@ -51,9 +55,11 @@ _OTHER_FIX = "the lines above are TensorRT's own; check the ONNX file with onnx.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Built:
-    """A finished plan (TensorRT's host memory, a buffer of bytes) and what the builder says it was built with."""
+    """A finished plan (TensorRT's host memory, a buffer of bytes), the ONNX nodes that are products, and what the builder says it was
+    built with."""
 
     plan: Any
+    products: tuple[str, ...]
     inputs: dict[str, tuple[int, ...]]
     tf32: bool
     optimization_level: int
@@ -126,6 +132,7 @@ def _compile(
         raise _failure(log, f"{library.name} {library.version} could not build {onnx_path.name} for {spec.target}")
     return _Built(
         plan=plan,
+        products=products_of(trt, network),
         inputs=inputs,
         tf32=config.get_flag(trt.BuilderFlag.TF32),
         optimization_level=config.builder_optimization_level,
@@ -231,8 +238,8 @@ def _add_profiles(builder: Any, config: Any, spec: EngineSpec, inputs: Mapping[s
             )
 
 
-def _count_layers(library: TensorRTLibrary, log: BuildLog, plan: Any) -> tuple[dict[str, int], str]:
-    """Layers by data type, and where the counts come from.
+def _read_layers(library: TensorRTLibrary, log: BuildLog, plan: Any) -> tuple[list[EngineLayer], str]:
+    """The engine's layers, and where they are described.
 
     TensorRT-RTX logs its layer table with or without a GPU and for any target, so one source serves all its engines; only the
     inspector describes a TensorRT engine, and it needs the GPU that TensorRT needs anyway.
@@ -243,14 +250,14 @@ def _count_layers(library: TensorRTLibrary, log: BuildLog, plan: Any) -> tuple[d
                 f"the builder logged {len(log.layer_tables)} layer tables instead of one: layer types are unknown",
                 fix="report it with the TensorRT-RTX version: this package must be taught the new log",
             )
-        return types_in_table(log.layer_tables[0]), "build log"
-    return types_in_inspector(_inspect(library, log, plan)), "inspector"
+        return layers_in_table(log.layer_tables[0]), "build log"
+    return layers_in_inspector(_inspect(library, log, plan)), "inspector"
 
 
 def _record(
     library: TensorRTLibrary, log: BuildLog, spec: EngineSpec, built: _Built, onnx_name: str, engine_name: str
 ) -> EngineRecord:
-    layer_types, layer_source = _count_layers(library, log, built.plan)
+    layers, source = _read_layers(library, log, built.plan)
     eligible, chosen = sparse_counts(log.sparsity)
     warnings = list(dict.fromkeys(log.warnings))
     if spec.sparse_weights and chosen is None:
@@ -265,13 +272,14 @@ def _record(
         workspace_mib=spec.workspace_mib,
         optimization_level=built.optimization_level,
         build_s=built.build_s,
-        layer_types=layer_types,
-        layer_source=layer_source,
+        layer_types=count_types(layers),
+        layer_source=source,
         warnings=tuple(warnings),
         trtexec=trtexec_command(spec, onnx_name=onnx_name, engine_name=engine_name, inputs=built.inputs, rtx=library.is_rtx),
         sparse_weights=bool(spec.sparse_weights),
         sparse_eligible=eligible,
         sparse_layers=chosen,
+        share=share_of(layers, built.products, spec.precision, source),
     )
 
 

@@ -13,6 +13,7 @@ from prune_deploy.presets.handwritten import structure
 from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"
+_ARCHITECTURES = "compatibility.toml"
 _FIX = "correct the file; docs/sweeps.md shows what can be said"
 # What a block says itself: `settings` is the template for all else.
 _OF_THE_BLOCK = {"ratio": "ratios", "method": "methods", "seed": "seeds", "steps": "iterative = true"}
@@ -22,9 +23,14 @@ _PLACEHOLDER_RATIO = 0.5
 
 def preset_names() -> list[str]:
     """The sweeps that come with the program."""
-    return sorted(
-        entry.name.removesuffix(_ENDING) for entry in resources.files(__name__).iterdir() if entry.name.endswith(_ENDING)
-    )
+    files = [entry.name for entry in resources.files(__name__).iterdir()]
+    return sorted(name.removesuffix(_ENDING) for name in files if name.endswith(_ENDING) and name != _ARCHITECTURES)
+
+
+def architectures() -> tuple[str, ...]:
+    """The models that compatibility is tried on, one for each family."""
+    content = resources.files(__name__).joinpath(_ARCHITECTURES).read_bytes()
+    return tuple(_tables(content, _ARCHITECTURES)["models"])
 
 
 def preset(name: str) -> SweepSpec:

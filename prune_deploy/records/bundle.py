@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prune_deploy.records.precision import Conversion, LayerShare, Quantization
 from prune_deploy.records.serialize import SCHEMA_VERSION
-from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.records.training import Training
+from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, Precision, PruneSpec
 
 GroupReason = Literal[
     "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
@@ -142,13 +144,14 @@ class EngineRecord:
     `layer_types` counts layers by the data type they compute in ("Float", "Half", "Int8", …); `layer_source` says where the
     counts come from ("inspector" or "build log"). `trtexec` is the line that would build the same engine. `sparse_weights`
     says that kernels for 2:4 sparse weights were allowed, `sparse_eligible` how many layers have such weights, `sparse_layers` how many
-    got such a kernel; both are None where the library does not tell.
+    got such a kernel; both are None where the library does not tell. `share` counts convolutions and matrix products only, of one
+    optimisation profile.
     """
 
     library: str
     library_version: str
     target: str
-    precision: str
+    precision: Precision
     tf32: bool
     profiles: tuple[EngineProfile, ...]
     workspace_mib: int | None
@@ -161,19 +164,23 @@ class EngineRecord:
     sparse_weights: bool = False
     sparse_eligible: int | None = None
     sparse_layers: int | None = None
+    share: LayerShare | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One file of a bundle."""
+    """One file of a bundle. `share` is what ONNX Runtime's CPU provider made of an ONNX file's layers on the machine that exported it."""
 
     name: str
     role: str
     size_bytes: int
     sha256: str
-    precision: str | None = None
+    precision: Precision | None = None
     parity: Parity | None = None
     engine: EngineRecord | None = None
+    conversion: Conversion | None = None
+    quantization: Quantization | None = None
+    share: LayerShare | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +233,8 @@ class BundleRecord:
     """bundle.json: all that is known of a bundle except the weights themselves.
 
     `key` hashes the request and the tools that made it; `own_sha256` is the hash of bundle.json with this field written as zeros,
-    empty where the file does not carry one.
+    empty where the file does not carry one. `training` says what fine-tuning the weights went through after pruning, and which bundle
+    they were taken from.
     """
 
     key: str
@@ -242,7 +250,13 @@ class BundleRecord:
     environment: Environment
     engine_note: str = ""
     own_sha256: str = ""
+    training: Training | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether nobody has ever trained the weights, so that classes mean nothing."""
+        return self.weights.kind == "random" and self.training is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

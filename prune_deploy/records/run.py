@@ -7,8 +7,9 @@ from typing import Literal
 
 from prune_deploy.records.accuracy import Accuracy
 from prune_deploy.records.bundle import Counts, Environment
+from prune_deploy.records.precision import LayerShare
 from prune_deploy.records.serialize import SCHEMA_VERSION
-from prune_deploy.specs import Case, MeasureSpec, Placement, SweepSpec, Variant
+from prune_deploy.specs import Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 
 Role = Literal["dense", "copy", "candidate"]
 """dense: the anchor of every ratio; copy: A′, the dense model a second time, independently opened; candidate: all others."""
@@ -141,7 +142,8 @@ class CaseRecord:
     `telemetry_notes` say why a reading is not there. `comparison` names the group that was measured together, whose raw nanoseconds lie
     in `samples_file`, as candidate `index`. `variant` is what was made of the model. `counts` are None where the network could not
     even be made; `nonzero_params` is there where weights were zeroed in tensors that kept their shapes. `accuracy` is that of the very
-    artifact, where data was given; a warning says why it could not be had.
+    artifact, where data was given; a warning says why it could not be had. `share` is what its file said of its layers when it was made
+    (what the session found is in `settings`), `quantize` how its INT8 was asked for.
     """
 
     case: Case
@@ -155,6 +157,8 @@ class CaseRecord:
     dense_counts: Counts | None
     status: Status
     variant: Variant | None = None
+    quantize: QuantizeSpec | None = None
+    share: LayerShare | None = None
     nonzero_params: int | None = None
     reason: str = ""
     fix: str = ""

@@ -9,12 +9,13 @@ from prune_deploy.records.run import Estimate
 from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import Case
 
-Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "other"]
+Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "kernel", "other"]
 """Why a layer takes the time it takes after pruning.
 
 as-predicted: its time fell as its MACs did; memory-bound: it moves bytes at the machine's bandwidth; overhead-bound: what it costs to
 start is most of it; misaligned: its channel count fits no vector or tile, and padding or a slower kernel pays for it; reformat: a copy or
-a change of layout that the runtime put in; not-pruned: it kept its size; other: none of these is borne out.
+a change of layout that the runtime put in; not-pruned: it kept its size; kernel: another
+precision's kernel takes longer for the same work; other: none of these is borne out.
 """
 
 
@@ -100,7 +101,7 @@ class Explanation:
 
     `predicted_ms` is dense time divided by the MACs ratio; `steps` add up from there to `measured_ms`. `speedup` is the comparison's,
     None where nothing was timed. `bandwidth_gb_s` was measured on this machine. `sentences` say it in plain words, `advice` what
-    would help.
+    would help. `against` is a precision where the bundle was held against itself in it; the dense model's figures are then its own.
     """
 
     case: Case
@@ -115,4 +116,5 @@ class Explanation:
     layers: tuple[LayerVerdict, ...]
     sentences: tuple[str, ...]
     advice: tuple[str, ...]
+    against: str = ""
     schema_version: int = SCHEMA_VERSION

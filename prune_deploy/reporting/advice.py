@@ -52,6 +52,34 @@ def advise(explanation: Explanation, alignment: Alignment | None) -> tuple[str, 
 
 def _sentences(explanation: Explanation, alignment: Alignment | None, unknown_share: float) -> Iterator[str]:
     e = explanation
+    if e.against:
+        yield from _precision_sentences(e)
+    else:
+        yield from _pruning_sentences(e)
+    for number, step in enumerate(weighty(e)[: 1 if may_be_noise(e) else _CAUSE_SENTENCES]):
+        yield _cause_sentence(e, step, alignment, is_first=number == 0)
+    if unknown_share > _UNKNOWN:
+        yield (
+            f"{share(unknown_share)} of its layer time is in kernels that fuse several layers: their own work is not known, so they are "
+            "held against the dense model's kernel of the same name, or all together where it has none."
+        )
+
+
+def _precision_sentences(e: Explanation) -> Iterator[str]:
+    """One network in two precisions: the work is the same."""
+    times = e.measured_ms / e.dense_ms
+    yield (
+        f"{e.label} takes {e.measured_ms:.4g} ms in {e.case.precision} and {e.dense_ms:.4g} ms in {e.against}: "
+        f"{e.case.precision} takes {times:.2f}× the time for the same MACs."
+    )
+    if not has_gap(e):
+        gained = sum(layer.pruned_us - layer.dense_us for layer in e.layers if layer.pruned_us < layer.dense_us) / 1000
+        lost = sum(layer.pruned_us - layer.dense_us for layer in e.layers if layer.pruned_us > layer.dense_us) / 1000
+        yield f"Layers that got faster gain {-gained:.4g} ms, layers that got slower or came in cost {lost:.4g} ms."
+
+
+def _pruning_sentences(e: Explanation) -> Iterator[str]:
+    """A pruned network beside its dense one: its MACs predict its time."""
     slower = e.measured_ms / e.dense_ms
     yield (
         f"{e.label} has {1 / e.macs_ratio:.2f}× the dense model's MACs, which predicts {e.predicted_ms:.4g} ms; it takes "
@@ -62,13 +90,6 @@ def _sentences(explanation: Explanation, alignment: Alignment | None, unknown_sh
     elif e.speedup is not None and may_be_noise(e):
         reach = interval(e.speedup.value, e.speedup.low, e.speedup.high)
         yield f"The gap may be noise: the speed-up, {reach}, reaches the MACs ratio, {e.macs_ratio:.2f}."
-    for number, step in enumerate(weighty(e)[: 1 if may_be_noise(e) else _CAUSE_SENTENCES]):
-        yield _cause_sentence(e, step, alignment, is_first=number == 0)
-    if unknown_share > _UNKNOWN:
-        yield (
-            f"{share(unknown_share)} of its layer time is in kernels that fuse several layers: their own work is not known, so they are "
-            "held against the dense model's kernel of the same name, or all together where it has none."
-        )
 
 
 def _no_gap(explanation: Explanation) -> str:
@@ -81,7 +102,8 @@ def _no_gap(explanation: Explanation) -> str:
 
 def _cause_sentence(explanation: Explanation, step: WaterfallStep, alignment: Alignment | None, *, is_first: bool) -> str:
     gap_ms = explanation.measured_ms - explanation.predicted_ms
-    begin = f"Of the {gap_ms:.4g} ms beyond the prediction, {step.delta_ms:.4g} ms ({share(step.delta_ms / gap_ms)}) "
+    beyond = f"{explanation.against}'s time" if explanation.against else "the prediction"
+    begin = f"Of the {gap_ms:.4g} ms beyond {beyond}, {step.delta_ms:.4g} ms ({share(step.delta_ms / gap_ms)}) "
     if not is_first:
         begin = f"Another {step.delta_ms:.4g} ms "
     worst = _worst(explanation, step.cause)
@@ -109,7 +131,10 @@ _BECAUSE: dict[Cause, Callable[[Explanation, WaterfallStep, Alignment | None], s
         f"come from {_layers(step)} bound by memory, measured at {e.bandwidth_gb_s:.3g} GB/s: pruning took away fewer bytes than MACs"
     ),
     "overhead-bound": lambda *_: "are the cost of starting work, not of the work itself",
-    "reformat": lambda *_: "go into copies and changes of layout that the runtime put in",
+    "reformat": lambda *_: "go into copies and changes of layout or type",
+    "kernel": lambda e, step, _: (
+        f"come from {_layers(step)} whose {e.case.precision} kernels take longer than those of {e.against}"
+    ),
     "not-pruned": lambda _, step, __: f"come from {_layers(step)} that kept their size, at more time per MAC than the average",
     "as-predicted": lambda *_: "come from where MACs were removed: those that went took less time each than those that stayed",
     "other": lambda *_: "are not explained by MACs, bytes, widths or copies",
@@ -124,6 +149,10 @@ def _round_to(_: Explanation, alignment: Alignment | None) -> list[str]:
 
 def _reformat_advice(explanation: Explanation, alignment: Alignment | None) -> list[str]:
     options = explanation.case.options
+    if explanation.against:
+        return [
+            f"every change of type costs a pass over the data: convert whole stretches of the network, or stay in {explanation.against}"
+        ]
     if explanation.case.backend in ("eager", "compile") and not options.channels_last:
         return ["measure with --channels-last: PyTorch then keeps one layout through the network"]
     return _round_to(explanation, alignment)
@@ -158,6 +187,15 @@ def _overhead_advice(explanation: Explanation, _: Alignment | None) -> list[str]
     return advice
 
 
+def _kernel_advice(explanation: Explanation, _: Alignment | None) -> list[str]:
+    if explanation.case.precision != "int8":
+        return [f"deploy it in {explanation.against} on this runtime"]
+    return [
+        f"keep these layers in float (--int8-keep), or deploy it in {explanation.against} on this runtime: "
+        f"{_names(explanation, 'kernel')}"
+    ]
+
+
 def _not_pruned_advice(explanation: Explanation, _: Alignment | None) -> list[str]:
     return [f"prune what kept its size (the bundle's receipt says why it did): {_names(explanation, 'not-pruned')}"]
 
@@ -173,6 +211,7 @@ _ADVICE: dict[Cause, Callable[[Explanation, Alignment | None], list[str]]] = {
     "memory-bound": _memory_advice,
     "overhead-bound": _overhead_advice,
     "reformat": _reformat_advice,
+    "kernel": _kernel_advice,
     "not-pruned": _not_pruned_advice,
     "as-predicted": _placement_advice,
     "other": lambda *_: ["look at both traces side by side in Perfetto (the run's traces/ folder)"],

@@ -26,7 +26,7 @@ class Yardstick:
     """What layers are measured against: the machine's bandwidth and the runtime's kernels, and what both traces show.
 
     `macs_per_us` is the best rate that any layer reaches, `floors_us` what the smallest layers of each op take ("" for all ops), `run_us`
-    the pruned model's whole run, `macs_ratio` dense MACs over pruned ones.
+    the pruned model's whole run, `macs_ratio` dense MACs over pruned ones. `same_network` tells of one network in two precisions.
     """
 
     bandwidth_gb_s: float
@@ -35,6 +35,7 @@ class Yardstick:
     floors_us: dict[str, float]
     run_us: float
     macs_ratio: float
+    same_network: bool = False
 
     def bytes_us(self, side: Side) -> float:
         """Microseconds that its bytes need at the measured bandwidth."""
@@ -61,13 +62,21 @@ def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
         times = f"×{time_us / pair.dense.time_us:.2f} of the time"
         said = f"{times}; its own work is not known, the network has ×{1 / by.macs_ratio:.2f} of the MACs"
         return ("as-predicted" if as_fast else "other"), said
+    if by.same_network:
+        return _other_precision(pair, pair.dense, pair.pruned, as_fast)
     if as_fast:
         return _as_predicted(pair, ratio, by)
     return _slower(pair, pair.dense, pair.pruned, predicted_us, by)
 
 
 def yardstick(
-    pairs: Sequence[LayerPair], *, bandwidth_gb_s: float, alignment: Alignment | None, run_us: float, macs_ratio: float
+    pairs: Sequence[LayerPair],
+    *,
+    bandwidth_gb_s: float,
+    alignment: Alignment | None,
+    run_us: float,
+    macs_ratio: float,
+    same_network: bool = False,
 ) -> Yardstick:
     """The yardstick of a joined pair of traces."""
     sides = [(pair.op, side) for pair in pairs for side in (pair.dense, pair.pruned) if side is not None and side.time_us > 0]
@@ -81,6 +90,7 @@ def yardstick(
         floors_us={},
         run_us=run_us,
         macs_ratio=macs_ratio,
+        same_network=same_network,
     )
     idle = [(op, side.time_us / side.count) for op, side in sides if rough.work_us(side) < _LITTLE_WORK * side.time_us]
     by_op = {op: _floor([time_us for other, time_us in idle if other == op]) for op, _ in idle}
@@ -98,9 +108,12 @@ def _added_layout(pair: LayerPair, predicted_us: float) -> Finding | None:
     before, after = pair.dense, pair.pruned
     if before is None or after is None:
         counts = f"{after.count if after else 0} of them, the dense model has {before.count if before else 0}"
-        return "reformat", f"moves values and computes nothing; {counts}"
+        return "reformat", f"moves or converts values and computes nothing; {counts}"
     if after.count > before.count or (after.time_us > predicted_us * (1 + TOLERANCE) and after.count == before.count):
-        return "reformat", f"moves values and computes nothing; {after.count} of them, the dense model has {before.count}"
+        return (
+            "reformat",
+            f"moves or converts values and computes nothing; {after.count} of them, the dense model has {before.count}",
+        )
     return None
 
 
@@ -112,6 +125,16 @@ def _one_sided(pair: LayerPair, by: Yardstick) -> Finding:
     if rule is not None and rule.has_blocked and side.channels is not None and not rule.fits(side.channels) and not pair.has_macs:
         return "misaligned", f"runs on its own: {side.channels} channels are no multiple of {rule.block}, so it is not fused"
     return "other", "only in the pruned model's graph: the runtime fused the two graphs differently"
+
+
+def _other_precision(pair: LayerPair, before: Side, after: Side, as_fast: bool) -> Finding:
+    """A layer that does the same work in another precision."""
+    work = "MACs" if pair.has_macs else "work"
+    times = f"the same {work} in ×{after.time_us / before.time_us:.2f} of the time"
+    if as_fast:
+        return "as-predicted", times
+    changed = f"; it runs in {after.kernels[0]} instead of {before.kernels[0]}" if after.kernels != before.kernels else ""
+    return "kernel", f"{times}{changed}"
 
 
 def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:

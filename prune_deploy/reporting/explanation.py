@@ -42,14 +42,19 @@ class Machine:
 
 
 def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Explanation:
-    """Why the pruned model takes the time it takes; the steps add up to the measured time to the nanosecond."""
+    """Why the pruned model takes the time it takes; the steps add up to the measured time to the nanosecond.
+
+    With two traces of one bundle in two precisions, the first is what the second is held against.
+    """
     joined = join(dense, pruned, timing.dense_ms, timing.measured_ms)
+    against = dense.case.precision if dense.label == pruned.label and dense.case.precision != pruned.case.precision else ""
     by = yardstick(
         joined.pairs,
         bandwidth_gb_s=machine.bandwidth_gb_s,
         alignment=machine.alignment,
         run_us=1000 * timing.measured_ms,
         macs_ratio=timing.macs_ratio,
+        same_network=bool(against),
     )
     us_per_mac = _us_per_mac(joined.pairs)
     layers = [_judge(pair, by, us_per_mac) for pair in joined.pairs]
@@ -70,6 +75,7 @@ def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Ex
         layers=tuple(layers),
         sentences=(),
         advice=(),
+        against=against,
     )
     sentences = tell(draft, machine.alignment, _unknown_share(joined.pairs))
     return replace(draft, sentences=sentences, advice=advise(draft, machine.alignment))
@@ -81,8 +87,8 @@ def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> LayerVerdict:
     pruned_us = pair.pruned.time_us if pair.pruned is not None else 0.0
     macs = (pair.dense.macs or 0) if pair.dense is not None else 0
     ratio = pair.work_ratio
-    # Nothing known of its work: it is held against the whole network's ratio.
-    left = 1 / by.macs_ratio if ratio is None else ratio
+    # Nothing known of its work: it is held against the whole network's ratio. In another precision the work is all there, in fewer bytes.
+    left = 1 / by.macs_ratio if ratio is None or by.same_network else ratio
     predicted_us = dense_us * left
     cause, evidence = find_cause(pair, predicted_us, by)
     delta_us = (pruned_us - predicted_us) + (dense_us - us_per_mac * macs) * (left - 1 / by.macs_ratio)

@@ -9,8 +9,13 @@ from math import fsum
 
 from prune_deploy.records import BETWEEN_LAYERS, LayerTime, Trace
 
-_LAYOUT_OPS = re.compile(r"reorder|reformat|transpose|permute|shuffle|contiguous|copy|clone|memcpy", re.IGNORECASE)
-"""Operators that move values and compute nothing, as ONNX Runtime, PyTorch and TensorRT call them."""
+_LAYOUT_OPS = re.compile(
+    r"reorder|reformat|transpose|permute|shuffle|contiguous|copy|clone|memcpy|^(de)?quantizelinear$|^cast$", re.IGNORECASE
+)
+"""Operators that move values or change their type and compute nothing, as ONNX Runtime, PyTorch and TensorRT call them."""
+
+_EIGHT_BIT_OR_CHANNELS_LAST = re.compile(r"^(QLinear|Nhwc)")
+# An addition is one whether ONNX Runtime calls it Add or QLinearAdd.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +98,7 @@ _KEYS: tuple[tuple[Callable[[LayerTime], Hashable], bool], ...] = (
     (lambda layer: ("layout", layer.op) if is_layout(layer) else None, True),
     (lambda layer: layer.parameters or None, False),
     (lambda layer: layer.parameters[:1] or None, False),
-    (lambda layer: (layer.name, layer.op), True),
+    (lambda layer: (layer.name, _EIGHT_BIT_OR_CHANNELS_LAST.sub("", layer.op)), True),
 )
 """How layers find each other, one key after the other; True where those that find none are a pair on their own."""
 

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import fields
 
 from prune_deploy.records import CaseRecord, RunRecord
-from prune_deploy.specs import DEFAULT_BATCHES, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
+from prune_deploy.specs import DEFAULT_BATCHES, MeasureSpec, ModelSpec, PruneSpec, QuantizeSpec, RunOptions, Variant
 
 _PROGRAM = "prune-deploy"
 _ENGINE = re.compile(r"\.(?P<target>sm\d+)\.b(?P<batches>[\d-]+)\.(?P<library>tensorrt(?:-rtx)?)-[^-]*\.engine$")
@@ -19,14 +19,25 @@ def commands(record: CaseRecord, run: RunRecord) -> tuple[str, ...]:
 
     Without the variant, which older runs do not hold, the export is not known and the bundle is only named.
     """
-    if run.sweep is not None or run.command[:1] not in ((), ("bench",)) or "--across-backends" in run.command:
+    if run.sweep is not None or run.command[:1] not in ((), ("bench",)) or _is_across(run):
         return (shlex.join([_PROGRAM, *run.command]),)
     measured = _bench_line(record, run.spec)
     return (measured,) if record.variant is None else (_export_line(record, record.variant), measured)
 
 
+def _is_across(run: RunRecord) -> bool:
+    return any(option in run.command for option in ("--across-backends", "--across-precisions"))
+
+
 def _export_line(record: CaseRecord, variant: Variant) -> str:
-    words = [_PROGRAM, "export", *_model_words(variant.model), *_variant_words(variant), *_engine_words(record)]
+    words = [
+        _PROGRAM,
+        "export",
+        *_model_words(variant.model),
+        *_variant_words(variant),
+        *_engine_words(record),
+        *_precision_words(record),
+    ]
     return shlex.join([*words, "--out", _folder(record)])
 
 
@@ -71,7 +82,21 @@ def _engine_words(record: CaseRecord) -> list[str]:
     words = ["--engine", built["library"], "--target", built["target"]]
     if batches != ":".join(map(str, DEFAULT_BATCHES)):
         words += ["--batch", batches]
-    return words + (["--precision", record.case.precision] if record.case.precision != "fp32" else [])
+    return words
+
+
+def _precision_words(record: CaseRecord) -> list[str]:
+    """Which precision the export must have; a module is cast when it is opened, and needs no file."""
+    precision, spec = record.case.precision, record.quantize
+    words = ["--precision", "fp32" if record.artifact.endswith(".safetensors") else precision]
+    if spec is None:
+        return words
+    if spec.onnx is not None:
+        return [*words, "--onnx", spec.onnx]
+    words += ["--calib", spec.calibration]
+    names = {"samples": "--calib-samples", "method": "--calib-method", "rest": "--int8-rest", "smooth": "--int8-smooth"}
+    words += _changed_words(spec, QuantizeSpec(), names | {"keep_top": "--int8-keep-top", "max_drop": "--max-drop"})
+    return words + (["--int8-keep", ",".join(spec.keep)] if spec.keep else [])
 
 
 def _bench_line(record: CaseRecord, spec: MeasureSpec) -> str:
@@ -91,7 +116,7 @@ def _measure_words(spec: MeasureSpec) -> list[str]:
 
 
 def _run_words(options: RunOptions) -> list[str]:
-    names = {"threads": "--threads", "compile_mode": "--compile-mode", "channels_last": "--channels-last", "tf32": "--tf32"}
+    names = {"threads": "--threads", "compile_mode": "--compile-mode", "channels_last": "--channels-last"}
     names |= {"cudnn_benchmark": "--cudnn-benchmark", "cpu_freezing": "--cpu-freezing"}
     return _changed_words(options, RunOptions(), names)
 

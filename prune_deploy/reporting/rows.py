@@ -16,7 +16,8 @@ class Row:
     model's (attention included), `efficiency` the speed-up over it: 1 means that every removed multiplication saved its share of
     time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
     weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`;
-    `accuracy_note` says what must be known to read them.
+    `accuracy_note` says what must be known to read them. `precision_layers` ("53/54") are the convolutions and matrix products that
+    compute in the precision, out of all of them, "" where nobody counted.
     """
 
     bundle: str
@@ -29,6 +30,7 @@ class Row:
     zeroed: bool = False
     backend: str
     precision: str
+    precision_layers: str = ""
     batch: int
     device: str
     status: str
@@ -89,6 +91,11 @@ class Row:
         return self.peak_rss_mib if self.peak_device_mib is None else self.peak_device_mib
 
     @property
+    def precision_text(self) -> str:
+        """The precision, and how many of the convolutions and matrix products have it."""
+        return f"{self.precision} {self.precision_layers}".strip()
+
+    @property
     def name(self) -> str:
         """The case in words."""
         return f"{self.bundle} {self.backend} {self.precision} batch {self.batch}"
@@ -108,6 +115,7 @@ def row(record: CaseRecord) -> Row:
         zeroed=record.nonzero_params is not None,
         backend=f"{case.backend}:{case.options.variant}" if case.options.variant else case.backend,
         precision=case.precision,
+        precision_layers=_layers(record),
         batch=case.batch,
         device=case.options.device,
         status=record.status,
@@ -127,6 +135,14 @@ def row(record: CaseRecord) -> Row:
         **_speedup_fields(record.speedup),
         **_accuracy_fields(record.accuracy),
     )
+
+
+def _layers(record: CaseRecord) -> str:
+    """What the session found when it ran, or else what was seen when the file was made; of FP32 nobody wants to know."""
+    if record.case.precision == "fp32":
+        return ""
+    made = "" if record.share is None else record.share.text
+    return record.settings.get("precision_layers", made)
 
 
 def _variant_fields(record: CaseRecord) -> dict[str, Any]:
@@ -185,7 +201,5 @@ def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, Any]:
         "top5": accuracy.top5,
         "accuracy_images": accuracy.images,
         "data": accuracy.data,
-        "accuracy_note": f"weights are random: chance level, {100 / accuracy.classes:.3g} %, is expected"
-        if accuracy.random_weights
-        else "",
+        "accuracy_note": "; ".join(accuracy.remarks),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from prune_deploy.records import CaseRecord, Environment, Estimate, Verdict
 from prune_deploy.runs import Run
@@ -57,7 +57,9 @@ def _text(value: object) -> str:
 
 
 def _identity(record: CaseRecord) -> tuple[object, ...]:
-    return record.label, record.case.backend, record.case.precision, record.case.batch, record.case.options
+    case = record.case
+    # Options say the precision again, in older runs they do not.
+    return record.label, case.backend, case.precision, case.batch, replace(case.options, precision=None)
 
 
 def _pair(first: CaseRecord, second: CaseRecord) -> PairedCase:

@@ -17,8 +17,9 @@ def waterfall(found: Explanation) -> Iterator[str]:
         levels.append(levels[-1] + step.delta_ms)
     digits = _digits(found.measured_ms)
     most = max(found.dense_ms, *levels)
-    yield _bar("dense", 0.0, found.dense_ms, most, _number(found.dense_ms, digits))
-    yield _bar("predicted by MACs", 0.0, found.predicted_ms, most, _number(found.predicted_ms, digits))
+    yield _bar(found.against or "dense", 0.0, found.dense_ms, most, _number(found.dense_ms, digits))
+    if not found.against:
+        yield _bar("predicted by MACs", 0.0, found.predicted_ms, most, _number(found.predicted_ms, digits))
     for step, begin, end in zip(found.steps, levels, levels[1:], strict=False):
         shown = round(end, digits) - round(begin, digits)
         yield _bar(f"{step.cause} ({step.layers})", begin, end, most, f"{shown:+.{digits}f}")

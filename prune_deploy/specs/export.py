@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.quantize import QuantizeSpec
 
 Scope = Literal["local", "global", "isomorphic"]
 Rounding = Literal["down", "nearest", "up"]
 WhenEmpty = Literal["unit", "skip"]
-Precision = Literal["fp32", "tf32"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
+"""What layers compute in. tf32 is of engines and of torch on a GPU; fp32 means that TF32 is off."""
+
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
 MaskKind = Literal["l1-unstructured", "global-unstructured", "ln-structured", "2:4"]
 """Ways to zero weights and keep shapes, as torch.nn.utils.prune calls them; 2:4 keeps the larger two of each four inputs."""
@@ -199,23 +202,45 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
-    """The whole of one `export`: model, pruning or mask (neither for the dense model) and engine."""
+    """The whole of one `export`: model, pruning or mask (neither for the dense model), precisions and engines.
+
+    Each of `precisions` gets its ONNX file, all derived from the FP32 one, which is always there, and an engine: `engine` says how it is
+    built, its own precision does not count. `quantize` says where INT8 comes from.
+    """
 
     model: ModelSpec
     prune: PruneSpec | None
     engine: EngineSpec
     mask: MaskSpec | None = None
+    precisions: tuple[Precision, ...] = ("fp32",)
+    quantize: QuantizeSpec | None = None
 
     def __post_init__(self) -> None:
         if self.prune is not None and self.mask is not None:
             raise InputError("a model is either pruned or masked", fix="drop --mask, or --ratio and its like")
+        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
+            raise InputError(
+                f"--precision must name each precision once, got {','.join(self.precisions) or 'none'}",
+                fix="for example --precision fp32,fp16",
+            )
+        strangers = [each for each in self.precisions if each not in get_args(Precision)]
+        if strangers:
+            raise InputError(f"unknown precision {strangers[0]!r}", fix=f"some of {', '.join(get_args(Precision))}")
+        if "int8" in self.precisions and self.quantize is None:
+            raise InputError(
+                "int8 needs images to calibrate on",
+                fix="name some with --calib DIR or --calib digits; --calib synthetic is for latency only",
+            )
+        if "int8" not in self.precisions and self.quantize is not None:
+            raise InputError("calibration without int8", fix="add int8 to --precision, or drop --calib and what belongs to it")
 
     @property
-    def built_engine(self) -> EngineSpec:
-        """The engine with everything decided that `engine` leaves to the rest of the request."""
-        if self.engine.sparse_weights is not None:
-            return self.engine
-        return replace(self.engine, sparse_weights=self.mask is not None and self.mask.kind == "2:4")
+    def engines(self) -> tuple[EngineSpec, ...]:
+        """An engine for each precision, with everything decided that `engine` leaves to the rest of the request."""
+        sparse = self.engine.sparse_weights
+        if sparse is None:
+            sparse = self.mask is not None and self.mask.kind == "2:4"
+        return tuple(replace(self.engine, precision=precision, sparse_weights=sparse) for precision in self.precisions)
 
 
 def resolve_target(text: str) -> str:

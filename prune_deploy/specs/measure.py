@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.export import Precision
 
 Device = Literal["cpu", "cuda"]
 Rigor = Literal["quick", "full"]
 Mode = Literal["latency", "device", "throughput"]
 Placement = Literal["isolated", "shared"]
 InputKind = Literal["images", "normal", "uniform", "zeros"]
+Across = Literal["", "backends", "precisions"]
+"""What one comparison spans beside models: nothing, all backends, or all precisions of one backend."""
+
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 DEFAULT_BUDGET_S: dict[Rigor, float] = {"quick": 30.0, "full": 120.0}
@@ -21,11 +25,12 @@ DEFAULT_BUDGET_S: dict[Rigor, float] = {"quick": 30.0, "full": 120.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Whatever changes speed, the same for all candidates of a comparison.
+    """Whatever changes speed. But for `variant` and `precision`, it is the same for all candidates of a comparison.
 
     `threads` is the number inside one operator, None the runtime's own choice. `tf32` is set alike in torch, ONNX Runtime and
     TensorRT. `cpu_freezing` makes the weights constants of the graph that torch.compile sees, on the CPU. `variant` is a backend's own
-    way to run ("cuda-graph" of trt), "" the plain one.
+    way to run ("cuda-graph" of trt), "" the plain one. `precision` is what the case is labelled with: modules are cast to it, and a
+    session whose layers do not compute in it is refused; with None an artifact is taken as it is, and no label is checked.
     """
 
     device: Device = "cpu"
@@ -36,10 +41,13 @@ class RunOptions:
     compile_mode: CompileMode = "default"
     cpu_freezing: bool = False
     variant: str = ""
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads must be at least 1, got {self.threads}", fix="leave it out for the runtime's own choice")
+        if self.tf32 and self.precision == "fp32":
+            raise InputError("TF32 would run under an FP32 label", fix="measure it as what it is: --precisions tf32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

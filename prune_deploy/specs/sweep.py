@@ -9,8 +9,9 @@ from typing import Literal
 
 from prune_deploy.errors import InputError
 from prune_deploy.specs.data import parse_data
-from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, Precision, PruneSpec
 from prune_deploy.specs.measure import MeasureSpec
+from prune_deploy.specs.quantize import QuantizeSpec
 
 Bundles = Literal["keep", "discard"]
 
@@ -114,11 +115,12 @@ class SweepSpec:
     their dense model in one comparison. `bundles` are kept in the run's folder, or discarded once a model's cases have ended.
     `build_limit_s` ends the making of one variant; `trace` has the profiler run over every measured case afterwards. With `data` (see
     `parse_data`) each variant's accuracy on at most `data_samples` of its images is taken, once for each backend and precision.
+    `quantize` says where INT8 comes from.
     """
 
     blocks: tuple[Block, ...]
     backends: tuple[str, ...]
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[Precision, ...] = ("fp32",)
     batches: tuple[int, ...] = (1,)
     measure: MeasureSpec = field(default_factory=lambda: MeasureSpec(rigor="quick"))
     engine: EngineSpec = field(default_factory=EngineSpec)
@@ -128,6 +130,7 @@ class SweepSpec:
     trace: bool = False
     data: str | None = None
     data_samples: int | None = None
+    quantize: QuantizeSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.blocks or not self.backends or not self.precisions or not self.batches:
@@ -141,6 +144,10 @@ class SweepSpec:
                 f"--build-limit-s must be positive, got {self.build_limit_s}", fix="for example --build-limit-s 1200"
             )
 
+        if "int8" in self.precisions and self.quantize is None:
+            raise InputError(
+                "int8 needs images to calibrate on", fix="name some with --calib; --calib synthetic is good for latency"
+            )
         if self.data is not None:
             parse_data(self.data)
         elif self.data_samples is not None:

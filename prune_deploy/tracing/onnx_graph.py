@@ -7,18 +7,26 @@ model. The names of the exported graph's tensors survive, and its nodes say whic
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PRODUCTS = frozenset({"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"})
+PRODUCTS = frozenset(
+    {"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QLinearConv", "ConvInteger", "QGemm"}
+    | {"QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
 """Operators that multiply; their row is the module that owns the weight."""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata of an exported node: the modules it runs in, from the network inwards, and at the end its own name."""
 
 _BLOCKED = "_nchwc"
+# ONNX Runtime numbers nodes that it makes from Q/DQ nodes and a product, and the quantiser names an eight-bit weight after its source.
+_NUMBERED = re.compile(r"_token_\d+$")
+_QUANTISED = "_quantized"
+_EIGHT_BIT_OR_CHANNELS_LAST = re.compile(r"^(QLinear|Nhwc)")
 _MAX_STEPS = 4
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 # The bias that the exporter made when it folded a batch norm; the names of its other constants have no dot.
@@ -38,10 +46,16 @@ class Origin:
     owns: bool = False
 
     def row(self, op: str) -> str:
-        """The name of its row: the module's where it is what the module is for, else "layer1.0:Add"."""
+        """The name of its row: the module's where it is what the module is for, else "layer1.0:Add", whatever form of Add it is."""
         if self.owns:
             return self.module
-        return f"{self.module}:{op}" if self.module else op
+        plain = plain_operator(op)
+        return f"{self.module}:{plain}" if self.module else plain
+
+
+def plain_operator(op: str) -> str:
+    """What an operator is without its eight-bit or channels-last form: "QLinearAdd" is an "Add"."""
+    return _EIGHT_BIT_OR_CHANNELS_LAST.sub("", op)
 
 
 class ExportedGraph:
@@ -51,6 +65,12 @@ class ExportedGraph:
         self._nodes = {node.name: node for node in graph.node}
         self._makers = {tensor: node for node in graph.node for tensor in node.output}
         self._shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        # A quantised weight is what a DequantizeLinear reads: the same tensor to whoever asks what a layer's weight is.
+        self._dequantized = {
+            node.output[0]: node.input[0]
+            for node in graph.node
+            if node.op_type == "DequantizeLinear" and node.input[0] in self._shapes
+        }
 
     @classmethod
     def read(cls, path: Path) -> ExportedGraph:
@@ -75,11 +95,15 @@ class ExportedGraph:
         node = next(iter([*products, *found]), None)
         return self._origin("" if node is None else node.op_type, node)
 
+    def _weight(self, tensor: str) -> str:
+        """The initializer behind a tensor, if that is a dequantised weight."""
+        return str(self._dequantized.get(tensor, tensor))
+
     def _origin(self, op: str, exported: Any) -> Origin:
         if exported is None:
             return Origin()
         module = _module(exported)
-        read = [name for name in exported.input if self._shapes.get(name)]
+        read = [name for name in map(self._weight, exported.input) if self._shapes.get(name)]
         if op in PRODUCTS and exported.op_type in PRODUCTS:
             return self._product(exported, module, read)
         named = [name for name in read if "." in name and not name.endswith(_FOLDED_BIAS)]
@@ -96,8 +120,9 @@ class ExportedGraph:
         """
         if not read:
             return Origin(module)
-        if "Conv" in exported.op_type and read[0].endswith(".weight"):
-            module = read[0].removesuffix(".weight")
+        weight = read[0].removesuffix(_QUANTISED)
+        if "Conv" in exported.op_type and weight.endswith(".weight"):
+            module = weight.removesuffix(".weight")
         biases = [_own_name(name, module) for name in read[1:] if name.endswith(".bias")]
         shape = self._shapes[read[0]]
         flipped = exported.op_type == "MatMul" or (exported.op_type == "Gemm" and not _attribute(exported, "transB"))
@@ -106,7 +131,8 @@ class ExportedGraph:
     def _exported(self, node: Any, makers: Mapping[str, Any], steps: int = 0) -> Any:
         """The exported node that a node of the optimised graph was, or took in, or follows."""
         blocked = [node.name.removesuffix(_BLOCKED)] if node.name.endswith(_BLOCKED) else []
-        named = [self._nodes.get(node.name), self._nodes.get(node.name.partition("/")[0])]
+        names = (node.name, node.name.partition("/")[0], _NUMBERED.sub("", node.name))
+        named = [self._nodes.get(name) for name in names]
         tensors = [*blocked, *node.output, *(node.input if node.op_type.startswith("Reorder") else ())]
         made = [self._makers.get(tensor) for tensor in tensors]
         found = next((each for each in (*named, *made) if each is not None), None)

@@ -15,6 +15,7 @@ from prune_deploy.tracing.products import product_macs
 RUN_EVENT = "model_run"
 _NODE_ENDING = "_kernel_time"
 _TYPES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "double": "float64"}
+_EIGHT_BIT = "QLinear"
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 _LARGEST_BLOCK = 16
 # Fused operators that multiply in ways which their shapes do not tell.
@@ -76,13 +77,13 @@ def layers_of(nodes: Mapping[str, Node], origins: Mapping[str, Origin], blocked:
 
 
 def _layer(row: str, node: Node, origin: Origin, is_blocked: bool) -> LayerTime:
-    kind, shape = node.output
+    kind, _ = node.output
     return LayerTime(
         name=row,
         op=node.op,
         time_us=statistics.median(node.times_us),
         share=0.0,
-        shape=shape,
+        shape=_shape(node, origin),
         dtype=_TYPES.get(kind, kind),
         parameters=origin.parameters,
         weight_shape=origin.weight_shape,
@@ -120,11 +121,19 @@ def _macs(node: Node, origin: Origin) -> int | None:
         return None
     if node.op not in PRODUCTS:
         return 0
-    _, shape = node.output
+    shape = _shape(node, origin)
     if origin.weight_shape or "Conv" in node.op:
         return product_macs(shape, origin.weight_shape)
     inputs = _tensors(node.arguments, "input_type_shape")
     return math.prod(shape) * inputs[0][1][-1] if inputs and inputs[0][1] else None
+
+
+def _shape(node: Node, origin: Origin) -> tuple[int, ...]:
+    """The output's shape with its channels in second place: eight-bit convolutions run with channels last."""
+    _, shape = node.output
+    if len(shape) == 4 and node.op == "QLinearConv" and origin.weight_shape and shape[1] != origin.weight_shape[0] == shape[3]:
+        return (shape[0], shape[3], shape[1], shape[2])
+    return shape
 
 
 def _bytes_moved(node: Node, origin: Origin) -> int | None:
@@ -135,12 +144,13 @@ def _bytes_moved(node: Node, origin: Origin) -> int | None:
         return None
     activations, weights, outputs = (int(size) for size in sizes if size is not None)
     # A weight that was packed when the session was made is no input of the node any more.
-    return activations + (weights or math.prod(origin.weight_shape or (0,)) * 4) + outputs
+    size = 1 if node.op.startswith(_EIGHT_BIT) else 4
+    return activations + (weights or math.prod(origin.weight_shape or (0,)) * size) + outputs
 
 
 def _kernel(node: Node, origin: Origin, is_blocked: bool) -> str:
     """How a convolution on the CPU is done, as far as the graph tells; of pooling only whether its channels lie in blocks."""
-    if "Conv" not in node.op or node.arguments.get("provider") != "CPUExecutionProvider":
+    if "Conv" not in node.op or node.op.startswith(_EIGHT_BIT) or node.arguments.get("provider") != "CPUExecutionProvider":
         return "NCHWc" if is_blocked and "Pool" in node.op else ""
     if not is_blocked:
         return "NCHW, GEMM" if math.prod(origin.weight_shape[2:]) == 1 else "NCHW, im2col and GEMM"

@@ -21,10 +21,32 @@ import pytest
 from prune_deploy.cli.main import main
 
 COMMAND = Path(sys.executable).with_name("prune-deploy")
-SHARED = ("export", "--model", "test_vit", "--num-classes", "10", "--ratio", "0.5", "--batch", "1:4", "--out", "bundle", "--json")
+SHARED = (
+    "export",
+    "--model",
+    "test_vit",
+    "--num-classes",
+    "10",
+    "--ratio",
+    "0.5",
+    "--batch",
+    "1:4",
+    "--out",
+    "bundle",
+    "--precision",
+    "fp32",
+    "--json",
+)
 """The request of the shared bundle: a transformer, so that its recipe has more than tensors."""
-TINY = ("export", "--model", "test_byobnet", "--num-classes", "10")
+TINY = ("export", "--model", "test_byobnet", "--num-classes", "10", "--precision", "fp32")
+
 """The model that exports fastest; a convolutional network with grouped layers and channel attention."""
+
+
+def engine_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The one engine of an export's document."""
+    (engine,) = document["engines"].values()
+    return dict(engine)
 
 
 @dataclass(frozen=True)

@@ -198,3 +198,17 @@ def test_freezing_is_in_force_while_it_is_asked_for(tmp_path: Path, monkeypatch:
             assert opened.settings()["freezing"] == str(asked).lower()
         assert inductor.freezing is False
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-6)
+
+
+def test_in_half_precision_the_casts_are_in_the_one_graph() -> None:
+    plain = session()
+    plain.run()
+    expected = plain.outputs()
+    half = session(precision="bf16", channels_last=True)
+    half.run()
+    half.check()
+    logits = half.outputs()
+    assert logits.dtype == np.float32
+    assert 0 < np.abs(logits - expected).max() < 0.1 * expected.std()
+    assert (half.settings()["graphs"], half.settings()["precision_layers"]) == ("1", "1/1")
+    assert half.settings()["precision"].startswith("bf16, weights and activations cast")

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Made, call, made, refused
+from precise import SIZE, file_of, precise
 
 from prune_deploy.backends import discover, usable
-from prune_deploy.errors import CannotRunError, InputError, RecompiledError
+from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, RecompiledError
+from prune_deploy.evaluate.parity import THRESHOLDS
 from prune_deploy.export.tensorrt_library import cuda_target
 from prune_deploy.interfaces import Backend, Session
-from prune_deploy.specs import RunOptions
+from prune_deploy.specs import Precision, RunOptions
 from prune_deploy.store import read_bundle
 
-__all__ = ["made"]  # a fixture
+__all__ = ["made", "precise"]  # fixtures
 
 
 BACKENDS = list(discover().values())
@@ -235,6 +237,44 @@ def test_a_gpu_that_is_not_there_is_said_so(made: Made, backend: Backend) -> Non
         pass
     assert ("--device cpu" in caught.value.fix) == (backend.consumes != "engine")
     assert "NVIDIA GPU" in caught.value.fix
+
+
+CASTING = [backend for backend in ANSWERING if not backend.needs_own_process]
+"""Without those that compile: test_backend_compile looks at their half precision, with a network that compiles in seconds."""
+COMPUTING = {("eager", "fp32"), ("eager", "fp16"), ("eager", "bf16"), ("ort", "fp32"), ("ort", "int8")}
+"""What a CPU computes in."""
+
+
+def labelled(
+    folder: Path, backend: Backend, precision: Precision
+) -> tuple[np.ndarray[Any, Any], dict[str, str]] | PruneDeployError:
+    """Logits and settings of a session with a label, or the error that it ended with."""
+    inputs = np.random.default_rng(0).standard_normal((4, *SIZE), dtype=np.float32)
+    try:
+        artifact = folder if backend.consumes == "module" else folder / file_of(folder, precision, backend.name).name
+        with backend.open(artifact, inputs, options_for(backend, precision=precision)) as session:
+            run_on(session, inputs)
+            session.check()
+            return session.outputs(), session.settings()
+    except PruneDeployError as error:
+        return error
+
+
+@pytest.mark.parametrize("backend", CASTING, ids=lambda backend: backend.name)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_a_precision_is_computed_in_or_refused(precise: Path, backend: Backend, precision: Precision) -> None:
+    expected, found = labelled(precise, usable("eager"), "fp32"), labelled(precise, backend, precision)
+    if isinstance(found, PruneDeployError):
+        assert (backend.name, precision) not in COMPUTING
+        assert found.status == "unavailable" or isinstance(found, InputError)
+        assert found.fix
+        return
+    assert not isinstance(expected, PruneDeployError)
+    logits, settings = found
+    assert settings["precision"].startswith(precision)
+    assert precision == "fp32" or backend.consumes == "engine" or int(settings["precision_layers"].partition("/")[0]) > 0
+    assert logits.dtype == np.float32
+    assert np.abs(logits - expected[0]).max() < THRESHOLDS[precision].relative_diff * expected[0].std(axis=1).mean()
 
 
 def test_no_answer_is_asked_of_what_computes_nothing(made: Made) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 import timm
-from commands import SHARED, TINY, Made, bundle, call, here, made, refused, remains, spawn
+from commands import SHARED, TINY, Made, bundle, call, engine_of, here, made, refused, remains, spawn
 
 import prune_deploy
 
@@ -33,7 +33,7 @@ def test_the_document_is_all_of_stdout_and_the_story_is_on_stderr(made: Made) ->
     assert {group["name"] for group in document["receipt"]["groups"]} > {"head", "patch_embed.proj"}
     stages = re.findall(r"^\[ *\d+\.\d s\] (\w+)", made.result.stderr, flags=re.MULTILINE)
     assert stages == ["building", "pruning", "writing", "exporting", "checking", "building"]
-    assert "no GPU here" in made.result.stderr or document["engine"]["target"] != "sm86"
+    assert "no GPU here" in made.result.stderr or engine_of(document)["target"] != "sm86"
 
 
 def test_the_document_lists_the_files_that_are_there(made: Made) -> None:
@@ -46,7 +46,7 @@ def test_the_document_lists_the_files_that_are_there(made: Made) -> None:
 
 
 def test_the_engine_is_real_and_says_who_built_it(made: Made) -> None:
-    engine = made.result.document["engine"]
+    engine = engine_of(made.result.document)
     (path,) = made.folder.glob("*.engine")
     assert path.stat().st_size > 100_000
     assert [profile["optimum"] for profile in engine["profiles"]] == [1, 4]
@@ -217,7 +217,7 @@ def test_without_an_engine_the_rest_is_made_and_the_reason_is_told(here: Path) -
 def test_engines_are_built_for_cards_that_are_not_here(here: Path, asked: str, target: str) -> None:
     result = call(*TINY, "--ratio", "0.5", "--engine", "tensorrt-rtx", "--target", asked, "--batch", "2", "--json")
     assert result.code == 0, result.stderr
-    assert result.document["engine"]["target"] == target
+    assert engine_of(result.document)["target"] == target
     (engine,) = Path(result.document["bundle"]).glob("*.engine")
     assert f".{target}.b2.tensorrt-rtx-" in engine.name
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from timing_pairs import alone_ms, candidates, compared, exported, unrest
 
+from prune_deploy.execution.candidate import Candidate
 from prune_deploy.specs import MeasureSpec
 
 SESSIONS = 40
+ALONE_LAUNCHES = 5
+"""Launches of each model per repetition, as many as `--rigor full` takes at least: two processes of one program differ by more than 3 %."""
+
 QUIET = 0.02
 """A machine on which a fixed computation varies by no more than this is quiet: intervals of 1 % are within its reach."""
 
 
 @pytest.mark.timeout(3600)
 def test_a_model_against_itself(tmp_path: Path) -> None:
-    """T1: 40 short sessions, the anchor first and cold. That half of them converge takes a quiet machine; how quiet it was is said.
+    """T1: 40 short sessions, the anchor first and cold. Half of them must converge on a quiet machine; elsewhere that much is skipped.
 
     A true 95 % interval fails the last bound in 0.3 % of the cases.
     """
@@ -39,9 +44,11 @@ def test_a_model_against_itself(tmp_path: Path) -> None:
     unrests.append(unrest())
     print(f"converged {len(converged_errors)} of {SESSIONS}, errors {sorted(converged_errors)}, covered {covered}")  # noqa: T201 - figures for the reader
     print(f"one fixed computation varied by {unrests[0]:.1%} before and by {unrests[1]:.1%} after")  # noqa: T201
-    assert len(converged_errors) >= SESSIONS / 2, f"on a machine whose unrest is {max(unrests):.1%}; quiet is up to {QUIET:.0%}"
     assert sum(error <= 0.01 for error in converged_errors) >= 0.95 * len(converged_errors)
     assert covered >= 34
+    if len(converged_errors) < SESSIONS / 2 and max(unrests) > QUIET:
+        pytest.skip(f"half of the sessions must converge on a quiet machine, and this one's unrest is {max(unrests):.1%}")
+    assert len(converged_errors) >= SESSIONS / 2
 
 
 @pytest.mark.timeout(1800)
@@ -54,10 +61,17 @@ def test_the_interleaved_ratio_is_that_of_each_model_alone(tmp_path: Path, model
     for repetition in range(5):
         folder = tmp_path / str(repetition)
         folder.mkdir()
-        alone.append(alone_ms(group[0], folder, seconds) / alone_ms(group[1], folder, seconds))
+        alone.append(alone_ratio(group, folder, seconds / ALONE_LAUNCHES))
         stats = compared(group, MeasureSpec(rigor="full", budget_s=10 * seconds), folder / "together").candidates[1]
         assert stats is not None
         assert stats.speedup is not None
         together.append(stats.speedup.ratio.value)
     print(f"{model} at {pixels}: alone {alone}, interleaved {together}")  # noqa: T201 - figures for the reader
     assert statistics.median(together) == pytest.approx(statistics.median(alone), rel=0.03)
+
+
+def alone_ratio(group: Sequence[Candidate], folder: Path, seconds: float) -> float:
+    """Median time of the first model over that of the second, each with the machine to itself, in several launches in turns."""
+    times = [[alone_ms(each, folder, seconds) for each in group[:2]] for _ in range(ALONE_LAUNCHES)]
+    dense, pruned = zip(*times, strict=True)
+    return float(statistics.median(dense) / statistics.median(pruned))

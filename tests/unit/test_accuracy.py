@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,23 @@ def test_unreadable_images_are_counted_and_named() -> None:
 def test_a_network_with_other_classes_has_no_accuracy() -> None:
     with pytest.raises(InputError, match="tells 7 classes apart, greys has 10"):
         accuracy(session(ReadsGrey(7), 2), Batches(grey([1, 2], [1, 2]), SMALL, 2))
+
+
+def test_agreement_is_the_share_of_images_with_the_same_first_class_whatever_their_labels() -> None:
+    shown = [0, 1, 2, 3, 4]
+    batches = Batches(grey(shown, [9, 9, 9, 9, 9], broken=(3,)), SMALL, 3)
+    found = accuracy(session(ReadsGrey(), 3), batches, np.array([0, 1, 7, 4]))
+    assert (found.images, found.top1, found.agreement) == (4, 0.0, 0.75)
+    assert accuracy(session(ReadsGrey(), 3), batches).agreement is None
+    with pytest.raises(InputError, match="5 images of greys could be read first, then 4"):
+        accuracy(session(ReadsGrey(), 3), batches, np.array(shown))
+
+
+def test_what_must_be_said_beside_an_accuracy_goes_with_it() -> None:
+    found = accuracy(session(ReadsGrey(), 5), Batches(grey([1, 2], [1, 9]), SMALL, 5))
+    assert found.remarks == ()
+    noted = replace(found, random_weights=True, notes=("latency only",))
+    assert noted.remarks == ("latency only", "weights are random: chance level, 10 %, is expected")
 
 
 def test_outputs_that_are_no_numbers_are_no_answers() -> None:

@@ -13,7 +13,7 @@ from prune_deploy.errors import InputError
 from prune_deploy.execution.cases import PlannedComparison, Subject, parse_ways, plan, read_subject
 from prune_deploy.execution.dense import identity, is_dense
 from prune_deploy.records import WeightsSource
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import Across, MeasureSpec
 from prune_deploy.store import read_bundle
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundle_v1"
@@ -24,7 +24,7 @@ def subject() -> Subject:
     return read_subject(GOLDEN)
 
 
-def planned(subject: Subject, *names: str, batches: tuple[int, ...] = (1,), across: bool = False) -> list[PlannedComparison]:
+def planned(subject: Subject, *names: str, batches: tuple[int, ...] = (1,), across: Across = "") -> list[PlannedComparison]:
     return plan(subject, [subject], parse_ways(names, ("fp32",)), batches, MeasureSpec(), across=across)
 
 
@@ -57,18 +57,18 @@ def test_one_comparison_per_backend_and_batch(subject: Subject) -> None:
 
 
 def test_across_backends_there_is_one_per_batch_with_one_anchor(subject: Subject) -> None:
-    (comparison,) = planned(subject, "null", "ort", across=True)
+    (comparison,) = planned(subject, "null", "ort", across="backends")
     assert [case.role for case in comparison.cases] == ["dense", "candidate", "candidate", "candidate"]
     assert [case.case.backend for case in comparison.cases] == ["null", "null", "ort", "ort"]
 
 
 def test_a_precision_that_a_backend_or_a_bundle_has_not_is_a_row(subject: Subject) -> None:
     for name in ("null", "ort"):
-        (comparison,) = plan(subject, [], parse_ways((name,), ("tf32",)), (1,), MeasureSpec(), across=False)
+        (comparison,) = plan(subject, [], parse_ways((name,), ("tf32",)), (1,), MeasureSpec())
         loss = comparison.cases[0].loss
         assert loss is not None
         assert loss.status == "unavailable"
-        assert "tf32" in loss.reason or "fp32 only" in loss.reason
+        assert "tf32" in loss.reason or "TF32" in loss.reason
         assert not comparison.can_run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prune_deploy.errors import BuildError
-from prune_deploy.export.engine_layers import types_in_inspector, types_in_table, verify_precision
+from prune_deploy.export.engine_layers import count_types, layers_in_table, types_in_inspector, verify_precision
 from prune_deploy.records import EngineProfile, EngineRecord
 
 
@@ -35,6 +35,10 @@ def line(
 def table(*lines: str) -> str:
     end = "\n\nI/O Tensors:\n Name: input, IOMode: Input, DataType: Float, Dimensions: [-1,3,160,160]\n\nEngine Metadata:\n"
     return "Layers:\n" + "\n".join(lines) + end
+
+
+def types_in_table(text: str) -> dict[str, int]:
+    return count_types(layers_in_table(text))
 
 
 def test_a_layer_computes_in_the_type_of_its_first_input() -> None:

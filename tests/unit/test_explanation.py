@@ -311,3 +311,37 @@ def test_layers_join_by_parameters_whatever_they_are_called() -> None:
 def test_an_explanation_survives_its_file() -> None:
     found = explained(trace(BIG, conv("a", 1000.0, 64, 64)), trace(BIG, conv("a", 1500.0, 60, 61, kernel="NCHW")))
     assert from_json(Explanation, to_json(found), source="test") == found
+
+
+def in_precision(each: Trace, precision: str) -> Trace:
+    """A trace as if it had been taken in that precision."""
+    return replace(each, case=replace(each.case, precision=precision))
+
+
+def test_two_precisions_of_one_network_are_held_against_each_other() -> None:
+    full = trace(conv("a", 1000.0, 64, 64), conv("b", 500.0, 64, 64))
+    casts = layer("quantize", op="QuantizeLinear", time_us=200.0)
+    quantised = trace(conv("a", 400.0, 64, 64, op="QLinearConv", kernel=""), conv("b", 1500.0, 64, 64, op="QLinearConv"), casts)
+    found = explained(full, in_precision(quantised, "int8"), macs_ratio=1.0)
+    assert found.against == "fp32"
+    assert found.predicted_ms == found.dense_ms
+    assert verdict(found, "a").cause == "as-predicted"
+    assert verdict(found, "b").cause == "kernel"
+    assert "QLinearConv NCHWc instead of Conv NCHWc" in verdict(found, "b").evidence
+    assert verdict(found, "every QuantizeLinear").cause == "reformat"
+    assert step_ms(found, "kernel") == pytest.approx(1.0)
+    assert step_ms(found, "reformat") == pytest.approx(0.2)
+    assert "int8 takes 1.40× the time" in found.sentences[0]
+    assert "beyond fp32's time" in found.sentences[1]
+    assert any("--int8-keep" in text for text in found.advice)
+    assert_adds_up(found)
+
+
+def test_a_precision_that_is_faster_says_what_was_gained_and_lost() -> None:
+    full = trace(conv("a", 1000.0, 64, 64), conv("b", 500.0, 64, 64))
+    quantised = trace(conv("a", 400.0, 64, 64), conv("b", 600.0, 64, 64))
+    found = explained(full, in_precision(quantised, "int8"), macs_ratio=1.0)
+    assert "gain 0.6 ms" in found.sentences[1]
+    assert "cost 0.1 ms" in found.sentences[1]
+    assert found.advice == ()
+    assert_adds_up(found)

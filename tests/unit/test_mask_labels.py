@@ -54,8 +54,8 @@ def test_a_masked_bundle_says_so_by_its_name(spec: MaskSpec, name: str) -> None:
 def test_the_engine_of_a_2_4_mask_may_use_sparse_kernels(mask_spec: MaskSpec | None, asked: bool | None, built: bool) -> None:
     engine = EngineSpec(sparse_weights=asked)
     spec = ExportSpec(model=ModelSpec(name="resnet50"), prune=None, engine=engine, mask=mask_spec)
-    assert spec.built_engine.sparse_weights is built
-    line = trtexec_command(spec.built_engine, onnx_name="m.onnx", engine_name="m.engine", inputs={"x": (3,)}, rtx=True)
+    assert spec.engines[0].sparse_weights is built
+    line = trtexec_command(spec.engines[0], onnx_name="m.onnx", engine_name="m.engine", inputs={"x": (3,)}, rtx=True)
     assert ("--sparsity=enable" in line) == built
 
 
@@ -130,7 +130,7 @@ def record_of(spec: MaskSpec | None, sparse_layers: int | None, tmp_path: Path) 
         case=Case(bundle="b", backend="trt", precision="tf32", batch=1, options=RunOptions()),
         role="candidate",
         subject=Subject(folder=GOLDEN, record=bundle),
-        artifact="m.engine",
+        artifact=artifact,
         loss=Loss(status="unavailable", reason="no CUDA device", fix="get one"),
     )
     planned = PlannedComparison(name="c", cases=(case,))

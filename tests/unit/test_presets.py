@@ -11,7 +11,7 @@ from prune_deploy.cli.sweep import command as sweep_command
 from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, preset_names, read_sweep
 from prune_deploy.records import from_json, to_json
-from prune_deploy.specs import SHORT_CODES, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, SweepSpec, Variant
+from prune_deploy.specs import SHORT_CODES, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, QuantizeSpec, SweepSpec, Variant
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GOOD = """
@@ -131,7 +131,8 @@ def test_a_file_says_the_least_and_the_rest_is_as_on_the_command_line(tmp_path: 
 def test_a_file_can_say_everything(tmp_path: Path) -> None:
     text = """
 backends = ["trt:cuda-graph"]
-precisions = ["tf32"]
+precisions = ["tf32", "int8"]
+quantize = { calibration = "digits", keep = ["head"], max_drop = 0 }
 batches = [1, 8]
 together = 2
 trace = true
@@ -151,6 +152,7 @@ settings = { scope = "global", group_cap = 1, ignore = ["head", "layer4*"] }
     assert (spec.measure.rigor, spec.measure.budget_s, spec.measure.options.threads) == ("quick", 20.0, 2)
     assert (spec.engine.target, spec.engine.workspace_mib) == ("sm89", 256)
     assert isinstance(spec.measure.budget_s, float)
+    assert spec.quantize == QuantizeSpec(calibration="digits", keep=("head",), max_drop=0.0)
     assert [variant.mask for _, of_seed in spec.models() for variant in of_seed] == [None, MaskSpec(kind="2:4")] * 2
     assert spec.blocks[0].settings == PruneSpec(ratio=0.5, scope="global", group_cap=1.0, ignore=("head", "layer4*"))
 
@@ -159,6 +161,8 @@ settings = { scope = "global", group_cap = 1, ignore = ["head", "layer4*"] }
     ("text", "said", "fix"),
     [
         ("", "is empty", "docs/sweeps.md"),
+        ('precisions = ["int8"]\n' + GOOD, "int8 needs images to calibrate on", "--calib"),
+        ('precisions = ["fp8"]\n' + GOOD, "precisions[0]: one of fp32", "docs/sweeps.md"),
         (" \n\t\n", "is empty", "docs/sweeps.md"),
         ('backends = ["ort"', "is no TOML", "correct that line"),
         (GOOD + GOOD, "blocks[0]: unknown backends", "move backends above the first [table]"),

@@ -15,7 +15,7 @@ from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt_engine import EngineLabel, LoadedEngine, Profile, choose_profile
 from prune_deploy.backends.trt_session import TrtSession
 from prune_deploy.errors import CannotRunError, InputError
-from prune_deploy.specs import RunOptions
+from prune_deploy.specs import Precision, RunOptions
 
 NAME = "model.fp32.sm86.b1-8.tensorrt-11.4.engine"
 FIXED = ((1, 1, 1), (8, 8, 8))
@@ -28,13 +28,20 @@ def images(batch: int, value: float = 1.0) -> np.ndarray[tuple[int, ...], np.dty
 Opening = tuple[TrtSession, FakeCuda, FakeEngine]
 
 
-def opened(*, graph: bool = False, rtx: bool = False, profiles: tuple[tuple[int, int, int], ...] = FIXED) -> Opening:
+def opened(
+    *,
+    graph: bool = False,
+    rtx: bool = False,
+    profiles: tuple[tuple[int, int, int], ...] = FIXED,
+    precision: Precision | None = None,
+) -> Opening:
     """A session on fakes, nothing bound yet."""
     cuda = FakeCuda()
     engine = FakeEngine(cuda.diary, profiles)
     label = EngineLabel.read(Path(NAME), b"")
     loaded = LoadedEngine(label=label, library=fake_tensorrt.library(rtx=rtx), runtime=None, engine=engine)
-    return TrtSession(loaded, CudaRuntime(cuda), fake_tensorrt.STREAM, graph=graph), cuda, engine
+    session = TrtSession(loaded, CudaRuntime(cuda), fake_tensorrt.STREAM, graph=graph, precision=precision)
+    return session, cuda, engine
 
 
 def test_the_profile_tuned_for_the_nearest_batch_is_chosen() -> None:

@@ -15,6 +15,7 @@ CAUSES: dict[Cause, str] = {
     "misaligned": "misaligned channels",
     "reformat": "reformats and copies",
     "not-pruned": "not pruned",
+    "kernel": "slower kernels",
     "other": "other",
 }
 
@@ -23,7 +24,8 @@ def explanation_name(explanation: Explanation) -> str:
     """What an explanation is about."""
     case = explanation.case
     variant = f":{case.options.variant}" if case.options.variant else ""
-    return f"{explanation.label}, {backend_title(case.backend + variant)}, {case.precision}, batch {case.batch}"
+    precision = f"{case.precision} against {explanation.against}" if explanation.against else case.precision
+    return f"{explanation.label}, {backend_title(case.backend + variant)}, {precision}, batch {case.batch}"
 
 
 def waterfall_views(report: Report) -> list[View]:
@@ -38,18 +40,7 @@ def waterfall_views(report: Report) -> list[View]:
 
 def _bars(explanation: Explanation) -> Bars:
     dense, predicted, measured = explanation.dense_ms, explanation.predicted_ms, explanation.measured_ms
-    bars = [
-        _total("dense, measured", dense),
-        Bar(
-            name="saved if time followed MACs",
-            start=dense,
-            end=predicted,
-            kind="less",
-            text=_signed(predicted - dense),
-            detail=f"MACs ÷ {explanation.macs_ratio:.2f}",
-        ),
-        _total("pruned, predicted by MACs", predicted),
-    ]
+    bars = [_total(f"{explanation.against}, measured", dense)] if explanation.against else _pruning_bars(explanation)
     at = predicted
     for step in explanation.steps:
         end = at + step.delta_ms
@@ -64,13 +55,31 @@ def _bars(explanation: Explanation) -> Bars:
             )
         )
         at = end
+    last = explanation.case.precision if explanation.against else "pruned"
     return Bars(
         name="waterfall",
         title="Where the time went",
         x=Axis(title="Time of one batch (ms)"),
-        bars=(*bars, _total("pruned, measured", measured)),
+        bars=(*bars, _total(f"{last}, measured", measured)),
         note=f"{explanation_name(explanation)}. Per-layer times are from profiled runs, never from timed ones.",
     )
+
+
+def _pruning_bars(explanation: Explanation) -> list[Bar]:
+    """From the dense model's time to what MACs predict."""
+    dense, predicted = explanation.dense_ms, explanation.predicted_ms
+    return [
+        _total("dense, measured", dense),
+        Bar(
+            name="saved if time followed MACs",
+            start=dense,
+            end=predicted,
+            kind="less",
+            text=_signed(predicted - dense),
+            detail=f"MACs ÷ {explanation.macs_ratio:.2f}",
+        ),
+        _total("pruned, predicted by MACs", predicted),
+    ]
 
 
 def _signed(delta_ms: float) -> str:

@@ -88,7 +88,12 @@ _COLUMNS = (
     Column(key="model", title="Model", help="The bundle that was measured", is_number=False),
     Column(key="machine", title="Machine", help="Where it ran", is_number=False),
     Column(key="backend", title="Backend", help="Runtime and its variant", is_number=False),
-    Column(key="precision", title="Precision", help="Type of the weights and products", is_number=False),
+    Column(
+        key="precision",
+        title="Precision",
+        help="Type of the weights and products, and how many of the layers really compute in it",
+        is_number=False,
+    ),
     Column(key="batch", title="Batch", help="Images per run"),
     Column(key="latency", title="Latency, ms", help="Median time of one batch, and half the width of its 97.5 % interval"),
     Column(key="image", title="ms / image", help="Latency divided by the batch"),
@@ -160,7 +165,7 @@ def _cells(line: Line) -> dict[str, Cell]:
     row = line.row
     latency = NOT_TIMED if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms)
     speedup = MISSING if row.speedup is None else _times(row)
-    words = {"model": row.bundle, "machine": line.machine, "backend": row.backend, "precision": row.precision}
+    words = {"model": row.bundle, "machine": line.machine, "backend": row.backend, "precision": row.precision_text}
     cells = [Cell(key=key, text=text, sort=text, is_number=False) for key, text in words.items()]
     dense = row.role == "dense"
     cells += [

@@ -43,7 +43,7 @@ def _cells(line: Line, several: bool, scored: bool) -> list[str]:
         f"{row.bundle} (zeroed)" if row.zeroed else row.bundle,
         *([line.machine] if several else []),
         row.backend,
-        row.precision,
+        row.precision_text,
         str(row.batch),
         "not timed" if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms),
         number(row.per_image_ms),

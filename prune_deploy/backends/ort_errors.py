@@ -1,0 +1,51 @@
+"""What ONNX Runtime's exceptions mean: it raises one untyped family for everything, so that the words of its message decide."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prune_deploy.backends.run_options import out_of_memory
+from prune_deploy.errors import BuildError, CannotRunError, InputError, PruneDeployError, first_line
+from prune_deploy.specs import Precision
+
+_MADE_FOR_IT = ".ort.onnx"
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+
+
+def is_memory_error(error: Exception) -> bool:
+    """Whether memory ran out, as far as the text of ONNX Runtime's error tells."""
+    return any(said in str(error) for said in ("Failed to allocate memory", "out of memory", "bad allocation"))
+
+
+def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
+    """What is raised instead of the error that ONNX Runtime has with a file."""
+    said = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
+    kind = type(error).__name__
+    # Of a BF16 convolution it says that the graph is invalid: the operator has had that type since opset 22 only.
+    if kind in ("NotImplemented", "InvalidGraph") and holds_type(artifact, "BFLOAT16"):
+        return CannotRunError(
+            f"ONNX Runtime's CPU provider has no BF16 kernels for {artifact.name}: {_PREFIX.sub('', first_line(error, 300))}",
+            fix="run it in BF16 with eager or compile, or its engine with trt",
+        )
+    if kind == "NotImplemented":
+        return BuildError(said, fix="this runtime lacks an operator of the model: report the model's name")
+    if is_memory_error(error):
+        return out_of_memory(said)
+    return InputError(said, fix="the file is damaged or incomplete: restore it, or export the bundle again")
+
+
+def defective_optimizers(artifact: Path, precision: Precision | None) -> list[str]:
+    """Optimisers of ONNX Runtime that must not see a file: 1.31 makes int32 biases of an INT8 graph whose rest is FP16, in FP16, where
+    bias / (scale × scale) overflows. Files made for its own kernels have int32 biases already."""
+    if precision != "int8" or artifact.name.endswith(_MADE_FOR_IT):
+        return []
+    return ["WeightBiasQuantization"] if holds_type(artifact, "FLOAT16") else []
+
+
+def holds_type(artifact: Path, name: str) -> bool:
+    """Whether weights of a file have the ONNX type `name`, as "BFLOAT16". Its data, where that lies apart, is not read."""
+    import onnx  # not for workers whose file loads and is what its label says
+
+    graph = onnx.load(str(artifact), load_external_data=False).graph
+    return any(tensor.data_type == onnx.TensorProto.DataType.Value(name) for tensor in graph.initializer)

@@ -1,0 +1,181 @@
+"""What ONNX Runtime makes of an ONNX file's layers: counted in the graph that it runs, not in the file that it was given.
+
+On the way from one to the other Q/DQ nodes become integer kernels or stay what they are, and what the provider has no kernel for in
+FP16 is computed in FP32 between casts, without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_deploy.backends import ort_providers
+from prune_deploy.backends.ort_errors import defective_optimizers, loading_error
+from prune_deploy.errors import BuildError, first_line
+from prune_deploy.records import LayerShare, from_json, to_json
+from prune_deploy.specs import Precision, RunOptions
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
+
+SOURCE = "ONNX Runtime's optimised graph"
+
+INT8_OPERATORS = frozenset(
+    {"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+    | {"QGemm", "QAttention"}
+)
+"""Convolutions and matrix products that multiply eight-bit integers."""
+
+FLOAT_OPERATORS = frozenset(
+    {"Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "ConvTranspose"}
+    | {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "FusedMatMulActivation", "TransposeMatMul", "Einsum", "MatMulNBits"}
+    | {"Attention", "MultiHeadAttention"}
+)
+"""Those that multiply in the type of their tensors. Attention that was fused into one node counts once."""
+
+_TYPES = {"fp32": "FLOAT", "tf32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}
+_FLOATING = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"})
+_TO_INTEGERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "Shape", "Size", "ArgMax", "ArgMin"})
+_APART_LIMIT_S = 300.0
+
+
+def ort_share(path: Path, precision: Precision, options: RunOptions | None = None) -> LayerShare:
+    """How many convolutions and matrix products compute in `precision`, counted in the graph that ONNX Runtime made of the file.
+
+    `options` say on which device, the CPU by default.
+
+    Raises:
+        CannotRunError: the provider has no kernels for the file's types.
+        InputError, BuildError: the file does not load.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch:
+        optimised = Path(scratch) / "optimised.onnx"
+        _write_optimised(path, optimised, options or RunOptions())
+        graph = onnx.load(str(optimised), load_external_data=False).graph
+    return count_layers(graph, precision)
+
+
+def share_apart(path: Path, precision: Precision, options: RunOptions) -> LayerShare:
+    """As `ort_share`, in a process of its own: a second session and the library that reads its graph would weigh on the one that is timed.
+
+    Raises:
+        BuildError: the counting failed, so nothing is known of the layers.
+    """
+    command = [sys.executable, "-m", __name__, str(path), precision, to_json(options)]
+    try:
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_APART_LIMIT_S, check=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _uncounted(path, f"no answer within {_APART_LIMIT_S:.0f} s") from error
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        raise _uncounted(path, words[-1]) from error
+    return from_json(LayerShare, ended.stdout, source="the counting process")
+
+
+def _uncounted(path: Path, reason: str) -> BuildError:
+    return BuildError(f"the layers of {path.name} could not be counted: {reason}", fix="report it with the model's name")
+
+
+def count_layers(graph: GraphProto, precision: Precision) -> LayerShare:
+    """The share of an optimised graph, bodies of If and Loop included.
+
+    A convolution or product computes in a floating-point type if what it reads first, its weights and what it writes have it.
+
+    Raises:
+        BuildError: the graph does not say what type any of a layer's tensors has.
+    """
+    computing = layers = 0
+    for node, types in _layers(graph, {}):
+        layers += 1
+        if node.op_type in INT8_OPERATORS:
+            computing += precision == "int8"
+        elif precision != "int8":
+            computing += types == {_TYPES[precision]}
+    return LayerShare(computing=computing, layers=layers, source=SOURCE)
+
+
+def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeProto, set[str]]]:
+    """Each convolution and matrix product with the types of its operands and its result."""
+    types = _types_in(graph, outer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _layers(body, types)
+        if node.op_type in INT8_OPERATORS:
+            yield node, set()
+        elif node.op_type in FLOAT_OPERATORS:
+            found = {types[name] for name in (*node.input[:2], node.output[0]) if name in types}
+            if not found:
+                raise BuildError(
+                    f"ONNX Runtime's graph does not say what type {node.op_type} {node.name} computes in",
+                    fix="report it with the model's name and ONNX Runtime's version",
+                )
+            yield node, found
+
+
+def _types_in(graph: GraphProto, outer: Mapping[str, str]) -> dict[str, str]:
+    """The element type of each tensor of a graph, and of those around it, by its name.
+
+    Where ONNX Runtime has put a node in, it writes no types down: a Cast says its own, any other node has the first floating-point
+    type that it reads (of a DequantizeLinear, its scale's).
+    """
+    import onnx
+
+    word = onnx.TensorProto.DataType.Name
+    described = (*graph.input, *graph.output, *graph.value_info)
+    types = {**outer, **{each.name: word(each.type.tensor_type.elem_type) for each in described}}
+    types |= {tensor.name: word(tensor.data_type) for tensor in graph.initializer}
+    for node in graph.node:
+        read = [types[name] for name in node.input if types.get(name) in _FLOATING]
+        if node.op_type == "Cast":
+            read = [word(attribute.i) for attribute in node.attribute if attribute.name == "to"]
+        if read and node.op_type not in _TO_INTEGERS:
+            types |= {name: read[0] for name in node.output if name not in types}
+    return types
+
+
+def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None:
+    """Have ONNX Runtime write the graph that it would run. Its weights go to the null device: nobody reads them, and they may be large."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)  # its errors arrive as exceptions
+    ort_providers.prepare(options)
+    weights = destination.with_suffix(".weights")
+    weights.symlink_to(os.devnull)
+    asked: Any = onnxruntime.SessionOptions()
+    asked.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    asked.intra_op_num_threads = 1
+    asked.optimized_model_filepath = str(destination)
+    asked.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
+    asked.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    asked.add_session_config_entry("session.disable_prepacking", "1")
+    providers = ort_providers.providers_for(options, None)
+    try:
+        left_out = defective_optimizers(path, options.precision)
+        onnxruntime.InferenceSession(str(path), asked, providers=providers, disabled_optimizers=left_out, enable_fallback=0)
+    except Exception as error:  # as at opening
+        raise loading_error(path, error) from error
+
+
+def main() -> None:
+    """The process of `share_apart`."""
+    path, precision, options = sys.argv[1:]
+    wanted: Precision = from_json(Precision, f'"{precision}"', source="the command line")  # type: ignore[arg-type]
+    try:
+        share = ort_share(Path(path), wanted, from_json(RunOptions, options, source="the command line"))
+    except Exception as error:  # noqa: BLE001 - its first line is all that the other side can use
+        sys.exit(first_line(error, 300))
+    sys.stdout.write(to_json(share))
+
+
+if __name__ == "__main__":
+    main()

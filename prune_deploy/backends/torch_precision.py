@@ -1,0 +1,125 @@
+"""A module in the precision of its label: weights and activations cast, float32 in and out as with every other artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from prune_deploy.backends.run_options import require_computing
+from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.export.tensorrt_library import cuda_target
+from prune_deploy.interfaces import Backend
+from prune_deploy.records import LayerShare
+from prune_deploy.specs import Precision, RunOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+SOURCE = "PyTorch's parameters"
+
+_DTYPES: dict[Precision, str] = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_FIRST_WITH_BF16 = 80
+
+
+def require_precision(backend: Backend, options: RunOptions) -> None:
+    """Refuse a precision that PyTorch has no layers for on the device.
+
+    Raises:
+        CannotRunError: INT8, or BF16 or TF32 on a GPU without them.
+    """
+    if options.precision == "int8":
+        raise CannotRunError(
+            f"{backend.name} runs no INT8: PyTorch has no INT8 form of a module", fix="run the bundle's INT8 file with ort or trt"
+        )
+    target = cuda_target() if options.device == "cuda" else None
+    if target is None or options.precision not in ("bf16", "tf32"):
+        return
+    if int(target.removeprefix("sm")) < _FIRST_WITH_BF16:
+        raise CannotRunError(
+            f"the GPU here is {target}, which has no {options.precision.upper()}", fix="use --precisions fp16, or fp32"
+        )
+
+
+def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
+    """The module, in place, with its tensors in a precision; what it is given is cast on the way in, what it answers on the way out.
+
+    Both are part of every run, as they are in the ONNX files.
+    """
+    import torch
+
+    if precision not in ("fp16", "bf16"):
+        return module
+    dtype: torch.dtype = getattr(torch, _DTYPES[precision])
+
+    def enter(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(each.to(dtype) for each in arguments)
+
+    def leave(_module: nn.Module, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        return output.float()
+
+    module.to(dtype=dtype)
+    module.register_forward_pre_hook(enter)
+    module.register_forward_hook(leave)
+    return module
+
+
+def as_function(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The module, for torch.compile to take as a whole: of a module with hooks it would compile the casts apart."""
+    if not module._forward_pre_hooks:
+        return module
+
+    def whole(images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = module(images)
+        return logits
+
+    return whole
+
+
+def share_of(module: nn.Module, precision: Precision) -> LayerShare:
+    """How many convolutions and linear layers have weights of that precision. A layer whose input is of another raises when it runs."""
+    import torch
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
+    wanted: torch.dtype = getattr(torch, _DTYPES[precision])
+    layers = [each for each in module.modules() if isinstance(each, kinds)]
+    computing = sum(all(one.dtype == wanted for one in each.parameters(recurse=False)) for each in layers)
+    return LayerShare(computing=computing, layers=len(layers), source=SOURCE)
+
+
+def described(module: nn.Module, options: RunOptions) -> dict[str, str]:
+    """The precision of a session's label, how it came about, and how many layers have it."""
+    precision = options.precision
+    if precision is None:
+        return {}
+    return {"precision": f"{precision}{_how(precision, options)}", "precision_layers": share_of(module, precision).text}
+
+
+def _how(precision: Precision, options: RunOptions) -> str:
+    """How the precision came about. Where a CPU has no instructions for FP16 or BF16, oneDNN leaves them to PyTorch's own, slow loops."""
+    if precision not in ("fp16", "bf16"):
+        return ""
+    import torch
+
+    has = {"fp16": torch.ops.mkldnn._is_mkldnn_fp16_supported, "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported}[precision]
+    emulated = options.device == "cpu" and not has()
+    return ", weights and activations cast" + (f"; this CPU has no {precision.upper()} arithmetic" if emulated else "")
+
+
+def check_precision(module: nn.Module, options: RunOptions, tf32: str) -> None:
+    """Are the layers what the label says? `tf32` is what PyTorch says of TF32 in products and convolutions.
+
+    Raises:
+        BuildError: they are not.
+    """
+    precision = options.precision
+    if precision is None:
+        return
+    share = share_of(module, precision)
+    if share.layers:
+        require_computing(precision, share)
+    if share.computing < share.layers:
+        raise BuildError(f"{precision} was asked for, only {share.text} layers have it ({SOURCE})", fix="report the model's name")
+    if precision == "tf32" and tf32.count("tf32") < 2:
+        raise BuildError(f"tf32 was asked for, PyTorch says: {tf32}", fix="see whether other code of the process changes it")

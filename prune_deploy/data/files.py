@@ -1,0 +1,96 @@
+"""Image files on disk: listed, chosen and hashed without a library that reads images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from prune_deploy.errors import InputError
+from prune_deploy.specs import parse_calibration
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Endings of image files, as torchvision knows them."""
+
+_CIFAR_TRAIN = {
+    "cifar10": tuple(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
+    "cifar100": ("cifar-100-python/train",),
+}
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files in any depth under `folder`, sorted by path.
+
+    Raises:
+        InputError: the folder is not there, or no image is in it.
+    """
+    if not folder.is_dir():
+        fix = "name the folder that it lies in" if folder.is_file() else "check the path"
+        raise InputError(f"--calib {folder}: there is no folder {folder}", fix=fix)
+    found = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"--calib {folder}: {folder} holds no images", fix=f"put images into it: {', '.join(SUFFIXES)}")
+    return found
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` numbers below `total`, evenly spread and always the same."""
+    chosen = min(total, count)
+    return [number * total // chosen for number in range(chosen)]
+
+
+def calibration_sha256(calibration: str, samples: int) -> str:
+    """A hash of the calibration images that a word stands for; see `prune_deploy.specs.parse_calibration`.
+
+    Images in files count by their content, others by what they are made or taken from.
+
+    Raises:
+        InputError: the folder is not there, holds no images, or a file in it cannot be read.
+    """
+    kind, folder = parse_calibration(calibration)
+    digest = hashlib.sha256(f"{kind} {samples}\n".encode())
+    if folder is None:
+        if kind == "digits":
+            digest.update(f"scikit-learn {version('scikit-learn')}".encode())
+        return digest.hexdigest()
+    if kind == "images":
+        files = list_images(folder)
+        chosen: Iterable[Path] = (files[number] for number in spread(len(files), samples))
+    elif kind == "imagefolder":
+        chosen = _labelled_sample(folder, samples)
+    else:
+        chosen = [folder / name for name in _CIFAR_TRAIN[kind]]
+    for path in chosen:
+        digest.update(f"{path.relative_to(folder).as_posix()}\n{_content(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _labelled_sample(folder: Path, samples: int) -> Sequence[Path]:
+    """The files that `prune_deploy.data.ImageSet.sample` chooses of a folder of classes: torchvision's order, the same seed."""
+    if not folder.is_dir():
+        raise InputError(f"--calib imagefolder:{folder}: there is no folder {folder}", fix="check the path")
+    files = [
+        path
+        for each in sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        for path in _walk(each)
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if samples >= len(files):
+        return files
+    return [files[number] for number in sorted(random.Random(0).sample(range(len(files)), samples))]
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for root, _, names in sorted(os.walk(folder, followlinks=True)):
+        yield from (Path(root, name) for name in sorted(names))
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"--calib: cannot read {path}: {error.strerror}", fix="check the path and its permissions") from error

@@ -1,0 +1,118 @@
+"""One architecture all the way from its name to an engine, in the child that does jobs: a hang or a crash costs one row."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_deploy.errors import PruneDeployError, VerificationError, first_line
+from prune_deploy.records import STAGES, Stage
+from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
+
+if TYPE_CHECKING:
+    from prune_deploy.pipeline import Exported, Network
+
+_BEGINS: dict[str, Stage] = {
+    "building": "build",
+    "pruning": "prune",
+    "writing": "onnx",
+    "exporting": "onnx",
+    "checking parity of model.onnx": "parity",
+    "building the": "engine",
+}
+"""How the road's stages are called that lead to ours."""
+
+_BATCHES = (1, 2)
+_GRAPH_LIMIT_S = 60.0
+_SEED = 0
+
+
+class StageFile:
+    """Progress that is written down, for whoever has to say where a killed child was."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def stage(self, name: str) -> None:
+        """A stage of the work begins."""
+        known = [each for begin, each in _BEGINS.items() if name.startswith(begin)]
+        if known:
+            self._path.write_text(known[-1])
+
+    def is_in(self, stage: Stage) -> None:
+        """A stage that the road does not know."""
+        self._path.write_text(stage)
+
+
+def stage_before(path: Path) -> Stage | None:
+    """The last stage that held, by the file of the one that was begun."""
+    begun = path.read_text() if path.is_file() else STAGES[0]
+    number = STAGES.index(begun)  # what was written is one of them
+    return STAGES[number - 1] if number else None
+
+
+def compatibility_job(header: dict[str, Any]) -> dict[str, Any]:
+    """Prune, export and reload the model of `header`, and say how far it came.
+
+    Errors of the road are part of the answer; anything else is the child's error.
+    """
+    folder, stages = Path(header["folder"]), StageFile(Path(header["stage_file"]))
+    spec = ExportSpec(
+        model=ModelSpec(name=header["model"]),
+        prune=PruneSpec(ratio=header["ratio"], allow_shortfall=True),
+        engine=EngineSpec(library="tensorrt-rtx", target="sm86", batches=(1,)),
+    )
+    started = time.perf_counter()
+    made: list[Network] = []
+    answer: dict[str, Any] = {}
+    try:
+        exported = _export(spec, folder, stages, made)
+        answer = _sizes(made[0])
+        stages.is_in("reload")
+        _compare(made[0], exported)
+    except PruneDeployError as error:
+        answer |= _sizes(made[0]) if made else {}
+        answer |= {"reason": first_line(error, 300)}
+    return answer | {"seconds": time.perf_counter() - started}
+
+
+def _export(spec: ExportSpec, folder: Path, stages: StageFile, made: list[Network]) -> Exported:
+    from prune_deploy.pipeline import build_network, export_bundle
+
+    def network() -> Network:
+        made.append(build_network(spec, _GRAPH_LIMIT_S, stages))
+        return made[0]
+
+    return export_bundle(spec, folder, progress=stages, network=network)
+
+
+def _sizes(made: Network) -> dict[str, Any]:
+    receipt = made.receipt
+    return {
+        "params_before": receipt.before.params,
+        "params_after": receipt.after.params,
+        "protected": [(group.name, group.detail) for group in receipt.groups if group.reason in ("protected", "no-score")],
+    }
+
+
+def _compare(made: Network, exported: Exported) -> None:
+    """The bundle's module against the one that was exported.
+
+    Raises:
+        VerificationError: an output differs by a bit.
+    """
+    import torch
+
+    from prune_deploy.data import synthetic_images
+    from prune_deploy.export.bundle import load
+
+    size = made.loaded.spec.input_size
+    assert size is not None, "what was built is resolved"
+    reloaded, generator = load(exported.folder), torch.Generator().manual_seed(_SEED)
+    for batch in _BATCHES:
+        images = synthetic_images(batch, size, generator)
+        with torch.inference_mode():
+            same = torch.equal(reloaded(images), made.loaded.module(images))
+        if not same:
+            raise VerificationError(f"at batch {batch} the reloaded module answers otherwise", fix="report the model's name")

@@ -1,0 +1,146 @@
+"""The whole road of one export: model → prune → ONNX files → parity → engines → bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prune_deploy.environment import capture
+from prune_deploy.interfaces import Progress, Silent
+from prune_deploy.pipeline.requests import cache_key, find_bundle
+from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
+from prune_deploy.specs import ExportSpec
+from prune_deploy.store import new_folder, write_record
+
+if TYPE_CHECKING:
+    from prune_deploy.export.engine_progress import BuildProgress
+    from prune_deploy.models import LoadedModel
+    from prune_deploy.pruning.pruner import Pruned
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle on disk; `reused` is true if it was there already, made by the same request with the same tools."""
+
+    folder: Path
+    record: BundleRecord
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A module as it goes into a bundle: built, narrowed or masked, with its receipt; `pruned` is None unless channels were removed.
+
+    `training` says what the weights went through afterwards.
+    """
+
+    loaded: LoadedModel
+    pruned: Pruned | None
+    receipt: Receipt
+    training: Training | None = None
+
+
+def export_bundle(
+    spec: ExportSpec,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    graph_limit_s: float = 60.0,
+    progress: Progress | None = None,
+    build_progress: BuildProgress | None = None,
+    network: Callable[[], Network] | None = None,
+    lineage: str = "",
+) -> Exported:
+    """Make the bundle of `spec`, or return the one that is there.
+
+    `out` is the folder itself (default: engines/<name>); `graph_limit_s` bounds the dependency graph, in seconds. `network` brings the
+    module that `spec` asks for, where it is not to be built and pruned from the beginning; `lineage` is what else its weights depend on.
+
+    Raises:
+        InputError, PruningError, ParityError, BuildError, CannotRunError, StorageError: as each stage documents.
+    """
+    folder, existing = find_bundle(spec, out, force=force, lineage=lineage)
+    if existing is not None:
+        return Exported(folder, existing, reused=True)
+    # Only now the heavy imports: a bundle that is there already must not cost them.
+    from prune_deploy.export import bundle
+    from prune_deploy.pipeline.files import ArtifactMaker
+
+    _check_tools(spec)
+    watcher = progress or Silent()
+    made = network() if network is not None else build_network(spec, graph_limit_s, watcher)
+    loaded = made.loaded
+    with new_folder(folder) as working:
+        watcher.stage("writing weights and recipe")
+        artifacts = bundle.write_module(loaded.module, loaded.spec, made.pruned, working)
+        files = ArtifactMaker(spec, loaded, working, watcher)
+        artifacts += files.onnx_files()
+        engines, note = files.engines(build_progress)
+        record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + engines), note)
+        write_record(working, record)
+    return Exported(folder, record, reused=False)
+
+
+def _check_tools(spec: ExportSpec) -> None:
+    """Tell a misspelt method or a library that is not here before minutes of work, not after."""
+    from prune_deploy.export.tensorrt_library import choose_library
+    from prune_deploy.pruning import methods
+
+    if spec.prune is not None:
+        methods.create(spec.prune.method)
+    if spec.engine.library not in ("auto", "none"):
+        choose_library(spec.engine.library, spec.engine.target)
+
+
+def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> Network:
+    """Build the model of `spec`, narrow or mask it and say what was done; nothing is done to the dense model.
+
+    Raises:
+        InputError, PruningError: as building and pruning document.
+    """
+    from prune_deploy import models
+    from prune_deploy.pruning.counting import count
+    from prune_deploy.pruning.masks import mask
+    from prune_deploy.pruning.pruner import prune
+    from prune_deploy.pruning.twin import weightless_copy
+
+    watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
+    loaded = models.create_model(spec.model)
+    if spec.mask is not None:
+        watcher.stage("masking")
+        return Network(loaded, None, mask(loaded.module, spec.mask, _input_size(loaded)))
+    if spec.prune is None:
+        counts = count(weightless_copy(loaded.module), _input_size(loaded))
+        return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
+    watcher.stage("pruning")
+    pruned = prune(loaded.module, spec.prune, _input_size(loaded), limit_s=graph_limit_s)
+    return Network(loaded, pruned, pruned.receipt)
+
+
+def _input_size(loaded: LoadedModel) -> tuple[int, int, int]:
+    assert loaded.spec.input_size is not None
+    return loaded.spec.input_size
+
+
+def _record(key: str, spec: ExportSpec, made: Network, artifacts: tuple[Artifact, ...], note: str) -> BundleRecord:
+    from prune_deploy.export.onnx import INPUT_NAME, OUTPUT_NAME
+
+    loaded = made.loaded
+    assert loaded.spec.num_classes is not None
+    return BundleRecord(
+        key=key,
+        model=loaded.spec,
+        weights=loaded.weights,
+        request=spec,
+        receipt=made.receipt,
+        preprocessing=loaded.preprocessing,
+        input_name=INPUT_NAME,
+        output_name=OUTPUT_NAME,
+        num_classes=loaded.spec.num_classes,
+        artifacts=artifacts,
+        environment=capture(),
+        engine_note=note,
+        training=made.training,
+    )

@@ -1,0 +1,155 @@
+"""The files of a bundle that runtimes open: ONNX in each precision, then engines, each one held against the module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from prune_deploy.backends.ort_layers import ort_share
+from prune_deploy.data import calibration_images
+from prune_deploy.environment import local_target
+from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.evaluate.engine_parity import check_engine_parity
+from prune_deploy.evaluate.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
+from prune_deploy.export import bundle
+from prune_deploy.export.engine import build_engine, engine_file_name
+from prune_deploy.export.onnx import export_onnx
+from prune_deploy.export.precision import convert
+from prune_deploy.export.quantize import Int8File, accept_int8, make_int8
+from prune_deploy.export.tensorrt_library import TensorRTLibrary, choose_library
+from prune_deploy.interfaces import Progress
+from prune_deploy.records import RTX_INT8, Artifact, Parity
+from prune_deploy.specs import EngineSpec, ExportSpec, Precision, QuantizeSpec
+
+if TYPE_CHECKING:
+    from prune_deploy.export.engine_progress import BuildProgress
+    from prune_deploy.models import LoadedModel
+
+
+class ArtifactMaker:
+    """Makes the files that `spec` asks for, in the folder `working`, from a loaded module."""
+
+    def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, watcher: Progress) -> None:
+        self._spec, self._loaded, self._working, self._watcher = spec, loaded, working, watcher
+        assert loaded.spec.input_size is not None
+        self._size = loaded.spec.input_size
+        self._images: torch.Tensor | None = None
+
+    def onnx_files(self) -> list[Artifact]:
+        """The FP32 file, and the others that are derived from it.
+
+        Raises:
+            BuildError: the export failed, or a file's layers are not what its label says.
+            ParityError: a file does not compute what the module computes.
+            InputError: calibration images that cannot be used, or a given INT8 file that does not fit.
+        """
+        self._watcher.stage("exporting ONNX")
+        paths = export_onnx(self._loaded.module, self._size, self._working / bundle.ONNX_FILE)
+        artifacts = self._described(paths, "fp32", self._parity(paths[0], "fp32"))
+        for precision in self._spec.precisions:
+            if precision in ("fp16", "bf16"):
+                artifacts += self._half(precision)
+            elif precision == "int8":
+                artifacts += self._int8()
+        return artifacts
+
+    def engines(self, build_progress: BuildProgress | None) -> tuple[list[Artifact], str]:
+        """An engine for each precision, or none; and the sentences that say what they are, or why there are none.
+
+        Raises:
+            BuildError, CannotRunError, StorageError: as `build_engine`; ParityError: an engine computes something else.
+        """
+        wanted = self._spec.engine
+        if wanted.library == "none":
+            return [], "no engine: --engine none"
+        try:
+            library = choose_library(wanted.library, wanted.target)
+        except CannotRunError as error:
+            if wanted.library != "auto":
+                raise
+            return [], f"no engine: {error.message}; {error.fix}"
+        made = [self._engine(each, library, build_progress) for each in self._spec.engines]
+        return made, _engine_note(made, library)
+
+    def _half(self, precision: Precision) -> list[Artifact]:
+        self._watcher.stage(f"converting to {precision}")
+        source = self._working / bundle.ONNX_FILE
+        paths, conversion = convert(source, self._working / bundle.onnx_file(precision), precision)
+        parity = self._parity(paths[0], precision)
+        share = None if parity.status == "not_run" else ort_share(paths[0], precision)
+        return self._described(paths, precision, parity, conversion=conversion, share=share)
+
+    def _int8(self) -> list[Artifact]:
+        spec = self._spec.quantize
+        assert spec is not None, "int8 comes with its request"
+        source = self._working / bundle.ONNX_FILE
+        if spec.onnx is not None:
+            self._watcher.stage(f"taking {spec.onnx} as the INT8 file")
+            return self._int8_artifacts(accept_int8(Path(spec.onnx), source, self._working))
+        made = make_int8(source, self._working, spec, self._loaded.preprocessing, progress=self._watcher)
+        return [artifact for file in made for artifact in self._int8_artifacts(file)]
+
+    def _int8_artifacts(self, file: Int8File) -> list[Artifact]:
+        graph = file.paths[0]
+        # The other placement is not meant for ONNX Runtime's CPU kernels: what they make of it says nothing.
+        share = ort_share(graph, "int8") if file.quantization.placement == "onnxruntime" else None
+        if share is not None and not share.computing:
+            raise BuildError(
+                f"int8 was asked for, but ONNX Runtime computes none of the {share.layers} layers of {graph.name} in INT8",
+                fix="quantise more of it: fewer --int8-keep, a larger --max-drop",
+            )
+        parity = self._parity(graph, "int8", self._calibration_images())
+        return self._described(file.paths, "int8", parity, quantization=file.quantization, share=share)
+
+    def _calibration_images(self) -> torch.Tensor:
+        if self._images is None:
+            assert self._spec.quantize is not None
+            self._images = _images(self._spec.quantize, self._loaded)
+        return self._images
+
+    def _parity(self, graph: Path, precision: Precision, images: torch.Tensor | None = None) -> Parity:
+        """Parity of an ONNX file with the module, through ONNX Runtime's CPU provider, where that has the types."""
+        self._watcher.stage(f"checking parity of {graph.name} with the module")
+        parity = onnx_parity(self._loaded.module, graph, self._size, precision, images)
+        require_passed(graph.name, parity)
+        return parity
+
+    def _described(self, paths: Sequence[Path], precision: Precision, parity: Parity, **more: object) -> list[Artifact]:
+        """The records of an ONNX file and of its data beside it."""
+        graph, *data = paths
+        first = bundle.describe(graph, "onnx", precision=precision, parity=parity, **more)
+        return [first, *(bundle.describe(path, "onnx-data", precision=precision) for path in data)]
+
+    def _engine(self, spec: EngineSpec, library: TensorRTLibrary, build_progress: BuildProgress | None) -> Artifact:
+        self._watcher.stage(f"building the {spec.precision} engine with {library.name} {library.version} for {spec.target}")
+        path = self._working / engine_file_name(spec, library)
+        record = build_engine(self._working / bundle.onnx_file(spec.precision), spec, path, progress=build_progress)
+        if local_target() is not None:
+            self._watcher.stage("checking parity of the engine with the module")
+        images = self._calibration_images() if spec.precision == "int8" else None
+        parity = check_engine_parity(self._loaded.module, path, record, self._size, images=images)
+        require_passed(path.name, parity)
+        return bundle.describe(path, "engine", precision=record.precision, parity=parity, engine=record)
+
+
+def _images(spec: QuantizeSpec, loaded: LoadedModel) -> torch.Tensor:
+    return calibration_images(spec.calibration, loaded.preprocessing, CALIBRATION_IMAGES, spec.samples)
+
+
+def _engine_note(made: Sequence[Artifact], library: TensorRTLibrary) -> str:
+    """Who built the engines, whether they ran, and what a reader must know of them."""
+    first = made[0]
+    assert first.engine is not None
+    assert first.parity is not None
+    plural = "" if len(made) == 1 else "s"
+    ran = all(each.parity is not None and each.parity.status == "passed" for each in made)
+    how = "computed what the module computes" if ran else f"not run: {first.parity.reason}"
+    note = f"engine{plural} built by {library.name} {library.version} for {first.engine.target}; {how}"
+    if library.is_rtx:
+        note += ". TensorRT and trtexec cannot load a TensorRT-RTX plan"
+    if library.is_rtx and any(each.precision == "int8" for each in made):
+        note += f". {RTX_INT8}"
+    return note

@@ -1,0 +1,69 @@
+"""The seams of a training: what may change the network after a step, and who wants to know how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from prune_deploy.interfaces import Progress
+from prune_deploy.records import Epoch
+
+
+class Callback(Protocol):
+    """Something that takes part in a training. It may change weights in place; whatever it keeps must follow from them and the step,
+    since a training that goes on after an interruption makes its callbacks anew."""
+
+    def on_step(self, model: nn.Module, step: int, /) -> None:
+        """Called after each step of the optimizer; steps are counted from 1 over all epochs."""
+
+    def on_epoch_end(self, model: nn.Module, epoch: Epoch, /) -> None:
+        """Called after an epoch's validation."""
+
+
+class Watcher(Progress, Protocol):
+    """Somebody who watches a training and changes nothing."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """A training of so many steps in all begins, or goes on after `done` of them."""
+
+    def step(self, epoch: int, done: int, loss: float) -> None:
+        """A step is over, the `done`-th of all; `loss` is the epoch's mean so far."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is over and validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepwise:
+    """A callback of one function, for example `on_step` of a `prune_deploy.interfaces.Method`."""
+
+    function: Callable[[nn.Module, int], None]
+
+    def on_step(self, model: nn.Module, step: int) -> None:
+        """Call it."""
+        self.function(model, step)
+
+    def on_epoch_end(self, model: nn.Module, epoch: Epoch) -> None:
+        """Do nothing."""
+
+
+class KeepZeros:
+    """Keeps at zero whatever convolutions' and linear layers' weights are zero when it is made: a mask that outlives training."""
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
+        self._zeros = {f"{name}.weight": layer.weight.detach() == 0 for name, layer in layers.items()}
+
+    @torch.no_grad()
+    def on_step(self, model: nn.Module, _step: int) -> None:
+        """Set them to zero again."""
+        for name, zeros in self._zeros.items():
+            weight = model.get_parameter(name)
+            weight.masked_fill_(zeros.to(weight.device), 0.0)
+
+    def on_epoch_end(self, model: nn.Module, epoch: Epoch) -> None:
+        """Do nothing."""

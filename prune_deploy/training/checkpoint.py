@@ -1,0 +1,241 @@
+"""A training on disk: tensors as safetensors, everything else as JSON, never a pickle.
+
+`state.json` names the file of tensors that belongs to it and is written last, so that a kill at any moment leaves the one before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from prune_deploy.errors import InputError, StorageError, storage_errors
+from prune_deploy.records import SCHEMA_VERSION, Epoch, Parent, from_json, to_json
+from prune_deploy.specs import FinetuneSpec
+from prune_deploy.store import write_text
+
+STATE_FILE = "state.json"
+_NAMED = 3
+_RESTART = "finish it with the settings it was begun with, or begin anew with --restart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides the weights a training ends with; one of other settings cannot go on from its checkpoints."""
+
+    spec: FinetuneSpec
+    parent: Parent
+    train_sha256: str
+    validation_sha256: str
+    teacher: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How far a training is: steps of the optimizer, the epochs that are over, and of the one that is not the sum of its images' losses,
+    their number and its seconds. Random numbers follow from the seed and the step, so no generator's state is needed."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    top1_before: float | None = None
+    epochs: tuple[Epoch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything a training goes on from. `tensors` are the network's and the optimizer's, `scaler` is that of FP16's gradients."""
+
+    history: History
+    tensors: dict[str, torch.Tensor]
+    scaler: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    settings: Settings
+    history: History
+    tensors: str
+    scaler: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+class Checkpoint:
+    """The checkpoint of one training in a folder of its own."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self._settings = settings
+
+    def read(self) -> State | None:
+        """What was written last; None if nothing was.
+
+        Raises:
+            InputError: it is damaged, or of a training with other settings.
+        """
+        if not (self.folder / STATE_FILE).is_file():
+            return None
+        document = read_document(self.folder)
+        if document.settings != self._settings:
+            raise InputError(
+                f"{self.folder} holds an unfinished training with {_difference(document.settings, self._settings)}", fix=_RESTART
+            )
+        path = self.folder / document.tensors
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path} is not a whole safetensors file: {error}", fix="begin anew with --restart") from error
+        return State(history=document.history, tensors=tensors, scaler=document.scaler)
+
+    def prepare(self) -> None:
+        """Make the folder: that it cannot be written is to be known before an epoch is spent.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        with storage_errors(self.folder, every=True):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, state: State) -> None:
+        """Write a state and drop the one before.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        self.prepare()
+        path = (
+            self.folder / f"step-{state.history.step}-{secrets.token_hex(4)}.safetensors"
+        )  # never the one that is being replaced
+        _save(state.tensors, path)
+        document = _Document(settings=self._settings, history=state.history, tensors=path.name, scaler=state.scaler)
+        write_text(self.folder / STATE_FILE, to_json(document))
+        for old in self.folder.glob("step-*.safetensors"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove it, if it is there."""
+        discard(self.folder)
+
+    def tidy(self) -> None:
+        """Remove the folder if nothing has been written to it."""
+        with suppress(OSError):  # it holds something, or is not there
+            self.folder.rmdir()
+
+
+def read_document(folder: Path) -> _Document:
+    """What state.json says.
+
+    Raises:
+        InputError: it is damaged, or names a file outside the folder.
+    """
+    path = folder / STATE_FILE
+    try:
+        document = from_json(_Document, path.read_bytes(), source=str(path))
+    except InputError as error:
+        raise InputError(error.message, fix="begin anew with --restart") from error
+    if document.tensors != Path(document.tensors).name:
+        raise InputError(f"{path} names a file outside its folder: {document.tensors}", fix="begin anew with --restart")
+    return document
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of checkpoints, and nothing that is none.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    if not folder.exists():
+        return
+    strangers = [path.name for path in folder.iterdir() if path.name != STATE_FILE and not _is_ours(path)]
+    if strangers:
+        raise InputError(
+            f"{folder} holds {strangers[0]}, which is no part of a training", fix="move it away, or choose another --out"
+        )
+    with storage_errors(folder, every=True):
+        shutil.rmtree(folder)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.match("step-*.safetensors") or path.name.startswith(".unfinished-")
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        with storage_errors(path, every=True):
+            safetensors.torch.save_file(tensors, path)
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    except (safetensors.SafetensorError, StorageError) as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        if isinstance(error, StorageError):
+            raise
+        # safetensors wraps what the operating system says in text.
+        raise StorageError(
+            f"cannot write {path}: {error}", fix="free space on that disk, or choose another with --out DIR"
+        ) from error
+
+
+def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The tensors that training changes, on the CPU; those that share memory are copied apart, as safetensors asks."""
+    named = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    for index, state in optimizer.state_dict()["state"].items():
+        named |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    result: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in named.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return result
+
+
+@torch.no_grad()
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Put the tensors of `tensors_of` back.
+
+    Raises:
+        InputError: they are not those of this network.
+    """
+    held = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    saved = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    if {name: tensor.shape for name, tensor in held.items()} != {name: tensor.shape for name, tensor in saved.items()}:
+        raise InputError("the checkpoint's tensors are not those of this network", fix="begin anew with --restart")
+    for name, tensor in held.items():
+        tensor.copy_(saved[name])
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, _, key = rest.partition(".")
+            states.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _difference(there: Settings, asked: Settings) -> str:
+    """What a reader needs to know of how two settings differ."""
+    if there.parent != asked.parent:
+        return f"another parent, {there.parent.name}" if there.parent.name != asked.parent.name else "other weights of its parent"
+    if options := different_options(there.spec, asked.spec):
+        return f"other settings: {options}"
+    return "another teacher" if there.teacher != asked.teacher else "other images: those of the folder have changed"
+
+
+def different_options(there: FinetuneSpec, asked: FinetuneSpec) -> str:
+    """The first few options that two requests differ in, as "--lr 0.1 there, 0.2 asked for"; empty if none."""
+    found = ((each.name, getattr(there, each.name), getattr(asked, each.name)) for each in fields(FinetuneSpec))
+    different = [f"--{name.replace('_', '-')} {old} there, {new} asked for" for name, old, new in found if old != new]
+    more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
+    return "; ".join(different[:_NAMED]) + more

@@ -1,0 +1,174 @@
+"""Labelled images in batches of tensors: in memory where they are few, read anew in each epoch where they are many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from prune_deploy.data import ImageSet
+from prune_deploy.data.preprocessing import Transform, transform_of
+from prune_deploy.environment import usable_cpus
+from prune_deploy.errors import InputError
+from prune_deploy.records import Preprocessing
+from prune_deploy.training.interruption import ignore_in_worker
+
+CACHE_BYTES = 1 << 30
+"""Sets whose tensors are not larger are kept in memory."""
+
+_SMALLEST_CROP = 0.35
+"""Of an image's area. A pruned network has seen its images before: crops need not be as hard as when training from nothing."""
+
+_MOST_WORKERS = 12
+_WORTH_WORKERS = 2000
+
+
+class Batch(NamedTuple):
+    """Inputs of shape (images, channels, height, width), float32, and their classes, shape (images,)."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+
+class Images:
+    """Chosen images of a set as a network takes them.
+
+    `unreadable` are the names of those that could not be read so far; they take no part. With `augmented`, each epoch sees other crops,
+    which depend on nothing but the seed, the epoch and the image.
+    """
+
+    def __init__(
+        self,
+        source: ImageSet,
+        numbers: Sequence[int],
+        preprocessing: Preprocessing,
+        *,
+        seed: int = 0,
+        augmented: Transform | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.unreadable: set[str] = set()
+        self._source, self._numbers, self._seed = source, list(numbers), seed
+        self._examples = _Examples(source, augmented or transform_of(preprocessing), seed if augmented is not None else None)
+        size = 4 * int(np.prod(preprocessing.input_size)) * len(self._numbers)
+        self._tensors = self._read_all(preprocessing) if augmented is None and size <= cache_bytes else None
+        if not self._numbers:
+            raise InputError(f"none of the images of {source.data} can be read", fix="see whether the files are damaged")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def readable(self) -> int:
+        """How many images have taken part, as far as is known."""
+        return sum(self._source.names[number] not in self.unreadable for number in self._numbers)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the images' names and labels."""
+        chosen = [(self._source.names[number], int(self._source.labels[number])) for number in self._numbers]
+        return hashlib.sha256(repr((self._source.data, chosen)).encode()).hexdigest()
+
+    def steps(self, batch: int) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self) // batch)
+
+    def in_order(self, batch: int) -> Iterator[Batch]:
+        """All images once, in batches of at most `batch`."""
+        return self._batches(np.array_split(np.arange(len(self)), self.steps(batch)), 0)
+
+    def shuffled(self, batch: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The images of an epoch in an order of its own, from batch number `first` on.
+
+        Batches are as equal as can be, so that none is left with a single image, of which a batch norm has no statistics.
+        """
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+        return self._batches(np.array_split(order, self.steps(batch))[first:], epoch)
+
+    def _read_all(self, preprocessing: Preprocessing) -> torch.Tensor:
+        tensors = torch.empty(len(self._numbers), *preprocessing.input_size)
+        readable: list[int] = []
+        for number in self._numbers:
+            tensor = self._examples[(0, number)][1]
+            if tensor is None:
+                self.unreadable.add(self._source.names[number])
+                continue
+            tensors[len(readable)] = tensor
+            readable.append(number)
+        self._numbers = readable
+        return tensors[: len(readable)]
+
+    def _batches(self, chunks: Sequence[np.ndarray[Any, Any]], epoch: int) -> Iterator[Batch]:
+        if self._tensors is None:
+            yield from self._read(chunks, epoch)
+            return
+        labels = torch.tensor([self._source.labels[number] for number in self._numbers])
+        for chunk in chunks:
+            chosen = torch.from_numpy(chunk)
+            yield Batch(self._tensors[chosen], labels[chosen])
+
+    def _read(self, chunks: Sequence[np.ndarray[Any, Any]], epoch: int) -> Iterator[Batch]:
+        keys = [[(epoch, self._numbers[position]) for position in chunk] for chunk in chunks]
+        workers = min(usable_cpus() - 1, _MOST_WORKERS) if len(self) >= _WORTH_WORKERS else 0
+        loader: DataLoader[Any] = DataLoader(
+            self._examples,
+            batch_sampler=keys,
+            collate_fn=list,
+            num_workers=workers,
+            worker_init_fn=ignore_in_worker,
+            # Its own, since a loader draws a seed for its workers: the global generator's numbers are the network's.
+            generator=torch.Generator(),
+            # Sets hold functions that cannot be pickled.
+            multiprocessing_context="fork" if workers else None,
+        )
+        for examples in loader:
+            self.unreadable |= {self._source.names[number] for number, tensor in examples if tensor is None}
+            found = [(number, tensor) for number, tensor in examples if tensor is not None]
+            inputs = torch.stack([tensor for _, tensor in found]) if found else torch.empty(0)
+            yield Batch(inputs, torch.tensor([self._source.labels[number] for number, _ in found], dtype=torch.int64))
+
+
+class _Examples(Dataset[tuple[int, "torch.Tensor | None"]]):
+    """Images by epoch and number, with None in place of one that cannot be read."""
+
+    def __init__(self, source: ImageSet, transform: Transform, seed: int | None) -> None:
+        self._source, self._transform, self._seed = source, transform, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, torch.Tensor | None]:
+        epoch, number = key
+        try:
+            image = self._source.read(number)
+        except InputError:
+            return number, None
+        if self._seed is None:
+            return number, self._transform(image)
+        with torch.random.fork_rng(devices=[]):
+            drawn = np.random.SeedSequence([self._seed, epoch, number]).generate_state(1)[0]
+            torch.default_generator.manual_seed(int(drawn))
+            return number, self._transform(image)
+
+
+def augmentation(preprocessing: Preprocessing, *, flip: bool) -> Transform:
+    """Random resized crops, mirrored half the time with `flip`, scaled and normalised as the bundle says."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    channels, height, width = preprocessing.input_size
+    mode = InterpolationMode(preprocessing.interpolation)
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop((height, width), scale=(_SMALLEST_CROP, 1.0), interpolation=mode, antialias=True),
+            v2.RandomHorizontalFlip(0.5 if flip else 0.0),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(preprocessing.mean, preprocessing.std),
+        ]
+    )
+
+    def apply(image: Any) -> torch.Tensor:
+        return torch.as_tensor(transform(image.convert("L" if channels == 1 else "RGB")))
+
+    return apply

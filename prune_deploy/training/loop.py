@@ -1,0 +1,212 @@
+"""The loop: AdamW or SGD over epochs of images, validated after each, that can stop at any step and go on with the same bits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from prune_deploy.errors import InputError, OutputError
+from prune_deploy.records import Epoch
+from prune_deploy.specs import FinetuneSpec
+from prune_deploy.training.callbacks import Callback, Watcher
+from prune_deploy.training.checkpoint import History, State, restore, tensors_of
+from prune_deploy.training.images import Batch, Images
+from prune_deploy.training.interruption import Interruption
+from prune_deploy.training.objective import learning_rate, loss_of
+
+_LARGEST_NORM = 5.0
+"""Gradients are scaled down to this norm. Where channels have just been removed, or weights are fresh, the first steps' gradients are
+many times those that follow, and one such step throws AdamW's and SGD's averages off for a long time."""
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a training needs besides its network. `teacher` is the dense model, where some of the loss comes from its answers."""
+
+    spec: FinetuneSpec
+    train: Images
+    validation: Images
+    classes: int
+    device: str = "cpu"
+    teacher: nn.Module | None = None
+    callbacks: Sequence[Callback] = ()
+
+
+class Trainer:
+    """Trains a network in place. `history` says how far it is."""
+
+    def __init__(self, model: nn.Module, setup: Setup, watcher: Watcher) -> None:
+        self.history = History()
+        self._model, self._setup, self._watcher = model.to(setup.device), setup, watcher
+        self._teacher = None if setup.teacher is None else setup.teacher.to(setup.device).eval()
+        spec = setup.spec
+        # timm's "sgd" is Nesterov's; weights decay, biases and norms do not.
+        self._optimizer = create_optimizer_v2(
+            model, opt=spec.optimizer, lr=spec.start_lr, weight_decay=spec.weight_decay, momentum=_MOMENTUM
+        )
+        self._half = _half_type(setup)
+        self._scaler = torch.amp.GradScaler(setup.device, enabled=self._half is torch.float16)
+        self._per_epoch = setup.train.steps(spec.batch)
+        self._steps = self._per_epoch * spec.epochs
+
+    def resume(self, state: State) -> None:
+        """Go on from a state instead of from the beginning.
+
+        Raises:
+            InputError: the state is of another network.
+        """
+        restore(self._model, self._optimizer, state.tensors)
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
+        self.history = state.history
+
+    def run(self, save: Callable[[State], None]) -> History:
+        """Train until the last epoch is over; `save` gets the state after each one and when a signal asks to stop.
+
+        Raises:
+            OutputError: the loss or an answer is not a finite number.
+            InputError: the network has not an answer for each class.
+            KeyboardInterrupt: a signal asked to stop; the state has been saved.
+        """
+        with Interruption() as interruption, _repeatable(self._setup.device):
+            try:
+                if self.history.top1_before is None:
+                    self._watcher.stage("top-1 before training")
+                    self.history = replace(self.history, top1_before=self._top1(interruption))
+                self._watcher.begin(self._setup.spec.epochs, self._steps, self.history.step)
+                while len(self.history.epochs) < self._setup.spec.epochs:
+                    self._epoch(interruption)
+                    save(self._state())
+            except KeyboardInterrupt:
+                if self.history.step:
+                    save(self._state())
+                raise
+        self._model.zero_grad(set_to_none=True)
+        self._model.eval()
+        return self.history
+
+    def _state(self) -> State:
+        scaler = self._scaler.state_dict() if self._scaler.is_enabled() else {}
+        return State(history=self.history, tensors=tensors_of(self._model, self._optimizer), scaler=scaler)
+
+    def _epoch(self, interruption: Interruption) -> None:
+        """What is left of an epoch, and its validation."""
+        spec, number = self._setup.spec, len(self.history.epochs)
+        first = self.history.step - number * self._per_epoch
+        begun, before = time.perf_counter(), self.history.seconds
+        self._model.train()
+        for batch in self._setup.train.shuffled(spec.batch, number, first):
+            interruption.check()
+            self._step(batch)
+            self.history = replace(self.history, seconds=before + time.perf_counter() - begun)
+            self._watcher.step(number + 1, self.history.step, self._mean_loss)
+        top1 = self._top1(interruption)
+        epoch = Epoch(
+            number=number + 1,
+            loss=self._mean_loss,
+            top1=top1,
+            lr=learning_rate(spec, number * self._per_epoch, self._steps),
+            seconds=before + time.perf_counter() - begun,
+        )
+        self.history = History(step=self.history.step, top1_before=self.history.top1_before, epochs=(*self.history.epochs, epoch))
+        for callback in self._setup.callbacks:
+            callback.on_epoch_end(self._model, epoch)
+        self._watcher.epoch(epoch)
+
+    @property
+    def _mean_loss(self) -> float:
+        return self.history.loss_sum / max(self.history.seen, 1)
+
+    def _step(self, batch: Batch) -> None:
+        """One step of the optimizer, none for a batch that has fewer than two readable images."""
+        spec, history = self._setup.spec, self.history
+        loss = self._learn(batch) if len(batch.labels) > 1 else 0.0
+        seen = len(batch.labels) if len(batch.labels) > 1 else 0
+        if not np.isfinite(loss):
+            raise OutputError(
+                f"the loss is {loss} after {history.step} steps", fix=f"lower --lr, for example --lr {spec.start_lr / 10:g}"
+            )
+        self.history = replace(history, step=history.step + 1, loss_sum=history.loss_sum + loss * seen, seen=history.seen + seen)
+        for callback in self._setup.callbacks:
+            callback.on_step(self._model, self.history.step)
+
+    def _learn(self, batch: Batch) -> float:
+        spec, step = self._setup.spec, self.history.step
+        # Dropout's and stochastic depth's numbers follow from the step: a training that goes on draws the same ones.
+        torch.manual_seed(int(np.random.SeedSequence([spec.seed, step]).generate_state(1)[0]))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(spec, step, self._steps)
+        inputs, labels = (tensor.to(self._setup.device, non_blocking=True) for tensor in batch)
+        with self._autocast():
+            logits = self._model(inputs)
+            with torch.no_grad():
+                answers = None if self._teacher is None else self._teacher(inputs)
+        self._require_classes(logits)
+        loss = loss_of(logits, labels, answers, spec)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._model.parameters(), _LARGEST_NORM)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return float(loss.detach())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._setup.device, dtype=self._half or torch.bfloat16, enabled=self._half is not None)
+
+    @torch.no_grad()
+    def _top1(self, interruption: Interruption) -> float:
+        """The share of validation images whose class gets the highest score, in FP32."""
+        self._model.eval()
+        right, images = 0, 0
+        for batch in self._setup.validation.in_order(self._setup.spec.batch):
+            interruption.check()
+            if not len(batch.labels):
+                continue
+            logits = self._model(batch.inputs.to(self._setup.device))
+            self._require_classes(logits)
+            if not bool(torch.isfinite(logits).all()):
+                raise OutputError(
+                    "the network's answers are not finite numbers",
+                    fix="lower --lr; before the first step: see prune-deploy verify",
+                )
+            right += int((logits.argmax(dim=1).cpu() == batch.labels).sum())
+            images += len(batch.labels)
+        if not images:
+            raise InputError("none of the validation images can be read", fix="see whether the files are damaged")
+        return right / images
+
+    def _require_classes(self, logits: torch.Tensor) -> None:
+        if logits.shape[-1] != self._setup.classes:
+            raise InputError(
+                f"the network gives {logits.shape[-1]} scores, the data has {self._setup.classes} classes",
+                fix="prune it with --ignore head, which keeps a score for each class",
+            )
+
+
+def _half_type(setup: Setup) -> torch.dtype | None:
+    """The half precision of mixed training: BF16 needs no scaling of gradients, older GPUs have only FP16; None on a CPU."""
+    if setup.device == "cpu" or not setup.spec.amp:
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+@contextmanager
+def _repeatable(device: str) -> Iterator[None]:
+    """Draw from generators of our own, and let cuDNN take only kernels that add in a fixed order."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before

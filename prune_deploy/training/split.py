@@ -1,0 +1,83 @@
+"""Which images are trained on, and which are kept to see how well that went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prune_deploy.data import ImageSet, open_images
+from prune_deploy.errors import InputError
+from prune_deploy.specs import FinetuneSpec, parse_data
+
+HELD_OUT = 0.1
+"""Share of a folder's images that is kept for validation where no other folder is named."""
+
+_FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """Two sets, the numbers of the images of each, and a few words on what the second ones are."""
+
+    train: ImageSet
+    train_numbers: Sequence[int]
+    validation: ImageSet
+    validation_numbers: Sequence[int]
+    said: str
+
+
+def divide(spec: FinetuneSpec) -> Division:
+    """The images that `spec` asks for.
+
+    Raises:
+        InputError: they cannot be opened, are too few, or those to validate on are of other classes.
+    """
+    train = open_images(spec.data, "train")
+    numbers: Sequence[int] = range(len(train.labels))
+    if spec.val_data is not None:
+        validation = open_images(spec.val_data, "test")
+        said = f"{spec.val_data}"
+        _require_same_classes(spec.val_data, train, validation)
+    elif parse_data(spec.data)[0] != "imagefolder":
+        validation, said = open_images(spec.data, "test"), f"the test split of {spec.data}"
+    else:
+        order = np.random.default_rng(spec.seed).permutation(len(numbers)).tolist()
+        held = max(1, round(HELD_OUT * len(order)))
+        numbers, kept = sorted(order[held:]), sorted(order[:held])
+        said = f"{held} of the {len(order)} images of {spec.data}, held out"
+        return _checked(Division(train=train, train_numbers=numbers, validation=train, validation_numbers=kept, said=said), spec)
+    chosen = range(len(validation.labels))
+    return _checked(
+        Division(train=train, train_numbers=numbers, validation=validation, validation_numbers=chosen, said=said), spec
+    )
+
+
+def _checked(division: Division, spec: FinetuneSpec) -> Division:
+    """The division with at most --samples images to train on, always the same ones, if enough are left."""
+    numbers = division.train_numbers
+    if spec.samples is not None and spec.samples < len(numbers):
+        drawn = np.random.default_rng(spec.seed).choice(len(numbers), spec.samples, replace=False)
+        numbers = [numbers[position] for position in sorted(drawn.tolist())]
+    if len(numbers) < _FEWEST:
+        raise InputError(f"{spec.data} leaves {len(numbers)} images to train on", fix="name a folder with more images")
+    return Division(
+        train=division.train,
+        train_numbers=numbers,
+        validation=division.validation,
+        validation_numbers=division.validation_numbers,
+        said=division.said,
+    )
+
+
+def _require_same_classes(named: str, train: ImageSet, validation: ImageSet) -> None:
+    """Classes are numbered by their names: one that is missing would shift all others without a word."""
+    if train.classes == validation.classes:
+        return
+    if len(train.classes) != len(validation.classes):
+        what = f"{len(validation.classes)} classes, {train.data} has {len(train.classes)}"
+    else:
+        ours, theirs = next((a, b) for a, b in zip(train.classes, validation.classes, strict=True) if a != b)
+        what = f"a class {theirs!r} where {train.data} has {ours!r}"
+    raise InputError(f"--val-data {named} has {what}", fix="name images of the same classes, in folders of the same names")

@@ -1,0 +1,118 @@
+"""Precisions on a GPU: every backend computes in what its label says, close to FP32, and scores as the FP32 module does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
+from prune_deploy.backends import discover, usable
+from prune_deploy.errors import CannotRunError
+from prune_deploy.evaluate.parity import THRESHOLDS
+from prune_deploy.execution.cases import artifact_for, parse_ways, read_subject
+from prune_deploy.export.tensorrt_library import available_libraries, cuda_target
+from prune_deploy.pipeline import Exported
+from prune_deploy.scoring import ScoreRequest, plan_scores, score_all
+from prune_deploy.specs import TARGETS, Precision, QuantizeSpec, RunOptions
+
+SIZE = (3, 64, 64)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16", "int8")
+COMPUTED = {
+    ("eager", "fp32"),
+    ("eager", "fp16"),
+    ("compile", "fp32"),
+    ("compile", "fp16"),
+    ("ort", "fp32"),
+    ("ort", "fp16"),
+    ("trt", "fp32"),
+    ("trt", "fp16"),
+    ("trt", "int8"),
+}
+"""What every GPU of these libraries computes in; BF16 and TF32 need Ampere, and of ONNX Runtime's CUDA provider INT8 is not asked."""
+
+Images = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A small network with a file and an engine of each precision that this GPU has."""
+    target = cuda_target()
+    assert target is not None
+    library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
+    modern = int(target.removeprefix("sm")) >= 80
+    spec = ExportSpec(
+        model=ModelSpec(name="test_resnet", num_classes=10, input_size=SIZE),
+        prune=None,
+        precisions=PRECISIONS if modern else ("fp32", "fp16", "int8"),
+        quantize=QuantizeSpec(calibration="digits", samples=32),
+        engine=EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=(4,)),
+    )
+    return export_bundle(spec, tmp_path_factory.mktemp("precisions") / "bundle")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield
+
+
+def images() -> Images:
+    return np.random.default_rng(0).standard_normal((4, *SIZE), dtype=np.float32)
+
+
+def answer(folder: Path, name: str, precision: Precision) -> tuple[Images, dict[str, str]]:
+    """Logits and settings of a checked session."""
+    way = parse_ways((name,), (precision,))[0]
+    backend = usable(name)
+    artifact = folder if backend.consumes == "module" else folder / artifact_for(read_subject(folder), way, 4).name
+    with backend.open(artifact, images(), RunOptions(device="cuda", precision=precision)) as session:
+        session.run()
+        session.synchronize()
+        session.check()
+        return session.outputs(), session.settings()
+
+
+@pytest.mark.parametrize(("name", "precision"), sorted(COMPUTED | {("eager", "bf16"), ("trt", "bf16"), ("eager", "tf32")}))
+def test_a_backend_computes_in_what_its_label_says(exported: Exported, name: str, precision: Precision) -> None:
+    expected, _ = answer(exported.folder, "eager", "fp32")
+    try:
+        logits, settings = answer(exported.folder, name, precision)
+    except CannotRunError:
+        if (name, precision) in COMPUTED:
+            raise
+        pytest.skip(f"this GPU has no {precision}")
+    assert settings["precision"].startswith(precision)
+    assert np.abs(logits - expected).max() < THRESHOLDS[precision].relative_diff * expected.std(axis=1).mean()
+    if precision == "tf32":
+        assert settings["tf32"] == "matmul tf32, conv tf32"
+    if "precision_layers" in settings and precision != "fp32":
+        computing, _, layers = settings["precision_layers"].partition("/")
+        assert int(computing) >= int(layers) - 1, "the CUDA provider casts nothing to FP32"
+
+
+def test_no_backend_lends_itself_to_a_label_that_is_not_true(exported: Exported) -> None:
+    for name in ("eager", "compile"):
+        options = RunOptions(device="cuda", precision="int8")
+        with pytest.raises(CannotRunError, match="runs no INT8"), usable(name).open(exported.folder, images(), options):
+            pass
+
+
+def test_artifacts_are_scored_on_the_gpu_and_agree_with_the_fp32_module(exported: Exported) -> None:
+    backends = tuple(name for name in ("eager", "ort", "trt") if discover()[name].available().available)
+    asked = ScoreRequest(
+        bundles=(exported.folder,),
+        backends=backends,
+        precisions=("fp32", "fp16"),
+        data="digits",
+        samples=64,
+        options=RunOptions(device="cuda"),
+    )
+    rows = list(score_all(plan_scores(asked), asked, lambda _: None))
+    assert [row.reason for row in rows if row.status != "ok"] == []
+    assert all(row.accuracy is not None and row.accuracy.agreement is not None for row in rows)
+    assert all(row.accuracy.agreement > 0.95 for row in rows if row.accuracy is not None and row.accuracy.agreement is not None)
