@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prune_deploy.environment import capture
 from prune_deploy.interfaces import Progress, Silent
-from prune_deploy.pipeline.requests import cache_key, find_bundle
+from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_content
 from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
 from prune_deploy.specs import ExportSpec
 from prune_deploy.store import new_folder, write_record
@@ -84,12 +84,14 @@ def export_bundle(
 
 
 def _check_tools(spec: ExportSpec) -> None:
-    """Tell a misspelt method or a library that is not here before minutes of work, not after."""
+    """Tell a misspelt method, images or a library that are not here before minutes of work, not after."""
     from prune_deploy.export.tensorrt_library import choose_library
     from prune_deploy.pruning import methods
 
     if spec.prune is not None:
         methods.create(spec.prune.method)
+    if spec.quantize is not None:
+        quantize_by_content(spec.quantize)
     if spec.engine.library not in ("auto", "none"):
         choose_library(spec.engine.library, spec.engine.target)
 

@@ -49,12 +49,16 @@ def _by_content(spec: ExportSpec) -> ExportSpec:
         model = replace(model, weights=f"file {file_sha256(weights)}")
     if prune is not None and prune.plan is not None:
         prune = replace(prune, plan=f"file {file_sha256(Path(prune.plan))}")
-    quantize = None if spec.quantize is None else _quantize_by_content(spec.quantize)
+    quantize = None if spec.quantize is None else quantize_by_content(spec.quantize)
     return replace(spec, model=model, prune=prune, quantize=quantize)
 
 
-def _quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
-    """The request with what is in its files and images instead of where they lie."""
+def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
+    """The request with what is in its files and images instead of where they lie.
+
+    Raises:
+        InputError: they are not there.
+    """
     from prune_deploy.data.files import calibration_sha256
 
     if spec.onnx is not None:
