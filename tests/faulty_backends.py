@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from prune_deploy.errors import RecompiledError
+from prune_deploy.errors import BuildError, RecompiledError
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
 from prune_deploy.specs import RunOptions
 
@@ -105,7 +105,9 @@ class FaultySession:
 
     def check(self) -> None:
         """Whether the artifact says that all was well."""
-        if self._behaviour.get("fault") == "recompiled":
+        if self._behaviour.get("fault") == "mislabelled":
+            raise BuildError("no layer has that precision", fix="ask for another")
+        if self._behaviour.get("fault") == "recompiled" and self._runs > 1:
             raise RecompiledError("compiled again", fix="keep the shape")
 
     def device_bytes(self) -> int | None:

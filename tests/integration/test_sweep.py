@@ -123,32 +123,6 @@ def test_a_case_that_fails_is_a_record_and_the_rest_goes_on(begun: Path, here: P
     assert all(found[name]["fix"] for name in faults)
 
 
-def test_a_variant_that_cannot_be_made_is_a_record_and_the_rest_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in install(here / "path").items():
-        monkeypatch.setenv(name, value)
-    methods = "l1,faulty-segfault,faulty-hang,faulty-hungry,faulty-raise,bn-scale"
-    grid = ("--models", "test_vit", "--num-classes", "10", "--methods", methods, "--ratios", "0.5", "--backends", "null")
-    limits = ("--build-limit-s", "20", "--memory-limit", "3000", "--budget-s", "0.5", "--share-machine", "--json")
-    done = spawn("sweep", *grid, *limits, "--together", "6", folder=here)
-    assert done.code == 1, done.stderr
-    found = {each["bundle"].removeprefix("test_vit-"): each for each in done.document["cases"]}
-    assert {name: each["status"] for name, each in found.items()} == {
-        "dense": "ok",
-        "l1-r0.50": found["l1-r0.50"]["status"],
-        "faulty-segfault-r0.50": "failed",
-        "faulty-hang-r0.50": "timeout",
-        "faulty-hungry-r0.50": "failed",
-        "faulty-raise-r0.50": "failed",
-        "bn-scale-r0.50": "failed",
-    }
-    assert found["l1-r0.50"]["latency_ms"] is not None
-    assert "SIGSEGV" in found["faulty-segfault-r0.50"]["reason"]
-    assert "--build-limit-s" in found["faulty-hang-r0.50"]["fix"]
-    assert "MiB" in found["faulty-hungry-r0.50"]["reason"]
-    assert "the kernel returned 42" in found["faulty-raise-r0.50"]["reason"]
-    assert "nothing would be removed" in found["bn-scale-r0.50"]["reason"]
-
-
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
     done = call("sweep", *NULL, "--seeds", "0,1", "--masks", "2:4", "--dry-run", "--json")
     assert done.code == 0, done.stderr

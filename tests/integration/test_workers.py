@@ -180,6 +180,15 @@ def test_what_a_session_finds_wrong_after_its_runs_is_the_status(tmp_path: Path,
     assert (loss.status, loss.reason) == ("recompiled", "compiled again")
 
 
+def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "mislabelled"})
+    with group.launch(0, [0, 1]) as lanes:
+        assert len(lanes.run(0, 2).samples_ns) == 2, "the other one goes on"
+    loss = group.observed[1].loss
+    assert loss is not None
+    assert (loss.status, loss.reason) == ("failed", "no layer has that precision")
+
+
 def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, watchdog: Warden) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "cold_runs": 1, "cold_ms": 30.0})
     for number in range(3):

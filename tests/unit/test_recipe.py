@@ -103,7 +103,7 @@ class Odd(nn.Module):
 
 def test_every_plain_kind_of_attribute_comes_back() -> None:
     changed = changed_attributes(Odd(False), Odd(True))[""]
-    assert set(changed) == {"whole", "real", "word", "flag", "nothing", "nested"}
+    assert set(changed) == {"whole", "real", "word", "flag", "nothing", "nested", "listed"}
     again: Any = rebuild(Odd(False), json.loads(json.dumps({"": changed})), {"weight": torch.ones(2)})
     expected = Odd(True)
     for leaf in changed:
