@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_deploy.errors import BuildError, InputError, first_line, storage_errors
 
@@ -32,27 +33,14 @@ def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination
         BuildError: the exporter fails, or the batch came out fixed.
         StorageError: the disk is full or the folder cannot be written.
     """
-    # A batch of 2 in the example: a 1 is what exporters specialise on.
-    example = torch.zeros(2, *input_size)
     try:
         with _quiet():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
-                optimize=True,
-                verbose=False,
-            )
+            program = _exported(module, input_size)
     except Exception as error:  # the exporter raises the exceptions of every pass it runs
         raise BuildError(
             f"the ONNX export failed: {first_line(error, 300)}",
             fix="this architecture cannot be exported as it is; report it with the model's name",
         ) from error
-    assert program is not None
     _strip_traces(program)
     external = sum(p.numel() * p.element_size() for p in module.parameters()) > _EXTERNAL_DATA_BYTES
     with storage_errors(destination), _quiet():
@@ -60,6 +48,36 @@ def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination
     check_dynamic_batch(destination)
     data = destination.with_name(destination.name + ".data")
     return (destination, data) if data.is_file() else (destination,)
+
+
+def _exported(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.ONNXProgram:
+    """The program of a module, its attention written out where the exporter cannot take PyTorch's fused one apart.
+
+    torch 2.15 fails so on attention whose mask broadcasts over the batch (BEiT's and MaxViT's bias tables). The fused and the written-out
+    form are the same products and the same softmax in the file.
+    """
+    try:
+        return _attempt(module, input_size)
+    except Exception:  # noqa: BLE001 - whatever pass it was; an export that fails for another reason fails again
+        with sdpa_kernel(SDPBackend.MATH):
+            return _attempt(module, input_size)
+
+
+def _attempt(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.ONNXProgram:
+    program = torch.onnx.export(
+        module,
+        # A batch of 2 in the example: a 1 is what exporters specialise on.
+        (torch.zeros(2, *input_size),),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[INPUT_NAME],
+        output_names=[OUTPUT_NAME],
+        dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+        optimize=True,
+        verbose=False,
+    )
+    assert program is not None, "the exporter gives a program unless it is told to write a file"
+    return program
 
 
 def _strip_traces(program: torch.onnx.ONNXProgram) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from prune_deploy.pruning import families
-from prune_deploy.pruning.graph import ChannelGroup, Member
+from prune_deploy.pruning.axes.narrowing import NarrowAttribute, NarrowTensor
+from prune_deploy.pruning.groups import ChannelGroup, Member
 from prune_deploy.pruning.twin import parameter_owner
 from prune_deploy.records import GroupWidth, Selection, WidthPlan
 
@@ -76,8 +77,13 @@ def _is_shared_by_heads(model: nn.Module, member: Member) -> bool:
 
 
 def _narrow(model: nn.Module, member: Member, removed: list[int]) -> None:
+    if isinstance(member.handler, (NarrowAttribute, NarrowTensor)):
+        attribute = isinstance(member.handler, NarrowAttribute)
+        member.handler(model.get_submodule(member.name) if attribute else parameter_owner(model, member.name)[0], removed)
+        return
     # torch-pruning keeps the axis on the shared pruner object, as its Dependency.__call__ does.
-    member.handler.__self__.pruning_dim = member.pruning_dim  # type: ignore[attr-defined]
+    if (owner := getattr(member.handler, "__self__", None)) is not None:
+        owner.pruning_dim = member.pruning_dim
     if member.is_parameter:
         owner, leaf = parameter_owner(model, member.name)
         setattr(owner, leaf, member.handler(getattr(owner, leaf), removed))

@@ -14,9 +14,10 @@ _SOON_S = 0.001
 
 
 @contextmanager
-def time_limit(limit_s: float) -> Iterator[None]:
-    """Raise TimeoutError inside the block once it has run for `limit_s` seconds.
+def time_limit(limit_s: float, *, of_processor: bool = False) -> Iterator[None]:
+    """Raise TimeoutError inside the block once it has run for `limit_s` seconds, or used so many of the processor.
 
+    Processor time is for choices that must come out the same on a busy machine.
     Python delivers signals to the main thread only; elsewhere the block runs without a limit, and a process around it must set one.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -26,14 +27,16 @@ def time_limit(limit_s: float) -> Iterator[None]:
     def expire(_signal: int, _frame: FrameType | None) -> None:
         raise TimeoutError
 
-    started = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, expire)
+    number, timer = (signal.SIGVTALRM, signal.ITIMER_VIRTUAL) if of_processor else (signal.SIGALRM, signal.ITIMER_REAL)
+    clock = time.process_time if of_processor else time.monotonic
+    started = clock()
+    handler = signal.signal(number, expire)
     # Again and again after the first: torch-pruning's tracer holds a bare except that would swallow a single one.
-    pending_s, interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s, _REPEAT_S)
+    pending_s, interval_s = signal.setitimer(timer, limit_s, _REPEAT_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(timer, 0)
+        signal.signal(number, handler)
         if pending_s:  # somebody else's alarm was set: it goes off when it would have
-            signal.setitimer(signal.ITIMER_REAL, max(pending_s - (time.monotonic() - started), _SOON_S), interval_s)
+            signal.setitimer(timer, max(pending_s - (clock() - started), _SOON_S), interval_s)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,56 +20,29 @@ import torch
 import torch_pruning as tp
 from torch import nn
 from torch_pruning.dependency import Group as DepGroup
+from torch_pruning.dependency.index_mapping import _FlattenIndexMapping
 
 from prune_deploy.errors import PruningError
 from prune_deploy.pruning import families
 from prune_deploy.pruning.deadline import time_limit
+from prune_deploy.pruning.groups import ChannelGroup, Member
 from prune_deploy.pruning.residual import is_on_cycle, names_added_to
 
 DEFAULT_TIME_LIMIT_S = 60.0
+READING_ERRORS = (
+    RuntimeError,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    ArithmeticError,
+)
+"""What reading a model may raise where it does not understand it."""
+_MOST_SPREADS = 12
 _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One layer (or bare parameter) of a group.
-
-    `positions[i]` is a channel of this layer that goes when root channel `roots[i]` goes, in dense numbering. `handler` is
-    torch-pruning's function that narrows such a layer, `pruning_dim` the axis it is told to narrow. `blocks` is the number of equal
-    blocks that must lose the same positions.
-    """
-
-    name: str
-    handler: Callable[..., Any]
-    is_output: bool
-    is_parameter: bool
-    pruning_dim: int
-    blocks: int
-    positions: tuple[int, ...]
-    roots: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelGroup:
-    """Layers whose channels must be removed together. `channels` are counted at the root, the layer that fixes the numbering.
-
-    `heads` is the name of the attention module whose head width this group is; `residual` marks a stream that layers add to;
-    `signature` is equal for groups of the same structure (Isomorphic Pruning, ECCV 2024, arXiv 2407.04616).
-    """
-
-    name: str
-    channels: int
-    members: tuple[Member, ...]
-    blocks: int = 1
-    heads: str | None = None
-    residual: bool = False
-    signature: str = ""
-    unusable: str = ""
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the layers that lose output channels."""
-        return tuple(m.name for m in self.members if m.is_output)
 
 
 @dataclass(slots=True)
@@ -100,17 +73,7 @@ def trace_groups(twin: nn.Module, example: torch.Tensor, *, limit_s: float = DEF
             f"building the dependency graph of {name} did not end within {limit_s:g} s",
             fix="torch-pruning cannot list this architecture's groups in time; raise --graph-limit-s, or choose another model",
         ) from None
-    except (
-        RuntimeError,
-        IndexError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        RecursionError,
-        ArithmeticError,
-    ) as error:
+    except READING_ERRORS as error:
         raise PruningError(
             f"the dependency graph of {name} cannot be built: {first_line(error)}",
             fix="torch-pruning does not understand this architecture; choose another model or export it with --dense",
@@ -142,10 +105,21 @@ def _trace(twin: nn.Module, example: torch.Tensor) -> _Tracer:
         ignored_params=families.parameters_without_channels(twin),
         verbose=False,
     )
+    _refuse_explosion(graph)
     names: dict[Any, str] = {module: name for name, module in twin.named_modules()}
     names.update({parameter: name for name, parameter in twin.named_parameters()})
     attention: dict[nn.Module, families.AttentionLayout] = {layout.qkv: layout for layout in families.attention_layouts(twin)}
     return _Tracer(model=twin, graph=graph, attention=attention, names=names)
+
+
+def _refuse_explosion(graph: tp.DependencyGraph) -> None:
+    """A network is flattened once, if at all. Where torch-pruning takes many reshapes for that, each multiplies its index lists."""
+    spreads = sum(
+        any(isinstance(mapping, _FlattenIndexMapping) for dep in node.dependencies for mapping in dep.index_mapping)
+        for node in graph.module2node.values()
+    )
+    if spreads > _MOST_SPREADS:
+        raise ValueError(f"torch-pruning takes {spreads} steps of reshapes for a flattening, and its index lists would explode")
 
 
 def _enumerate(tracer: _Tracer) -> Iterator[ChannelGroup]:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from prune_deploy.errors import InputError
 from prune_deploy.pruning import families
-from prune_deploy.pruning.graph import ChannelGroup
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.pruning.widths import Kept
 from prune_deploy.specs import IGNORE_WORDS, PruneSpec
 
@@ -34,6 +34,8 @@ def left_alone(model: nn.Module, groups: Sequence[ChannelGroup], spec: PruneSpec
             result[group.name] = Kept("ignored-member", f"shares channels with {hit} (--ignore {ignored[hit]})")
         elif group.unusable:
             result[group.name] = Kept("protected", group.unusable)
+        elif spec.heads and group.aligned_blocks and group.heads is None:
+            result[group.name] = Kept("protected", "whole heads cannot be taken from this attention: leave --heads out")
         elif spec.bottleneck and group.residual:
             result[group.name] = Kept("bottleneck", "residual stream")
     return result

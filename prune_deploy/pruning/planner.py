@@ -11,11 +11,12 @@ from torch import nn
 
 from prune_deploy.errors import InputError, PruningError
 from prune_deploy.pruning.counting import count, count_macs, count_params
-from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S, trace_groups
+from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
+from prune_deploy.pruning.grouping import Reading, find_groups
 from prune_deploy.pruning.ignoring import left_alone
 from prune_deploy.pruning.solve import solve
 from prune_deploy.pruning.trial import breaking_groups, cut_copy, failure
-from prune_deploy.pruning.twin import example_input, weightless_copy
+from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.pruning.widths import Kept, plan_widths
 from prune_deploy.records import Counts, GroupWidth, WidthPlan, from_json
 from prune_deploy.specs import PruneSpec, parse_amount
@@ -27,7 +28,7 @@ _TOLERANCE = 0.01
 class Planner:
     """Plans widths for one model under one request; protected groups are found once and stay protected.
 
-    `dense` gives the widths that ratios refer to, where the model has been pruned before.
+    `dense` gives the widths that ratios refer to, where the model has been pruned before, and `reading` how it was read then.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class Planner:
         *,
         dense: Mapping[str, int] | None = None,
         limit_s: float = DEFAULT_TIME_LIMIT_S,
+        reading: Reading | None = None,
     ) -> None:
         self.spec = spec
         self.limit_s = limit_s
         self.input_size = input_size
         self.name = type(model).__name__
         self.twin = weightless_copy(model)
-        # Traced on a twin of its own: models that cache tensors between calls would keep the gradient graph alive in ours.
-        self.groups = trace_groups(weightless_copy(model), example_input(input_size), limit_s=limit_s)
+        self.groups, self.reading = find_groups(model, input_size, limit_s=limit_s, reading=reading)
         self.kept: dict[str, Kept] = left_alone(self.twin, self.groups, spec)
         self.before = count(self.twin, input_size)
         self.dense = dict(dense) if dense is not None else {g.name: g.channels for g in self.groups}
@@ -151,10 +152,10 @@ def plan_stages(
     Needs no weights, so it holds for local widths only, which do not depend on scores. A ratio of 1.0 is legal here: it asks for
     nothing to remain, and `when_empty` says what does.
     """
-    current, dense = model, None
+    current, dense, reading = model, None, None
     for ratio in ratios:
-        planner = Planner(current, spec, input_size, dense=dense)
-        dense = planner.dense
+        planner = Planner(current, spec, input_size, dense=dense, reading=reading)
+        dense, reading = planner.dense, planner.reading
         plan = planner.plan(ratio)
         current = cut_copy(planner.twin, planner.groups, plan)
         yield plan, count(current, input_size)

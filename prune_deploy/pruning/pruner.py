@@ -13,9 +13,11 @@ from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S, ChannelGroup
+from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.pruning.ignoring import classifiers
 from prune_deploy.pruning.planner import Planner
+from prune_deploy.pruning.probe import wrongly_mapped
 from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.pruning.widths import Kept
 from prune_deploy.records import Counts, GroupWidth, Receipt, Selection, WidthPlan
@@ -44,6 +46,7 @@ def prune(
     """
     method = methods.create(spec.method, spec.seed)
     planner = Planner(model, spec, input_size, limit_s=limit_s)
+    protect_wrongly_mapped(planner, model)
     plan, scores = scored_plan(planner, model, method)
     receipt = receipt_of(spec, planner, plan, planner.before)
     refuse(receipt, plan)
@@ -55,6 +58,20 @@ def prune(
     return Pruned(plan, selection, replace(receipt, after=after))
 
 
+def protect_wrongly_mapped(planner: Planner, model: nn.Module) -> None:
+    """Set groups aside whose mapping the weights prove wrong; `model` is the planner's, with its weights.
+
+    Where two readings agree the network is not run for a third opinion: a large one takes its time.
+    """
+    if planner.reading.confirmed:
+        return
+    heads = _classifier_names(model)
+    # A classifier's outputs are the network's: in another order they are other outputs.
+    free = [g for g in planner.groups if g.name not in planner.kept and heads.isdisjoint(g.outputs)]
+    wrong = wrongly_mapped(model, free, planner.input_size)
+    planner.kept.update({name: Kept("protected", reason) for name, reason in wrong.items()})
+
+
 def _steps(
     model: nn.Module, planner: Planner, plan: WidthPlan, method: Method, scores: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[Planner, WidthPlan, Selection]]:
@@ -62,7 +79,11 @@ def _steps(
     steps = planner.spec.steps
     dense = {width.name: width.channels for width in plan.groups}
     for step in range(1, steps + 1):
-        now = planner if step == 1 else Planner(model, planner.spec, planner.input_size, limit_s=planner.limit_s)
+        now = (
+            planner
+            if step == 1
+            else Planner(model, planner.spec, planner.input_size, limit_s=planner.limit_s, reading=planner.reading)
+        )
         widths = {w.name: _at_step(w, step / steps) for w in plan.groups}
         # Widths between dense and final are counted from the dense model; each step sees the model the last one left.
         stage = replace(plan, groups=tuple(_resized(widths[g.name], g.channels, dense[g.name]) for g in now.groups))

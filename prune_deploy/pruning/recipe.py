@@ -18,7 +18,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def changed_attributes(dense: nn.Module, pruned: nn.Module) -> dict[str, dict[str, Any]]:
-    """Plain attributes of `pruned`'s modules that differ from `dense`'s, as JSON values; tuples become {"tuple": [...]}."""
+    """Plain attributes of `pruned`'s modules that differ from `dense`'s, as JSON values; tuples become {"tuple": [...]}, lists stay."""
     reference = dict(dense.named_modules())
     result: dict[str, dict[str, Any]] = {}
     for name, module in pruned.named_modules():
@@ -76,12 +76,16 @@ def _mismatch(message: str) -> InputError:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(_is_plain(item) for item in value))
+    return isinstance(value, _PLAIN) or (isinstance(value, (tuple, list)) and all(_is_plain(item) for item in value))
 
 
 def _encode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
     return {"tuple": [_encode(item) for item in value]} if isinstance(value, tuple) else value
 
 
 def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
     return tuple(_decode(item) for item in value["tuple"]) if isinstance(value, dict) else value

@@ -10,8 +10,9 @@ from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.counting import count
 from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
+from prune_deploy.pruning.grouping import Reading
 from prune_deploy.pruning.planner import Planner
-from prune_deploy.pruning.pruner import Pruned, compose, receipt_of, refuse, scored_plan
+from prune_deploy.pruning.pruner import Pruned, compose, protect_wrongly_mapped, receipt_of, refuse, scored_plan
 from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.records import Counts, Selection
 from prune_deploy.specs import PruneSpec
@@ -30,6 +31,7 @@ class Stages:
         self._dense: dict[str, int] | None = None
         self._before: Counts | None = None
         self._selection: Selection | None = None
+        self._reading: Reading | None = None
 
     def advance(self, spec: PruneSpec) -> Pruned:
         """Go on to the ratio of `spec`; widths and selection of the result are counted from the dense model.
@@ -38,10 +40,12 @@ class Stages:
             PruningError: nothing of the dense model would be gone, or less than asked without `allow_shortfall`.
             InputError: the request does not fit the model.
         """
-        planner = Planner(self._model, spec, self._input_size, dense=self._dense, limit_s=self._limit_s)
+        planner = Planner(self._model, spec, self._input_size, dense=self._dense, limit_s=self._limit_s, reading=self._reading)
+        self._reading = planner.reading
         if self._dense is None or self._before is None or self._selection is None:
             self._dense, self._before = planner.dense, planner.before
             self._selection = Selection(kept={g.name: tuple(range(g.channels)) for g in planner.groups})
+        protect_wrongly_mapped(planner, self._model)
         plan, scores = scored_plan(planner, self._model, methods.create(spec.method, spec.seed))
         from_dense = replace(plan, groups=tuple(replace(w, channels=self._dense[w.name]) for w in plan.groups))
         receipt = receipt_of(spec, planner, from_dense, self._before)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from prune_deploy.pruning.apply import cut, select_first
-from prune_deploy.pruning.graph import ChannelGroup, first_line
+from prune_deploy.pruning.graph import first_line
+from prune_deploy.pruning.groups import ChannelGroup
+from prune_deploy.pruning.search import first_breaking
 from prune_deploy.pruning.twin import example_input, weightless_copy
 from prune_deploy.records import WidthPlan
 
@@ -52,24 +54,7 @@ def breaking_groups(
     def broken_with(chosen: Sequence[ChannelGroup]) -> str:
         return failure(twin, groups, _only(plan, {g.name for g in chosen}), input_size)
 
-    if not broken_with(narrowing):
-        return {}
-    return _search(narrowing, broken_with)
-
-
-def _search(narrowing: Sequence[ChannelGroup], broken_with: Callable[[Sequence[ChannelGroup]], str]) -> dict[str, str]:
-    good: list[ChannelGroup] = []
-    protected: dict[str, str] = {}
-    pending = list(narrowing)
-    while pending and broken_with([*good, *pending]):
-        low, high = 0, len(pending)  # the first `low` are fine, the first `high` are not
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if broken_with([*good, *pending[:middle]]) else (middle, high)
-        good += pending[:low]
-        protected[pending[low].name] = broken_with([*good, pending[low]])
-        pending = pending[high:]
-    return protected
+    return first_breaking(narrowing, broken_with)
 
 
 def _narrows(plan: WidthPlan, name: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from prune_deploy.pruning.apply import position_scores
-from prune_deploy.pruning.graph import ChannelGroup
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.records import GroupReason, GroupWidth
 from prune_deploy.specs import PruneSpec
 
@@ -44,7 +44,7 @@ def grain_of(group: ChannelGroup, spec: PruneSpec) -> Grain:
     if group.heads is not None and spec.heads:
         width = group.channels // group.blocks
         return Grain(group.blocks, width, spec.round_to // math.gcd(spec.round_to, width), whole_blocks=True)
-    aligned = 1 if group.heads is not None else group.blocks
+    aligned = 1 if group.heads is not None or group.aligned_blocks else group.blocks
     return Grain(
         group.channels // group.blocks, group.blocks, spec.round_to // math.gcd(spec.round_to, aligned), whole_blocks=False
     )

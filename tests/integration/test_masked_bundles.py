@@ -26,7 +26,20 @@ __all__ = ["here"]  # a fixture
 
 MODEL = ("--model", "test_resnet", "--num-classes", "10")
 MASKED = ("export", *MODEL, "--precision", "fp32", "--mask", "l1-unstructured", "--ratio", "0.3", "--engine", "none")
-SPARSE = ("export", *MODEL, "--precision", "fp32", "--mask", "2:4", "--batch", "1", "--engine", "tensorrt-rtx", "--target", "a2000")
+SPARSE = (
+    "export",
+    *MODEL,
+    "--precision",
+    "fp32",
+    "--mask",
+    "2:4",
+    "--batch",
+    "1",
+    "--engine",
+    "tensorrt-rtx",
+    "--target",
+    "a2000",
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from timm.models.convnext import ConvNeXt
 from torch import nn
 
 from prune_deploy.pruning.apply import cut, position_scores, select, select_first
-from prune_deploy.pruning.graph import ChannelGroup
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.records import GroupWidth, Selection, WidthPlan

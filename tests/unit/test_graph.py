@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import PruningError
-from prune_deploy.pruning.graph import ChannelGroup, Member, first_line, trace_groups
+from prune_deploy.pruning.graph import first_line, trace_groups
+from prune_deploy.pruning.groups import ChannelGroup, Member
 from prune_deploy.pruning.twin import example_input, weightless_copy
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import PruningError
-from prune_deploy.pruning.graph import ChannelGroup, trace_groups
+from prune_deploy.pruning.graph import trace_groups
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.pruning.trial import breaking_groups, cut_copy, failure
 from prune_deploy.pruning.twin import example_input, weightless_copy

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch_pruning.pruner.algorithms.base_pruner import BasePruner
 
-from prune_deploy.pruning.graph import ChannelGroup
+from prune_deploy.pruning.groups import ChannelGroup
 from prune_deploy.pruning.widths import Kept, grain_of, plan_widths
 from prune_deploy.records import GroupWidth
 from prune_deploy.specs import PruneSpec, Rounding
