@@ -11,6 +11,7 @@ import pytest
 from prune_deploy.errors import BuildError
 from prune_deploy.export.engine_layers import count_types, layers_in_table, types_in_inspector, verify_precision
 from prune_deploy.records import EngineProfile, EngineRecord
+from prune_deploy.specs import Precision
 
 
 def tensor(name: str, datatype: str) -> str:
@@ -191,7 +192,7 @@ RECORD = EngineRecord(
         ("int8", {"Float": 9, "Int8": 1}),
     ],
 )
-def test_labels_that_hold(precision: str, found: dict[str, int]) -> None:
+def test_labels_that_hold(precision: Precision, found: dict[str, int]) -> None:
     verify_precision(replace(RECORD, precision=precision, layer_types=found))
 
 
@@ -210,7 +211,7 @@ def test_labels_that_hold(precision: str, found: dict[str, int]) -> None:
         ("fp12", {"Float": 1}, "unknown engine precision 'fp12'"),
     ],
 )
-def test_labels_that_do_not_hold(precision: str, found: dict[str, int], said: str) -> None:
+def test_labels_that_do_not_hold(precision: Precision, found: dict[str, int], said: str) -> None:
     with pytest.raises(BuildError) as caught:
         verify_precision(replace(RECORD, precision=precision, layer_types=found))
     assert said in caught.value.message
