@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow test-gpu check docs format lock clean
+.PHONY: help setup demo test test-slow nightly test-gpu check docs format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: check      ## static checks, then unit and integration tests
 
 test-slow: setup ## the seven large models and everything that takes minutes
 	$(BIN)/python -m pytest tests/slow
+
+nightly: test-slow  ## the slow tests, and every family from name to engine into docs/compatibility.md
+	$(BIN)/prune-deploy compatibility --markdown docs/compatibility.md
 
 test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
 	$(BIN)/python -m pytest tests/gpu

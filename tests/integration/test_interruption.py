@@ -54,7 +54,7 @@ def stop_at(
     [
         ("] pruning", signal.SIGINT, 0.1),
         ("] exporting ONNX", signal.SIGTERM, 1.0),
-        ("] building the engine", signal.SIGINT, 1.0),
+        ("] building the fp32 engine", signal.SIGINT, 1.0),
     ],
 )
 def test_a_signal_ends_an_export_with_130_and_leaves_nothing(

@@ -145,3 +145,21 @@ def test_what_has_no_accuracy_says_why_and_is_measured_and_no_accuracy_is_taken_
     assert "scoring test_resnet-dense ort" not in again.stderr
     last = read_run(here / "run").cases[-2]
     assert (last.label, last.case.batch, last.accuracy) == (dense.label, 2, dense.accuracy)
+
+
+def test_unreadable_images_are_named_in_the_record_and_the_curve_shows_accuracy(here: Path) -> None:
+    for name in map(str, range(10)):
+        (here / "images" / name).mkdir(parents=True)
+        Image.new("L", (40, 40), 20 * int(name)).save(here / "images" / name / "a.png")
+    (here / "images" / "3" / "b.png").write_bytes(b"no image")
+    options = ("--model", MODEL, "--num-classes", "10", "--input-size", "3,32,32", "--ignore", "head", "--steps", "2")
+    asked = (*options, "--to-ratio", "0.5", "--backends", "ort", "--batch", "4", "--data", "imagefolder:images")
+    done = call("curve", *asked, *SHORT, "--out", "run")
+    assert done.code == 0, done.stderr
+    for record in read_run(here / "run").cases:
+        assert record.accuracy is not None
+        assert (record.accuracy.images, record.accuracy.unreadable_names) == (10, ("3/b.png",))
+        assert "1 image of imagefolder:images could not be read: 3/b.png" in record.warnings
+    assert "top-1 %" in done.stdout
+    assert "could not be read: 3/b.png" in done.stdout
+    assert "weights are random" in done.stdout
