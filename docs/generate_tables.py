@@ -173,6 +173,25 @@ def _bench_cells(each: Row) -> list[str]:
     ]
 
 
+def precisions(run: str) -> str:
+    """The cases of a comparison across precisions."""
+    rows = [row(record) for record in reference(run)]
+    header = ("bundle", "precision", "ms", "images/s", "speed-up", "verdict", "peak MiB")
+    return markdown(header, [_precision_cells(each) for each in rows], left=2)
+
+
+def _precision_cells(each: Row) -> list[str]:
+    return [
+        each.bundle,
+        each.precision_text,
+        with_half_width(each.latency_ms, each.latency_high_ms),
+        number(each.images_per_s),
+        interval(each.speedup, each.speedup_low, each.speedup_high),
+        each.verdict_text,
+        MISSING if each.peak_mib is None else f"{each.peak_mib:.0f}",
+    ]
+
+
 def curve(run: str, backend: str, batch: str) -> str:
     """The steps of a curve on one backend at one batch size, beside the latency that was published for another machine at batch 64."""
     published = {float(each["pruning_ratio"]): each for each in golden("torch_pruning_resnet50_curve.csv")}
@@ -223,7 +242,7 @@ def _latency_cells(published: dict[str, str], found: Row) -> list[str]:
 
 TABLES: dict[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (bench, curve, curve_sizes, pytorch_pruning_additions, pytorch_pruning_latency, pytorch_pruning_sizes)
+    for each in (bench, curve, curve_sizes, precisions, pytorch_pruning_additions, pytorch_pruning_latency, pytorch_pruning_sizes)
 }
 
 

@@ -20,7 +20,7 @@ from prune_deploy.pruning.twin import example_input, weightless_copy
 from prune_deploy.records import GroupWidth, WidthPlan
 
 # DepGraph reads a model in a few seconds or not at all. Counted in processor time, so that the same reading is used on a busy machine.
-_DEPGRAPH_CPU_S = 8.0
+_DEPGRAPH_CPU_S = 16.0
 _MOST_VIEWS = 8
 
 
