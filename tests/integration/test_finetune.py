@@ -105,8 +105,7 @@ def test_what_pruning_by_half_costs_comes_back_with_the_dense_model_s_help(train
     refused(call("finetune", trained.pruned, *ON_DIGITS, *other), 2, "--epochs 6 there, 7 asked for")
 
 
-def test_ctrl_c_leaves_a_training_that_goes_on(pruned: Path) -> None:
-    """That it ends with the same bits as an undisturbed one, tests/unit/test_training.py shows at several moments."""
+def test_ctrl_c_leaves_a_training_that_goes_on_to_the_same_bits(pruned: Path) -> None:
     options = (*ON_DIGITS, "--samples", "200", "--epochs", "3", "--augment")
     with start("finetune", pruned.name, *options, folder=pruned.parent) as child:
         assert child.stderr is not None
@@ -127,6 +126,10 @@ def test_ctrl_c_leaves_a_training_that_goes_on(pruned: Path) -> None:
     assert "going on after" in result.stderr
     assert "epoch 1/3" not in result.stderr
     assert not waiting.exists()
+    whole = call("finetune", "pruned", *options, "--out", "whole")
+    assert whole.code == 0, whole.stderr
+    assert "epoch 1/3" in whole.stderr
+    assert file_sha256(Path("whole") / WEIGHTS) == file_sha256(Path("pruned-finetuned") / WEIGHTS)
 
 
 def test_a_mask_outlives_the_training(trained: Trained, here: Path) -> None:

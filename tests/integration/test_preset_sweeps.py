@@ -42,7 +42,7 @@ def pruned(found: Iterable[tuple[Variant, Size]]) -> list[tuple[Variant, Counts 
     return [(variant, size.counts or size.reason) for variant, size in found if variant.prune is not None]
 
 
-@pytest.mark.parametrize("model", ["test_resnet"])  # tests/slow has the preset itself
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit", "test_convnext"])
 def test_sizes_without_weights_are_those_of_the_real_pruning_for_every_method(model: str) -> None:
     own = Block(models=(model,), methods=tuple(methods.discover()), ratios=(0.4,), settings=SETTINGS)
     found = pruned(sizes(sweep(own)))

@@ -22,7 +22,7 @@ QUIET = 0.02
 
 @pytest.mark.timeout(3600)
 def test_a_model_against_itself(tmp_path: Path) -> None:
-    """T1: 40 short sessions, the anchor first and cold. Half of them must converge on a quiet machine; elsewhere that much is skipped.
+    """T1: 40 short sessions, the anchor first and cold. That half of them converge takes a quiet machine; how quiet it was is said.
 
     A true 95 % interval fails the last bound in 0.3 % of the cases.
     """
@@ -44,11 +44,9 @@ def test_a_model_against_itself(tmp_path: Path) -> None:
     unrests.append(unrest())
     print(f"converged {len(converged_errors)} of {SESSIONS}, errors {sorted(converged_errors)}, covered {covered}")  # noqa: T201 - figures for the reader
     print(f"one fixed computation varied by {unrests[0]:.1%} before and by {unrests[1]:.1%} after")  # noqa: T201
+    assert len(converged_errors) >= SESSIONS / 2, f"on a machine whose unrest is {max(unrests):.1%}; quiet is up to {QUIET:.0%}"
     assert sum(error <= 0.01 for error in converged_errors) >= 0.95 * len(converged_errors)
     assert covered >= 34
-    if len(converged_errors) < SESSIONS / 2 and max(unrests) > QUIET:
-        pytest.skip(f"half of the sessions must converge on a quiet machine, and this one's unrest is {max(unrests):.1%}")
-    assert len(converged_errors) >= SESSIONS / 2
 
 
 @pytest.mark.timeout(1800)
