@@ -71,11 +71,11 @@ def derive(precision: str, source: Path) -> None:
 
 def _maker(precision: str, source: Path, folder: Path) -> Callable[[], Sequence[Path]]:
     if precision != "int8":
-        from prune_deploy.export.precision import convert
+        from prune_deploy.export.half.convert import convert
 
         which: Any = precision
         return lambda: convert(source, folder / source.name, which)[0]
-    from prune_deploy.export.quantize import make_int8
+    from prune_deploy.export.int8.quantize import make_int8
     from prune_deploy.interfaces import Silent
     from prune_deploy.records import Preprocessing, from_json
     from prune_deploy.specs import QuantizeSpec

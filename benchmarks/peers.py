@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from prune_deploy.backends import usable
-from prune_deploy.execution.inputs import make_inputs
+from prune_deploy.execution.workers.inputs import make_inputs
 from prune_deploy.interfaces import Session
 from prune_deploy.specs import MeasureSpec, Rigor, RunOptions
 
@@ -198,7 +198,7 @@ def measure_ours(request: Request) -> dict[str, Any]:
     """Ratios of a comparison, with what it says of their certainty. The second dense model is a candidate like any other."""
     from prune_deploy.execution.candidate import Candidate
     from prune_deploy.execution.group import Group
-    from prune_deploy.execution.process import Warden
+    from prune_deploy.execution.workers.process import Warden
     from prune_deploy.measure.analysis import analyze
     from prune_deploy.measure.comparison import Comparison
     from prune_deploy.records import Role

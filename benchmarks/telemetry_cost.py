@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_deploy.backends.null import NullSession
-from prune_deploy.execution.resident import MemoryWatch, peak_rss_bytes
 from prune_deploy.execution.telemetry import Telemetry
-from prune_deploy.execution.timing import time_each
+from prune_deploy.execution.workers.memory import MemoryWatch, peak_rss_bytes
+from prune_deploy.execution.workers.timing import time_each
 from prune_deploy.specs import Device
 
 LOOKS = 2_000

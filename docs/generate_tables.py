@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from prune_deploy.records import CaseRecord
-from prune_deploy.reporting.curve import CurvePoint, curves
-from prune_deploy.reporting.formatting import MISSING, interval, number, plus_minus, ratio, with_half_width
-from prune_deploy.reporting.rows import Row, row
+from prune_deploy.reporting.figures.curve import CurvePoint, curves
+from prune_deploy.reporting.figures.formatting import MISSING, interval, number, plus_minus, ratio, with_half_width
+from prune_deploy.reporting.figures.rows import Row, row
 from prune_deploy.runs import read_run
 from prune_deploy.specs import SHORT_CODES
 

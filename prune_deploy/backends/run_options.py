@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prune_deploy.errors import BuildError, CannotRunError, InputError
-from prune_deploy.export.tensorrt_library import cuda_target
+from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions

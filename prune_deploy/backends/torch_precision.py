@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_deploy.backends.run_options import require_computing
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.tensorrt_library import cuda_target
+from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions

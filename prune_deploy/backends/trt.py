@@ -14,7 +14,7 @@ from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.run_options import DEFAULTS, NO_GPU, NO_GPU_FIX, require
 from prune_deploy.backends.trt_session import TrtSession
 from prune_deploy.errors import CannotRunError
-from prune_deploy.export.tensorrt_library import Unavailable, cuda_target, probe_library
+from prune_deploy.export.tensorrt.library import Unavailable, cuda_target, probe_library
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
 from prune_deploy.specs import RunOptions
 

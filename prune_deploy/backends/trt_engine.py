@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.errors import CannotRunError, InputError, PruneDeployError
-from prune_deploy.export.tensorrt_library import LibraryName, TensorRTLibrary, Unavailable, cuda_target, probe_library
-from prune_deploy.export.tensorrt_log import collecting
+from prune_deploy.export.tensorrt.library import LibraryName, TensorRTLibrary, Unavailable, cuda_target, probe_library
+from prune_deploy.export.tensorrt.log import collecting
 
 _TARGET = re.compile(r"\.(sm\d{2,3})\.")
 _LIBRARY = re.compile(r"\.((tensorrt(?:-rtx)?)-\d+\.\d+)\.engine$")

@@ -11,8 +11,8 @@ import numpy as np
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.engine_layers import REQUIRED_TYPES, types_in_inspector
-from prune_deploy.export.tensorrt_log import collecting
+from prune_deploy.export.tensorrt.layers import REQUIRED_TYPES, types_in_inspector
+from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.specs import Precision
 
 _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"

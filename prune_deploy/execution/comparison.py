@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Candidate, Loss, memory_of, startup_of
-from prune_deploy.execution.cases import PlannedCase, PlannedComparison, remarks
 from prune_deploy.execution.group import Group
-from prune_deploy.execution.process import Warden
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, remarks
 from prune_deploy.execution.telemetry import summarize
+from prune_deploy.execution.workers.process import Warden
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.measure.runner import Watcher

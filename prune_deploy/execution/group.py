@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prune_deploy.execution.candidate import Candidate, Loss, Observed
 from prune_deploy.execution.lanes import Lanes
-from prune_deploy.execution.process import Warden, WorkerError, WorkerProcess
+from prune_deploy.execution.workers.process import Warden, WorkerError, WorkerProcess
 from prune_deploy.specs import MeasureSpec, Placement
 
 

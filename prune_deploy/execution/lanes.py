@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prune_deploy.execution.candidate import Candidate
-from prune_deploy.execution.process import WorkerError, WorkerProcess
 from prune_deploy.execution.telemetry import Telemetry, free_device_bytes
+from prune_deploy.execution.workers.process import WorkerError, WorkerProcess
 from prune_deploy.measure.runner import CandidateLost, TimedRuns
 from prune_deploy.records import Startup
 from prune_deploy.specs import MeasureSpec

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Loss
-from prune_deploy.execution.cases import PlannedCase
-from prune_deploy.execution.jobs import Jobs
-from prune_deploy.execution.process import RefusedError, Warden, WorkerError
+from prune_deploy.execution.jobs.client import Jobs
+from prune_deploy.execution.planning import PlannedCase
+from prune_deploy.execution.workers.process import RefusedError, Warden, WorkerError
 from prune_deploy.records import Trace, from_json, to_json
 from prune_deploy.runs import TRACES_DIR
 from prune_deploy.specs import InputKind, MeasureSpec

@@ -15,7 +15,7 @@ from prune_deploy.specs import ExportSpec
 from prune_deploy.store import new_folder, write_record
 
 if TYPE_CHECKING:
-    from prune_deploy.export.engine_progress import BuildProgress
+    from prune_deploy.export.tensorrt.progress import BuildProgress
     from prune_deploy.models import LoadedModel
     from prune_deploy.pruning.pruner import Pruned
 
@@ -85,7 +85,7 @@ def export_bundle(
 
 def _check_tools(spec: ExportSpec) -> None:
     """Tell a misspelt method, images or a library that are not here before minutes of work, not after."""
-    from prune_deploy.export.tensorrt_library import choose_library
+    from prune_deploy.export.tensorrt.library import choose_library
     from prune_deploy.pruning import methods
 
     if spec.prune is not None:
@@ -105,8 +105,8 @@ def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> 
     from prune_deploy import models
     from prune_deploy.pruning.counting import count
     from prune_deploy.pruning.masks import mask
+    from prune_deploy.pruning.meta_copy import weightless_copy
     from prune_deploy.pruning.pruner import prune
-    from prune_deploy.pruning.twin import weightless_copy
 
     watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
     loaded = models.create_model(spec.model)

@@ -15,17 +15,17 @@ from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.evaluate.engine_parity import check_engine_parity
 from prune_deploy.evaluate.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
 from prune_deploy.export import bundle
-from prune_deploy.export.engine import build_engine, engine_file_name
+from prune_deploy.export.half.convert import convert
+from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8
 from prune_deploy.export.onnx import export_onnx
-from prune_deploy.export.precision import convert
-from prune_deploy.export.quantize import Int8File, accept_int8, make_int8
-from prune_deploy.export.tensorrt_library import TensorRTLibrary, choose_library
+from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
+from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import EngineSpec, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
-    from prune_deploy.export.engine_progress import BuildProgress
+    from prune_deploy.export.tensorrt.progress import BuildProgress
     from prune_deploy.models import LoadedModel
 
 

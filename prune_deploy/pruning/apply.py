@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from prune_deploy.pruning import families
-from prune_deploy.pruning.axes.narrowing import NarrowAttribute, NarrowTensor
-from prune_deploy.pruning.groups import ChannelGroup, Member
-from prune_deploy.pruning.twin import parameter_owner
+from prune_deploy.pruning.channel_tracing.narrowing import NarrowAttribute, NarrowTensor
+from prune_deploy.pruning.groups import families
+from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
+from prune_deploy.pruning.meta_copy import parameter_owner
 from prune_deploy.records import GroupWidth, Selection, WidthPlan
 
 

@@ -9,7 +9,7 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_deploy.pruning.twin import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, weightless_copy
 from prune_deploy.records import Counts
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from prune_deploy.errors import InputError
-from prune_deploy.pruning import families
-from prune_deploy.pruning.groups import ChannelGroup
+from prune_deploy.pruning.groups import families
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.widths import Kept
 from prune_deploy.specs import IGNORE_WORDS, PruneSpec
 

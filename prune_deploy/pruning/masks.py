@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from prune_deploy.errors import PruningError
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.twin import weightless_copy
+from prune_deploy.pruning.meta_copy import weightless_copy
 from prune_deploy.records import NO_DENSE_SPEEDUP, Receipt
 from prune_deploy.specs import MaskSpec
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import InputError, PruningError
+from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
 from prune_deploy.pruning.counting import count, count_macs, count_params
-from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
-from prune_deploy.pruning.grouping import Reading, find_groups
+from prune_deploy.pruning.find_groups import Reading, find_groups
+from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import left_alone
+from prune_deploy.pruning.meta_copy import weightless_copy
 from prune_deploy.pruning.solve import solve
-from prune_deploy.pruning.trial import breaking_groups, cut_copy, failure
-from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.pruning.widths import Kept, plan_widths
 from prune_deploy.records import Counts, GroupWidth, WidthPlan, from_json
 from prune_deploy.specs import PruneSpec, parse_amount

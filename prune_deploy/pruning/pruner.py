@@ -12,13 +12,13 @@ from prune_deploy.errors import PruningError
 from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
+from prune_deploy.pruning.checks.probe import wrongly_mapped
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
-from prune_deploy.pruning.groups import ChannelGroup
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
+from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import classifiers
+from prune_deploy.pruning.meta_copy import weightless_copy
 from prune_deploy.pruning.planner import Planner
-from prune_deploy.pruning.probe import wrongly_mapped
-from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.pruning.widths import Kept
 from prune_deploy.records import Counts, GroupWidth, Receipt, Selection, WidthPlan
 from prune_deploy.specs import PruneSpec

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import InputError
-from prune_deploy.pruning.twin import parameter_owner
+from prune_deploy.pruning.meta_copy import parameter_owner
 
 _PLAIN = (bool, int, float, str, type(None))
 

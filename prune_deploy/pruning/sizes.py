@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from prune_deploy.errors import PruningError
 from prune_deploy.models import resolve, skeleton
 from prune_deploy.pruning import methods
+from prune_deploy.pruning.checks.trial import cut_copy
 from prune_deploy.pruning.counting import count
+from prune_deploy.pruning.meta_copy import weightless_copy
 from prune_deploy.pruning.planner import Planner, plan_stages
 from prune_deploy.pruning.pruner import receipt_of, refuse, scored_plan
-from prune_deploy.pruning.trial import cut_copy
-from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.records import Counts, WidthPlan
 from prune_deploy.specs import ModelSpec, PruneSpec, SweepSpec, Variant
 

@@ -9,11 +9,11 @@ from torch import nn
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.graph import DEFAULT_TIME_LIMIT_S
-from prune_deploy.pruning.grouping import Reading
+from prune_deploy.pruning.find_groups import Reading
+from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
+from prune_deploy.pruning.meta_copy import weightless_copy
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import Pruned, compose, protect_wrongly_mapped, receipt_of, refuse, scored_plan
-from prune_deploy.pruning.twin import weightless_copy
 from prune_deploy.records import Counts, Selection
 from prune_deploy.specs import PruneSpec
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from prune_deploy.pruning.apply import position_scores
-from prune_deploy.pruning.groups import ChannelGroup
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.records import GroupReason, GroupWidth
 from prune_deploy.specs import PruneSpec
 

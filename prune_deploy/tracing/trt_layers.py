@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from prune_deploy.export.engine_layers import type_of_tensor
+from prune_deploy.export.tensorrt.layers import type_of_tensor
 from prune_deploy.records import LayerTime
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.products import product_macs

@@ -14,8 +14,8 @@ import click
 import pytest
 
 from prune_deploy.cli.main import COMMANDS, cli
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("engines/*.md"), *ROOT.glob("profiles/*.md")])
 
 

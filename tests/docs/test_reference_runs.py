@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.reporting.reanalysis import reanalyze
+from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.runs import read_explanations, read_run, read_traces
+from support import ROOT
 
-REFERENCE = Path(__file__).parents[2] / "profiles" / "reference"
+REFERENCE = ROOT / "profiles" / "reference"
 RUNS = sorted(path for path in REFERENCE.iterdir() if path.is_dir())
 
 

@@ -8,15 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from report_runs import write_curve
-from run_records import environment, estimate, latency, speedup
 
 from prune_deploy.records import CaseRecord, RunRecord
-from prune_deploy.reporting.rows import row
+from prune_deploy.reporting.figures.rows import row
 from prune_deploy.runs import append_cases, create_run, read_run
 from prune_deploy.specs import Case, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+from support.report_runs import write_curve
+from support.run_records import environment, estimate, latency, speedup
 
 
 @pytest.fixture

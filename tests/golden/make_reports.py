@@ -11,10 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from report_runs import GOLDEN, GOLDEN_FORMATS, GOLDEN_RUNS, write_runs
-
+from prune_deploy.reporting.figures.report import read_report
 from prune_deploy.reporting.renderers import render
-from prune_deploy.reporting.report import read_report
+from support.report_runs import GOLDEN_FORMATS, GOLDEN_REPORTS, GOLDEN_RUNS, write_runs
 
 
 def main() -> None:
@@ -22,11 +21,11 @@ def main() -> None:
     if "--runs" in sys.argv[1:]:
         for run in GOLDEN_RUNS:
             shutil.rmtree(run, ignore_errors=True)
-        write_runs(GOLDEN)
+        write_runs(GOLDEN_REPORTS)
     report = read_report(GOLDEN_RUNS)
     for form in GOLDEN_FORMATS:
-        for name, content in render(report, form, GOLDEN).items():
-            (GOLDEN / name).write_bytes(content)
+        for name, content in render(report, form, GOLDEN_REPORTS).items():
+            (GOLDEN_REPORTS / name).write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from prune_deploy.backends import discover, usable
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.errors import CannotRunError, InputError, RecompiledError
 from prune_deploy.evaluate.verify import verify_bundle
-from prune_deploy.export.tensorrt_library import available_libraries, cuda_target
+from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import TARGETS, RunOptions

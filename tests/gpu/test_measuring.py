@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
-from prune_deploy.bench import BenchRequest, measure_all, plan_bench
 from prune_deploy.environment import local_target
-from prune_deploy.export.tensorrt_library import available_libraries
+from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.interfaces import Silent
 from prune_deploy.records import CaseRecord
-from prune_deploy.reporting.reanalysis import reanalyze
+from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.runs import read_run
 from prune_deploy.specs import TARGETS, MeasureSpec, Mode, Placement, RunOptions
+from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench
 
 
 class Quiet:

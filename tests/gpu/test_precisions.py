@@ -13,11 +13,11 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError
 from prune_deploy.evaluate.parity import THRESHOLDS
-from prune_deploy.execution.cases import artifact_for, parse_ways, read_subject
-from prune_deploy.export.tensorrt_library import available_libraries, cuda_target
+from prune_deploy.execution.planning import artifact_for, parse_ways, read_subject
+from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
 from prune_deploy.pipeline import Exported
-from prune_deploy.scoring import ScoreRequest, plan_scores, score_all
 from prune_deploy.specs import TARGETS, Precision, QuantizeSpec, RunOptions
+from prune_deploy.workflows.evaluate import ScoreRequest, plan_scores, score_all
 
 SIZE = (3, 64, 64)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16", "int8")

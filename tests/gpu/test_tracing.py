@@ -11,7 +11,7 @@ import pytest
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.backends import discover as discover_backends
-from prune_deploy.export.tensorrt_library import available_libraries, cuda_target
+from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.records import Trace
 from prune_deploy.specs import TARGETS, Case, RunOptions

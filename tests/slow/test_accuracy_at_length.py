@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import call, here, spawn
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
@@ -22,6 +21,7 @@ from prune_deploy.models import create_model
 from prune_deploy.records import CaseRecord
 from prune_deploy.runs import RECORDS_FILE, read_run
 from prune_deploy.specs import ModelSpec
+from support.commands import call, here, spawn
 
 __all__ = ["here"]  # a fixture
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.bench import BenchRequest, measure_all
 from prune_deploy.environment import read_cpuinfo
-from prune_deploy.explain import explain_comparison, plan_explanation
 from prune_deploy.interfaces import Silent
 from prune_deploy.pipeline import export_bundle
 from prune_deploy.records import Explanation
 from prune_deploy.specs import EngineSpec, ExportSpec, MeasureSpec, ModelSpec, PruneSpec
+from prune_deploy.workflows.bench import BenchRequest, measure_all
+from prune_deploy.workflows.explain import explain_comparison, plan_explanation
 
 pytestmark = pytest.mark.timeout(1200)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import here, spawn
-from faulty_backends import install
+
+from support.commands import here, spawn
+from support.fakes.faulty_backends import install
 
 __all__ = ["here"]  # a fixture
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from prune_deploy.data import Batches, open_images
+from prune_deploy.export.int8.quantize import make_int8
 from prune_deploy.export.onnx import export_onnx
-from prune_deploy.export.quantize import make_int8
 from prune_deploy.interfaces import Silent
 from prune_deploy.models import LoadedModel, create_model
 from prune_deploy.specs import ModelSpec, QuantizeSpec

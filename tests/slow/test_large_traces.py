@@ -10,7 +10,7 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bu
 from prune_deploy.records import BETWEEN_LAYERS, Trace
 from prune_deploy.runs import read_traces
 from prune_deploy.specs import MeasureSpec
-from prune_deploy.trace import TraceRequest, plan_traces, trace_bundle
+from prune_deploy.workflows.trace import TraceRequest, plan_traces, trace_bundle
 
 _MOST_BYTES = 20_000_000
 

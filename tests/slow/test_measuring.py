@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from timing_pairs import alone_ms, candidates, compared, exported, unrest
 
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.specs import MeasureSpec
+from support.timing_pairs import alone_ms, candidates, compared, exported, unrest
 
 SESSIONS = 40
 ALONE_LAUNCHES = 5

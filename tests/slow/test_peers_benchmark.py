@@ -18,8 +18,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from prune_deploy.specs import RunOptions
+from support import ROOT
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 SCRIPT = BENCHMARKS / "harness_vs_peers.py"
 SEQUENTIAL = [
     "torch.utils.benchmark",

@@ -16,10 +16,10 @@ from torch import nn
 from prune_deploy.backends import usable
 from prune_deploy.evaluate.parity import check_parity
 from prune_deploy.export.bundle import onnx_file
-from prune_deploy.export.engine import build_engine
+from prune_deploy.export.half.convert import convert
+from prune_deploy.export.int8.quantize import make_int8
 from prune_deploy.export.onnx import check_dynamic_batch, export_onnx
-from prune_deploy.export.precision import convert
-from prune_deploy.export.quantize import make_int8
+from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.interfaces import Silent
 from prune_deploy.models import create_model
 from prune_deploy.records import EngineRecord, Preprocessing

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from pathlib import Path
 
 import pytest
 
 from prune_deploy.presets import preset
 from prune_deploy.pruning.sizes import sizes
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
 
 
 @pytest.mark.parametrize("name", ["pytorch-pruning", "resnet50-curve"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,15 +13,16 @@ from prune_deploy.models import create_model
 from prune_deploy.pruning.counting import count_params
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import ModelSpec, PruneSpec
+from support import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pytorch_pruning_a2000.csv"
+PUBLISHED = GOLDEN / "pytorch_pruning_a2000.csv"
 SIZE = (3, 224, 224)
 METHODS = {"depgraph-l1": "l1", "depgraph-random": "random", "depgraph-group": "bn-scale"}
 
 
 def published(code: str, method: str, ratio: str) -> int:
     """The parameter count of one published row."""
-    with GOLDEN.open(encoding="utf-8", newline="") as stream:
+    with PUBLISHED.open(encoding="utf-8", newline="") as stream:
         (row,) = (r for r in csv.DictReader(stream) if (r["code"], r["method"], r["ratio"]) == (code, method, ratio))
     return int(row["params"])
 

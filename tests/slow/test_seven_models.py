@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from reloading import UNCHANGED, reload, write_expected
 
 from prune_deploy.data import synthetic_images
 from prune_deploy.export.bundle import write_module
 from prune_deploy.models import create_model, resolve, skeleton
+from prune_deploy.pruning.checks.trial import cut_copy
 from prune_deploy.pruning.counting import count
+from prune_deploy.pruning.meta_copy import example_input
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import prune
-from prune_deploy.pruning.trial import cut_copy
-from prune_deploy.pruning.twin import example_input
 from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec
+from support.reloading import UNCHANGED, reload, write_expected
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from measuring import Noise, covers, launches_until_converged, session_with_copy, share
 
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.estimates import estimate
+from support.measuring import Noise, covers, launches_until_converged, session_with_copy, share
 
 
 @pytest.mark.parametrize(("ratio", "found"), [(1.02, 0.5), (1.05, 0.9), (1.60, 0.99)])

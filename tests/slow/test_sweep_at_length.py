@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from killed_sweeps import COMMAND, GRID, kill_until_done, without_records
 
 from prune_deploy.runs import read_run
+from support.killed_sweeps import COMMAND, GRID, kill_until_done, without_records
 
 HOW = ("--batch", "1,2", "--together", "2", "--share-machine", "--out", "run")
 

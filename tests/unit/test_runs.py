@@ -7,7 +7,6 @@ import resource
 from pathlib import Path
 
 import pytest
-from run_records import case_record, run_record
 
 from prune_deploy.errors import InputError, StorageError, VerificationError
 from prune_deploy.records import CaseRecord
@@ -21,6 +20,7 @@ from prune_deploy.runs import (
     read_samples,
     write_samples,
 )
+from support.run_records import case_record, run_record
 
 
 @pytest.fixture

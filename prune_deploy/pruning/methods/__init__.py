@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 
 from prune_deploy.errors import InputError
 from prune_deploy.interfaces import Method
-from prune_deploy.pruning.methods.plain import FunctionMethod
+from prune_deploy.pruning.methods.base import FunctionMethod
 
 
 @cache

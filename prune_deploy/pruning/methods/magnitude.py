@@ -10,7 +10,7 @@ import torch
 import torch_pruning as tp
 
 from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
-from prune_deploy.pruning.methods.plain import WeightsOnly
+from prune_deploy.pruning.methods.base import WeightsOnly
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from itertools import groupby
 
 from prune_deploy.reporting.charts.chart import Axis, Point, Scatter, Series, View
 from prune_deploy.reporting.charts.hover import describe, mark
-from prune_deploy.reporting.curve import Curve, CurvePoint, curves
-from prune_deploy.reporting.naming import backend_title
-from prune_deploy.reporting.report import Report
+from prune_deploy.reporting.figures.curve import Curve, CurvePoint, curves
+from prune_deploy.reporting.figures.naming import backend_title
+from prune_deploy.reporting.figures.report import Report
 
 LEAST_POINTS = 4
 """The dense model and three ratios: fewer are no curve."""

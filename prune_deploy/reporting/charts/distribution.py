@@ -9,7 +9,7 @@ from prune_deploy.measure.pairing import timed_blocks
 from prune_deploy.measure.samples import Samples, unpack
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.charts.chart import Axis, Box, Boxes, View
-from prune_deploy.reporting.report import Report, ReportedRun
+from prune_deploy.reporting.figures.report import Report, ReportedRun
 from prune_deploy.runs import read_samples
 
 _NS_PER_MS = 1e6

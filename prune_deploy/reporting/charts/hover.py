@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.charts.chart import Mark
-from prune_deploy.reporting.formatting import amount, interval, number, percent, plus_minus, ratio, with_half_width
-from prune_deploy.reporting.naming import backend_title
-from prune_deploy.reporting.rows import Row
+from prune_deploy.reporting.figures.formatting import amount, interval, number, percent, plus_minus, ratio, with_half_width
+from prune_deploy.reporting.figures.naming import backend_title
+from prune_deploy.reporting.figures.rows import Row
 
 
 def describe(row: Row, machine: str = "") -> tuple[str, ...]:

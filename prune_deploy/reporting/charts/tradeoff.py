@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from prune_deploy.reporting.charts.chart import Axis, Point, Scatter, Series, View
 from prune_deploy.reporting.charts.hover import describe, mark
-from prune_deploy.reporting.naming import backend_title
-from prune_deploy.reporting.report import Line, Report
+from prune_deploy.reporting.figures.naming import backend_title
+from prune_deploy.reporting.figures.report import Line, Report
 
 _SIZES = (("macs_with_attention", "MACs per image (G)", 1e9), ("params", "Parameters (M)", 1e6))
 

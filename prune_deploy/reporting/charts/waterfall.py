@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prune_deploy.records import Cause, Explanation
 from prune_deploy.reporting.charts.chart import Axis, Bar, Bars, View
-from prune_deploy.reporting.formatting import number
-from prune_deploy.reporting.naming import backend_title, plural
-from prune_deploy.reporting.report import Report
+from prune_deploy.reporting.figures.formatting import number
+from prune_deploy.reporting.figures.naming import backend_title, plural
+from prune_deploy.reporting.figures.report import Report
 
 CAUSES: dict[Cause, str] = {
     "as-predicted": "scales as predicted",

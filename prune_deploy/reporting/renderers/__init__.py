@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from prune_deploy.reporting.report import Report
+from prune_deploy.reporting.figures.report import Report
 
 Format = Literal["html", "md", "csv", "json", "png"]
 

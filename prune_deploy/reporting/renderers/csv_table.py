@@ -7,8 +7,8 @@ import dataclasses
 import io
 from typing import Any
 
-from prune_deploy.reporting.report import Line, Report, ReportedRun
-from prune_deploy.reporting.rows import Row
+from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
+from prune_deploy.reporting.figures.rows import Row
 
 _PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 _APART = ("backend", "percentile_bounds_ms", "warnings")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prune_deploy.reporting.charts.curve import CurveGroup, curve_groups
-from prune_deploy.reporting.curve import CurvePoint
-from prune_deploy.reporting.formatting import MISSING, interval, percent, plus_minus, with_half_width
-from prune_deploy.reporting.naming import backend_title
-from prune_deploy.reporting.remarks import controls
-from prune_deploy.reporting.report import Line, Report
+from prune_deploy.reporting.figures.curve import CurvePoint
+from prune_deploy.reporting.figures.formatting import MISSING, interval, percent, plus_minus, with_half_width
+from prune_deploy.reporting.figures.naming import backend_title
+from prune_deploy.reporting.figures.remarks import controls
+from prune_deploy.reporting.figures.report import Line, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.charts import View, curve_views, readable_distributions, tradeoff_views, waterfall_views
-from prune_deploy.reporting.formatting import interval
-from prune_deploy.reporting.remarks import UNCONVERGED, absences, accuracies, warned
+from prune_deploy.reporting.figures.formatting import interval
+from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, warned
+from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers.grids import controls_grid, curve_grids, side_by_side
 from prune_deploy.reporting.renderers.html_table import SIGNS, table
 from prune_deploy.reporting.renderers.layers import explained, link, traced
 from prune_deploy.reporting.renderers.palette import dark_edition
 from prune_deploy.reporting.renderers.plotly_figures import figure
 from prune_deploy.reporting.renderers.receipts import machine_differences, machines, receipts
-from prune_deploy.reporting.report import Line, Report
-from prune_deploy.reporting.summary import summaries
 from prune_deploy.runs import TRACES_DIR
 
 _ASSETS = Path(__file__).with_name("assets")

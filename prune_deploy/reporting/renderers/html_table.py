@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prune_deploy.reporting.formatting import (
+from prune_deploy.reporting.figures.formatting import (
     MISSING,
     amount,
     interval,
@@ -18,9 +18,9 @@ from prune_deploy.reporting.formatting import (
     units,
     with_half_width,
 )
-from prune_deploy.reporting.remarks import compile_sentence
-from prune_deploy.reporting.report import Line, Report
-from prune_deploy.reporting.rows import Row
+from prune_deploy.reporting.figures.remarks import compile_sentence
+from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.rows import Row
 
 NOT_TIMED = "not timed"
 

@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from prune_deploy.records import SCHEMA_VERSION, Estimate
-from prune_deploy.reporting.curve import curves
-from prune_deploy.reporting.remarks import controls
-from prune_deploy.reporting.report import Line, Report, ReportedRun
-from prune_deploy.reporting.summary import summaries
+from prune_deploy.reporting.figures.curve import curves
+from prune_deploy.reporting.figures.remarks import controls
+from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
+from prune_deploy.reporting.figures.summary import summaries
 
 
 def render_json(report: Report) -> bytes:

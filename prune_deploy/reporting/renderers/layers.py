@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from prune_deploy.records import Trace
 from prune_deploy.reporting.charts.waterfall import CAUSES, explanation_name
-from prune_deploy.reporting.formatting import MISSING, number, share
-from prune_deploy.reporting.naming import backend_title, plural
+from prune_deploy.reporting.figures.formatting import MISSING, number, share
+from prune_deploy.reporting.figures.naming import backend_title, plural
+from prune_deploy.reporting.figures.report import Report, ReportedRun
 from prune_deploy.reporting.renderers.grids import Grid
-from prune_deploy.reporting.report import Report, ReportedRun
 from prune_deploy.runs import TRACES_DIR
 
 _LAYERS_SHOWN = 40

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
-from prune_deploy.reporting.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
-from prune_deploy.reporting.remarks import UNCONVERGED, absences, accuracies, controls, warned
+from prune_deploy.reporting.figures.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
+from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, controls, warned
+from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
-from prune_deploy.reporting.report import Line, Report
-from prune_deploy.reporting.summary import summaries
 
 
 def render_markdown(report: Report) -> bytes:

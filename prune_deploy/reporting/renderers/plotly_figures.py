@@ -10,7 +10,7 @@ from typing import Any
 from prune_deploy.reporting.charts import Axis, Bars, Boxes, Scatter, Series
 from prune_deploy.reporting.charts.chart import Chart, Mark, reach
 from prune_deploy.reporting.charts.ticks import log_ticks
-from prune_deploy.reporting.formatting import number
+from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.reporting.renderers.palette import BETTER, GRID, INK, MUTED, PAPER, WORSE, of_backend
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"

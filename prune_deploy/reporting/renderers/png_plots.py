@@ -20,9 +20,9 @@ from prune_deploy.reporting.charts import (
 )
 from prune_deploy.reporting.charts.chart import Chart, reach
 from prune_deploy.reporting.charts.ticks import log_ticks
-from prune_deploy.reporting.formatting import number
+from prune_deploy.reporting.figures.formatting import number
+from prune_deploy.reporting.figures.report import Report
 from prune_deploy.reporting.renderers.palette import BETTER, GRID, INK, MUTED, WORSE, of_backend
-from prune_deploy.reporting.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

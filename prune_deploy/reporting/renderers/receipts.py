@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prune_deploy.records import BundleRecord, Counts, GroupWidth
-from prune_deploy.reporting.formatting import MISSING, amount, share
+from prune_deploy.reporting.figures.formatting import MISSING, amount, share
+from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
+from prune_deploy.reporting.figures.run_pairs import differences
 from prune_deploy.reporting.renderers.grids import Grid
-from prune_deploy.reporting.report import Line, Report, ReportedRun
-from prune_deploy.reporting.run_pairs import differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,121 @@
+"""What `bench` and `compare` do once their options are parsed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.cli.options.common import parse_batches
+from prune_deploy.cli.options.measure import measure_spec, words
+from prune_deploy.cli.output.console import data_console, emit_json, say
+from prune_deploy.cli.output.latency_table import print_records
+from prune_deploy.cli.output.measure_progress import MeasureBar
+from prune_deploy.cli.output.progress import StageLines
+from prune_deploy.errors import InputError
+from prune_deploy.execution.planning import PlannedComparison
+from prune_deploy.execution.traces import Traced
+from prune_deploy.interfaces import Progress
+from prune_deploy.records import FAILED_STATUSES, CaseRecord
+from prune_deploy.reporting.figures.rows import row
+from prune_deploy.runs import PROFILES_DIR, TRACES_DIR, new_run_id
+from prune_deploy.specs import Across, MeasureSpec
+from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench, predicted_s, trace_measured
+
+PERFETTO = "https://ui.perfetto.dev"
+_DEFAULT_BACKENDS = "eager,compile,ort,trt"
+
+
+def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
+    """Measure bundles against their dense models; the exit code."""
+    if values["across_backends"] and values["across_precisions"]:
+        raise InputError("--across-backends holds all precisions already", fix="drop --across-precisions")
+    across: Across = "backends" if values["across_backends"] else ("precisions" if values["across_precisions"] else "")
+    asked = request(bundles, _DEFAULT_BACKENDS, values, across=across)
+    planned = plan_bench(asked, StageLines())
+    folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
+    records = measure(planned, asked.spec, folder)
+    if not values["trace"]:
+        show(folder, records, as_json)
+        return exit_code(records)
+    traced = list(trace_measured(planned, records, asked.spec, folder, lambda stem: say(f"tracing {stem}")))
+    show(folder, records, as_json, traces=[str(folder / TRACES_DIR / each.trace.chrome_file) for each in traced if each.trace])
+    if not as_json:
+        data_console.print(f"traces: {folder / TRACES_DIR} (open them at {PERFETTO})", soft_wrap=True)
+    return max(exit_code(records), say_untraced(traced))
+
+
+def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: Across = "") -> BenchRequest:
+    """The BenchRequest of parsed options; `backends` are the default."""
+    return BenchRequest(
+        bundles=bundles,
+        backends=words(values["backends"] or backends),
+        precisions=words(values["precisions"]),
+        batches=parse_batches(values["batch"]),
+        across=across,
+        require=words(values["require"]),
+        spec=measure_spec(values),
+    )
+
+
+def show(folder: Path, records: Sequence[CaseRecord], as_json: bool, **more: Any) -> None:
+    """Print a run's cases as a table or as one JSON document, which has `more` in it."""
+    if as_json:
+        emit_json({"run": str(folder), "cases": documents(records), **more})
+    else:
+        print_records(records)
+        data_console.print(f"run: {folder}", soft_wrap=True)
+
+
+def run(
+    plan: Callable[[BenchRequest, Progress], list[PlannedComparison]],
+    request: BenchRequest,
+    name: str,
+    subject: str,
+    out: str | None,
+) -> tuple[Path, list[CaseRecord]]:
+    """Plan and measure with progress on stderr; the run's folder and all records."""
+    planned = plan(request, StageLines())
+    folder = run_folder(name, subject, out)
+    return folder, measure(planned, request.spec, folder)
+
+
+def run_folder(command: str, subject: str, out: str | None) -> Path:
+    """Where a run goes: as told, or into a folder of its own."""
+    return Path(out) if out else PROFILES_DIR / new_run_id(command, subject)
+
+
+def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
+    """Measure planned comparisons; an interruption says where the finished ones are."""
+    runnable = [comparison for comparison in planned if comparison.can_run]
+    seconds = sum(predicted_s(comparison, spec) for comparison in runnable)
+    say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
+    records: list[CaseRecord] = []
+    with MeasureBar(len(runnable)) as bar:
+        try:
+            for _, found in measure_all(planned, spec, folder, sys.argv[1:], bar):
+                records += found
+        except KeyboardInterrupt:
+            say(f"what was measured so far is in {folder}")
+            raise
+    return records
+
+
+def say_untraced(traced: Sequence[Traced]) -> int:
+    """Say on stderr which cases could not be traced; 1 if one of them failed."""
+    lost = [(each.stem, each.loss) for each in traced if each.loss is not None]
+    for stem, loss in lost:
+        say(f"{stem}: not traced: {loss.status}: {loss.reason}\n  Fix: {loss.fix}")
+    return 1 if any(loss.status in FAILED_STATUSES for _, loss in lost) else 0
+
+
+def documents(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
+    """Rows for JSON."""
+    return [dataclasses.asdict(row(record)) for record in records]
+
+
+def exit_code(records: Sequence[CaseRecord]) -> int:
+    """1 if a case failed."""
+    return 1 if any(record.status in FAILED_STATUSES for record in records) else 0

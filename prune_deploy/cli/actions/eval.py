@@ -1,0 +1,104 @@
+"""What `eval` does once its options are parsed, and how accuracies look on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.cli.options.measure import device, words
+from prune_deploy.cli.output.console import data_console, emit_json, table
+from prune_deploy.cli.output.progress import StageLines
+from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.records import FAILED_STATUSES, Accuracy
+from prune_deploy.reporting.figures.formatting import MISSING, percent
+from prune_deploy.specs import RunOptions
+from prune_deploy.workflows.evaluate import Row, ScoreRequest, plan_scores, score_all
+
+_COLUMNS = ("artifact", "backend", "precision", "images", "top-1 %", "top-5 %", "as FP32 %")
+
+
+def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
+    """Score bundles and print a row for each artifact; the exit code.
+
+    Raises:
+        InputError: no bundle, data that cannot be used, or a bad option.
+        CannotRunError: nothing can run here; VerificationError: a bundle's files are damaged.
+    """
+    asked = _request(bundles, values)
+    lines = StageLines()
+    lines.stage(f"checking {', '.join(path.resolve().name for path in bundles)}")
+    rows = list(score_all(plan_scores(asked), asked, lines.stage))
+    if as_json:
+        emit_json({"data": asked.data, "rows": [_document(row) for row in rows]})
+    else:
+        _print_rows(rows)
+    if any(row.status in FAILED_STATUSES for row in rows):
+        return 1
+    return 0 if any(row.accuracy is not None for row in rows) else 4
+
+
+def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> ScoreRequest:
+    default = "eager,ort" if cuda_target() is None else "eager,ort,trt"
+    return ScoreRequest(
+        bundles=bundles,
+        backends=words(values["backends"] or default),
+        precisions=words(values["precisions"]),
+        data=values["data"],
+        samples=values["data_samples"],
+        batch=values["batch"],
+        limit_s=values["limit_s"],
+        memory_limit_mib=values["memory_limit"],
+        options=RunOptions(device=device(values["device"]), threads=values["threads"]),
+    )
+
+
+def _document(row: Row) -> dict[str, Any]:
+    found = dataclasses.asdict(row)
+    return found | {"remarks": [] if row.accuracy is None else list(row.accuracy.remarks)}
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """The table, and below it why rows have no figures and what must be said of those that have."""
+    several = len({row.bundle for row in rows}) > 1
+    printed = table(*(("bundle",) if several else ()), *_COLUMNS)
+    for row in rows:
+        printed.add_row(*((row.bundle,) if several else ()), *_cells(row))
+    data_console.print(printed)
+    for row in rows:
+        if row.status != "ok":
+            who = " ".join(filter(None, (row.bundle if several else "", row.artifact, row.backend, row.precision)))
+            data_console.print(f"{who}: {row.status}: {row.reason}\n  Fix: {row.fix}", soft_wrap=True)
+    found = [row.accuracy for row in rows if row.accuracy is not None]
+    for sentence in dict.fromkeys(sentence for accuracy in found for sentence in _sentences(accuracy)):
+        data_console.print(sentence, soft_wrap=True)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    precision = f"{row.precision} {row.layers}".strip()
+    named = (row.artifact or MISSING, row.backend, precision)
+    accuracy = row.accuracy
+    if accuracy is None:
+        return (*named, MISSING, row.status, MISSING, MISSING)
+    mark = "" if not accuracy.notes else " *"
+    top1 = percent(accuracy.top1, accuracy.low, accuracy.high)
+    return (*named, f"{accuracy.images:,}", top1 + mark, percent(accuracy.top5), percent(accuracy.agreement))
+
+
+def _sentences(accuracy: Accuracy) -> list[str]:
+    """What the figures are of, and what must be said beside them."""
+    said = [f"* {note}" for note in accuracy.notes]
+    said += [remark for remark in accuracy.remarks if remark not in accuracy.notes]
+    if accuracy.unreadable:
+        more = accuracy.unreadable - len(accuracy.unreadable_names)
+        names = ", ".join(accuracy.unreadable_names) + (f" and {more} more" if more else "")
+        said.append(f"{accuracy.unreadable} of the images could not be read: {names}")
+    if accuracy.top1 is None:
+        said.append(f"{accuracy.images:,} images of {accuracy.data}; as FP32: the same first class as the bundle's FP32 module")
+        return said
+    said.append(
+        f"Top-1 of {accuracy.images:,} images of {accuracy.data}, with the {100 * accuracy.confidence:g} % interval of a share; "
+        f"as FP32: the same first class as the bundle's FP32 module"
+    )
+    return said

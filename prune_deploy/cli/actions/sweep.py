@@ -1,0 +1,115 @@
+"""What `sweep` does once its options are parsed, and how it and `curve` run and print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.cli.actions.bench import documents, exit_code
+from prune_deploy.cli.options.sweep import HOW_TO_RUN, refuse, spec_of
+from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.cli.output.latency_table import print_records
+from prune_deploy.cli.output.measure_progress import MeasureBar
+from prune_deploy.errors import InputError
+from prune_deploy.execution.accuracy import require_data
+from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.figures.formatting import interval
+from prune_deploy.reporting.figures.rows import row
+from prune_deploy.specs import SweepSpec
+from prune_deploy.workflows.sweep import Sweep, folder_of, open_sweep, resumed
+from prune_deploy.workflows.sweep_plan import plan_sweep, predicted_s
+
+
+def sweep(values: dict[str, Any], given: set[str], as_json: bool) -> int:
+    """Run a sweep, or go on with it; the exit code."""
+    sources = [name for name in ("preset", "spec", "resume") if values[name] is not None]
+    if len(sources) > 1:
+        raise InputError(f"--{sources[0]} contradicts --{sources[1]}", fix="name one of them")
+    if values["resume"] is not None:
+        refuse(given - HOW_TO_RUN, "resume")
+        spec, folder = resumed(values["resume"]), values["resume"]
+    else:
+        spec = spec_of(values, given)
+        named = values["preset"] or (values["spec"].stem if values["spec"] else spec.blocks[0].models[0])
+        folder = values["out"] or folder_of(spec, f"sweep-{named}")
+    return carry_out(spec, folder, values, as_json, _print_step, print_records)
+
+
+Show = Callable[[Sequence[CaseRecord]], None]
+
+
+def carry_out(spec: SweepSpec, folder: Path, values: dict[str, Any], as_json: bool, step: Show, whole: Show) -> int:
+    """Run a sweep in its folder and print it: `step` prints each comparison as it ends, `whole` all of it; the exit code."""
+    if values["dry_run"]:
+        require_data(spec)
+        _print_plan(spec, folder, as_json)
+        return 0
+    opened = open_sweep(spec, folder, sys.argv[1:])
+    _measure(opened, values["share_machine"], step)
+    if as_json:
+        emit_json({"run": str(folder), "cases": documents(opened.finished)})
+    else:
+        whole(opened.finished)
+        data_console.print(f"run: {folder} (a page with plots: prune-deploy report {folder})", soft_wrap=True)
+    return exit_code(opened.finished)
+
+
+def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
+    """Do what is left of a sweep, with progress on stderr."""
+    done, todo = len(opened.steps) - len(opened.todo), len(opened.todo)
+    if opened.mended:
+        say(f"{opened.folder}: what an earlier end had left half-written is measured again")
+    if not todo:
+        say(f"{opened.folder}: all {done} comparisons are there; measure them again with --out DIR")
+        return
+    behind = f"{done} of {done + todo} comparisons are there, " if done else ""
+    besides = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
+    say(f"{behind}{todo} to measure, about {_minutes(predicted_s(opened.todo, opened.spec))}, and {besides}")
+    with MeasureBar(len(opened.steps), done) as bar:
+        try:
+            for records in opened.run(bar, share_machine=share_machine):
+                show(records)
+        except KeyboardInterrupt:
+            say(f"what was measured so far is in {opened.folder}; the same command goes on with it")
+            raise
+
+
+def _print_step(records: Sequence[CaseRecord]) -> None:
+    """One line per case that has just ended, on stderr."""
+    for record in records:
+        if record.role != "dense":
+            say(f"  {one_line(record)}")
+
+
+def one_line(record: CaseRecord) -> str:
+    """A case in a line."""
+    figures = row(record)
+    name = f"{record.label} {figures.backend} batch {figures.batch}"
+    if figures.latency_ms is None or figures.speedup is None:
+        return f"{name}: {record.status}: {record.reason}"
+    ratio = interval(figures.speedup, figures.speedup_low, figures.speedup_high)
+    return f"{name}: {figures.latency_ms:.4g} ms, {ratio}× {figures.verdict}"
+
+
+def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
+    """What a sweep would do."""
+    steps = plan_sweep(spec)
+    seconds = predicted_s(steps, spec)
+    variants = [variant.name for _, variants in spec.models() for variant in variants]
+    if as_json:
+        comparisons = [{"name": step.name, "variants": [variant.name for variant in step.variants]} for step in steps]
+        emit_json({"run": str(folder), "variants": variants, "comparisons": comparisons, "measuring_s": seconds})
+        return
+    rows = table("comparison", "variants", "s")
+    for step in steps:
+        rows.add_row(step.name, ", ".join(variant.name for variant in step.others) or "-", f"{predicted_s([step], spec):.0f}")
+    data_console.print(rows)
+    cases = sum(len(step.variants) for step in steps)
+    said = f"{len(variants)} variants to make, {cases} cases in {len(steps)} comparisons, about {_minutes(seconds)} of measuring"
+    data_console.print(f"{said}; run: {folder}", soft_wrap=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

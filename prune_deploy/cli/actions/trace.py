@@ -1,0 +1,96 @@
+"""What `trace` does once its options are parsed, and how a trace looks on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from prune_deploy.cli.actions.bench import PERFETTO, exit_code, run_folder
+from prune_deploy.cli.options.common import parse_batches
+from prune_deploy.cli.options.measure import measure_spec, words
+from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.cli.output.latency_table import print_reasons
+from prune_deploy.errors import InputError
+from prune_deploy.execution.traces import Traced
+from prune_deploy.records import CaseRecord, LayerTime, Trace
+from prune_deploy.reporting.figures.formatting import number
+from prune_deploy.runs import TRACES_DIR
+from prune_deploy.workflows.trace import TraceRequest, plan_traces, trace_bundle
+
+_NOT_MEASURING: dict[str, Any] = {"rigor": "quick", "mode": "latency", "placement": None, "budget_s": None, "lock_clocks": None}
+
+
+def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
+    """Trace a bundle and print its layers; the exit code.
+
+    Raises:
+        InputError: no bundle, or a bad option; CannotRunError: the backend cannot run or be traced here.
+    """
+    request = _request(bundle, values)
+    planned = plan_traces(request)
+    folder = run_folder("trace", bundle.resolve().name, values["out"])
+    done = list(trace_bundle(planned, request, folder, sys.argv[1:], lambda stem: say(f"tracing {stem}")))
+    records = [record for record, _ in done]
+    if as_json:
+        emit_json({"run": str(folder), "traces": [_document(record, found, folder) for record, found in done]})
+        return exit_code(records)
+    for _, found in done:
+        if found.trace is not None:
+            _print_trace(found.trace, folder, values["top"])
+    print_reasons([record for record in records if record.status != "ok"])
+    data_console.print(f"run: {folder}", soft_wrap=True)
+    return exit_code(records)
+
+
+def _request(bundle: Path, values: dict[str, Any]) -> TraceRequest:
+    backends, precisions = words(values["backend"]), words(values["precision"])
+    if len(backends) != 1:
+        raise InputError(f"--backend takes one backend, got {values['backend']!r}", fix="for example --backend ort")
+    if len(precisions) != 1:
+        raise InputError(f"--precision takes one, got {values['precision']!r}", fix="for example --precision fp32")
+    return TraceRequest(
+        bundle=bundle,
+        backend=backends[0],
+        precision=precisions[0],
+        batches=parse_batches(values["batch"]),
+        runs=values["runs"],
+        spec=measure_spec(_NOT_MEASURING | values),
+    )
+
+
+def _document(record: CaseRecord, found: Traced, folder: Path) -> dict[str, Any]:
+    case = record.case
+    base = {"bundle": record.label, "backend": case.backend, "precision": case.precision, "batch": case.batch}
+    if found.trace is None:
+        return base | {"status": record.status, "reason": record.reason, "fix": record.fix}
+    chrome = folder / TRACES_DIR / found.trace.chrome_file
+    return base | {"status": "ok", "chrome": str(chrome), **dataclasses.asdict(found.trace)}
+
+
+def _print_trace(trace: Trace, folder: Path, top: int) -> None:
+    """The slowest layers, what the profiler cost, and where the files lie."""
+    case = trace.case
+    title = f"{trace.label} {case.backend} {case.precision} batch {case.batch}: {number(trace.run_ms)} ms in the profiler"
+    rows = table("layer", "op", "time µs", "share %", "shape", "dtype", "kernel", title=title)
+    rows.columns[2].justify = "right"
+    for layer in trace.layers[:top]:
+        rows.add_row(*_cells(layer))
+    data_console.print(rows)
+    rest = trace.layers[top:]
+    if rest:
+        share = 100 * sum(layer.share for layer in rest)
+        data_console.print(f"and {len(rest)} more, {share:.1f} % together (--top, --json)", style="dim")
+    data_console.print(
+        f"{trace.runs} runs; the profiler adds {100 * trace.overhead:+.1f} % to the {number(trace.untraced_ms)} ms of a run without it",
+        soft_wrap=True,
+    )
+    for note in trace.notes:
+        data_console.print(note, soft_wrap=True)
+    data_console.print(f"trace: {folder / TRACES_DIR / trace.chrome_file} (open it at {PERFETTO})", soft_wrap=True)
+
+
+def _cells(layer: LayerTime) -> tuple[str, ...]:
+    shape = "×".join(map(str, layer.shape))
+    return layer.name, layer.op, f"{layer.time_us:,.1f}", f"{100 * layer.share:.1f}", shape, layer.dtype, layer.kernel

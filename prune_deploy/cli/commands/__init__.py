@@ -1,0 +1,1 @@
+"""Click declarations, one file per command; they import nothing heavy."""

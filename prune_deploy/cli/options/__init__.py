@@ -1,0 +1,1 @@
+"""Options that commands share, and the specs that they make."""

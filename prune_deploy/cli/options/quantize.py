@@ -1,0 +1,129 @@
+"""Options that say where INT8 comes from, and the QuantizeSpec they make."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+from click.core import ParameterSource
+
+from prune_deploy.cli.options.common import options
+from prune_deploy.cli.options.measure import words
+from prune_deploy.errors import InputError
+from prune_deploy.specs import DEFAULT_CALIBRATION_SAMPLES, CalibrationMethod, Precision, QuantizeSpec
+
+_USUAL = QuantizeSpec()
+QUANTIZE_OPTIONS = (
+    "calib",
+    "calib_samples",
+    "calib_method",
+    "int8_rest",
+    "int8_keep",
+    "int8_keep_top",
+    "max_drop",
+    "int8_smooth",
+)
+
+quantize_options = options(
+    click.option(
+        "--calib",
+        metavar="IMAGES",
+        help="INT8: images to take ranges from: a folder, digits, imagefolder:DIR, cifar10:DIR, cifar100:DIR, or synthetic (latency only).",
+    ),
+    click.option(
+        "--calib-samples",
+        type=int,
+        default=DEFAULT_CALIBRATION_SAMPLES,
+        show_default=True,
+        help="INT8: at most so many of them, always the same.",
+    ),
+    click.option(
+        "--calib-method",
+        type=click.Choice(get_args(CalibrationMethod)),
+        default=_USUAL.method,
+        show_default=True,
+        help="INT8: how a range comes from the values seen.",
+    ),
+    click.option(
+        "--int8-rest",
+        type=click.Choice(["fp16", "fp32"]),
+        default=_USUAL.rest,
+        show_default=True,
+        help="INT8 for TensorRT: what the other layers compute in.",
+    ),
+    click.option(
+        "--int8-keep", default="", help="INT8: layers to leave out, name patterns, comma-separated, for example 'blocks.0.*'."
+    ),
+    click.option(
+        "--int8-keep-top", type=int, default=0, show_default=True, help="INT8: leave out the N layers that lose most by it."
+    ),
+    click.option(
+        "--max-drop",
+        metavar="SHARE",
+        help="INT8: leave out as many as it takes to lose no more top-1 than this, for example 0.5%.",
+    ),
+    click.option(
+        "--int8-smooth",
+        type=click.Choice(["auto", "on", "off"]),
+        default=_USUAL.smooth,
+        show_default=True,
+        help="INT8: move activation ranges into weights behind layer norms (SmoothQuant); auto where it helps.",
+    ),
+)
+
+
+def precisions_of(text: str) -> tuple[Precision, ...]:
+    """The precisions of a comma-separated list.
+
+    Raises:
+        InputError: there is none, or one that is unknown.
+    """
+    known = get_args(Precision)
+    strangers = [word for word in words(text) if word not in known]
+    if strangers or not words(text):
+        raise InputError(f"--precision got {text!r}", fix=f"list some of {', '.join(known)}")
+    return words(text)  # type: ignore[return-value]  # each was looked up
+
+
+def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onnx: str | None = None) -> QuantizeSpec | None:
+    """The QuantizeSpec of parsed options; None without int8, for which images must be named, or an ONNX file.
+
+    Raises:
+        InputError: options for INT8 without int8, no images, or a value out of its range.
+    """
+    context = click.get_current_context()
+    given = [
+        name for name in QUANTIZE_OPTIONS if name in values and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if "int8" not in precisions:
+        if given or onnx is not None:
+            option = "onnx" if onnx is not None else given[0].replace("_", "-")
+            raise InputError(f"--{option} is for INT8, which is not asked for", fix="add int8 to --precision, or drop the option")
+        return None
+    if onnx is not None:
+        if given:
+            raise InputError(f"--onnx contradicts --{given[0].replace('_', '-')}", fix="drop one: the file is taken as it is")
+        return QuantizeSpec(onnx=onnx)
+    if values["calib"] is None:
+        raise InputError(
+            "int8 needs images to calibrate on",
+            fix="name some with --calib DIR or --calib digits; --calib synthetic is for latency only",
+        )
+    return QuantizeSpec(
+        calibration=values["calib"],
+        samples=values["calib_samples"],
+        method=values["calib_method"],
+        rest=values["int8_rest"],
+        keep=words(values["int8_keep"]),
+        keep_top=values["int8_keep_top"],
+        max_drop=None if values["max_drop"] is None else _share(values["max_drop"]),
+        smooth=values["int8_smooth"],
+    )
+
+
+def _share(text: str) -> float:
+    """ "0.5%" as 0.005; a plain number as it is."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise InputError(f"--max-drop got {text!r}, not a share", fix="for example --max-drop 0.5% or 0.005") from None

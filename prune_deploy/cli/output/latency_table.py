@@ -1,0 +1,97 @@
+"""Rows of cases as a terminal table, and below it whatever needs a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from prune_deploy.cli.output.console import data_console
+from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.figures.formatting import MISSING, interval, number, percent, ratio, with_half_width
+from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
+from prune_deploy.reporting.figures.rows import Row, row
+
+_COLUMNS = (
+    ("bundle", "left"),
+    ("backend", "left"),
+    ("precision", "left"),
+    ("batch", "right"),
+    ("ms", "right"),
+    ("ms/image", "right"),
+    ("images/s", "right"),
+    ("speed-up", "right"),
+    ("verdict", "left"),
+    ("MACs", "right"),
+    ("eff.", "right"),
+    ("start s", "right"),
+    ("peak MiB", "right"),
+)
+_ACCURACY = ("top-1 %", "right")
+_NAMED = 3
+"""Cases that a warning names; a sweep may have it for hundreds."""
+
+
+def print_records(records: Sequence[CaseRecord]) -> None:
+    """Print the table of a run's cases, then reasons, warnings and the A/A controls."""
+    rows = [row(record) for record in records]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    scored = any(each.top1 is not None for each in rows)
+    for name, side in (*_COLUMNS, *([_ACCURACY] if scored else [])):
+        # The first column names things one wants to copy whole.
+        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold", no_wrap=name == "bundle")
+    for each in rows:
+        table.add_row(*_cells(each), *([percent(each.top1, each.top1_low, each.top1_high)] if scored else []))
+    data_console.print(table)
+    print_reasons(records)
+    _print_sentences(records, rows)
+
+
+def _cells(each: Row) -> tuple[str, ...]:
+    return (
+        each.bundle,
+        each.backend,
+        each.precision_text,
+        str(each.batch),
+        with_half_width(each.latency_ms, each.latency_high_ms),
+        number(each.per_image_ms),
+        number(each.images_per_s),
+        interval(each.speedup, each.speedup_low, each.speedup_high),
+        each.verdict_text,
+        MISSING if each.role == "dense" else ratio(each.macs_ratio),
+        number(each.efficiency),
+        number(each.startup_s),
+        MISSING if each.peak_mib is None else f"{each.peak_mib:,.0f}",
+    )
+
+
+def print_reasons(records: Sequence[CaseRecord]) -> None:
+    """Print why cases have no figures, each reason once."""
+    for absence in absences(row(record) for record in records):
+        data_console.print(
+            f"{', '.join(absence.bundles)} {absence.ways} batch {absence.batches}: {absence.status}: {absence.reason}\n"
+            f"  Fix: {absence.fix}",
+            soft_wrap=True,
+        )
+
+
+def _print_sentences(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
+    """Print what compiling took, warnings, and the A/A controls."""
+    for each in rows:
+        if sentence := compile_sentence(each):
+            data_console.print(f"{each.name}: {sentence}", soft_wrap=True)
+    print_warnings(rows)
+    for control in controls(records):
+        data_console.print(f"{control.comparison}: the anchor against its own copy {control.text}")
+    if any(each.converged is False for each in rows):
+        data_console.print(UNCONVERGED)
+
+
+def print_warnings(rows: Sequence[Row]) -> None:
+    """Print each warning once with its cases, and what accuracies are of."""
+    for warning, cases in warned(rows):
+        names = "; ".join(each.name for each in cases[:_NAMED])
+        more = f"; and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
+        data_console.print(f"{warning}: {names}{more}", soft_wrap=True)
+    for sentence in accuracies(rows):
+        data_console.print(sentence, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""A receipt as a table one can read: groups of the same shape and fate share a row."""
+
+from __future__ import annotations
+
+import re
+
+from rich.table import Table
+
+from prune_deploy.cli.output.console import table
+from prune_deploy.records import Counts, GroupWidth, Receipt
+
+
+def sizes_table(receipt: Receipt) -> Table:
+    """Parameters and MACs before and after; of a masked model also the parameters that are not zero."""
+    result = table("", "before", "after", "removed %")
+    for column in result.columns[1:]:
+        column.justify = "right"
+    rows = (("parameters M", "params", 1e6), ("MACs G", "macs", 1e9), ("MACs with attention G", "macs_with_attention", 1e9))
+    for label, field, scale in rows:
+        before, after = getattr(receipt.before, field), getattr(receipt.after, field)
+        result.add_row(label, f"{before / scale:,.2f}", f"{after / scale:,.2f}", f"{removed_share(before, after):.1f}")
+    if receipt.nonzero_params is not None:
+        result.add_row("parameters not zero M", "", f"{receipt.nonzero_params / 1e6:,.2f}", "")
+    return result
+
+
+def removed_share(before: int, after: int) -> float:
+    """The share removed, in percent."""
+    return 100 * (1 - after / before) if before else 0.0
+
+
+def groups_table(receipt: Receipt) -> Table:
+    """What each group kept and why, rows of equal fate folded into one."""
+    result = table("group", "groups", "dense", "kept", "why")
+    for column in result.columns[1:4]:
+        column.justify = "right"
+    for rows in _fold(receipt.groups):
+        first = rows[0]
+        why = first.reason + (f": {first.detail}" if first.detail else "")
+        result.add_row(
+            _pattern(first.name) if len(rows) > 1 else first.name, str(len(rows)), str(first.channels), str(first.kept), why
+        )
+    return result
+
+
+def _fold(groups: tuple[GroupWidth, ...]) -> list[list[GroupWidth]]:
+    folded: dict[tuple[str, int, int, str, str], list[GroupWidth]] = {}
+    for group in groups:
+        folded.setdefault((_pattern(group.name), group.channels, group.kept, group.reason, group.detail), []).append(group)
+    return list(folded.values())
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"(?<![^.])\d+(?![^.])", "*", name)
+
+
+def counts_document(before: Counts, after: Counts) -> dict[str, int]:
+    """The sizes as flat JSON fields."""
+    return {
+        f"{field}_{when}": getattr(counts, field)
+        for field in ("params", "macs", "macs_with_attention")
+        for when, counts in (("before", before), ("after", after))
+    }

@@ -1,0 +1,136 @@
+"""Accuracy in a sweep: each artifact's is taken once, and stands on every record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from prune_deploy.errors import InputError
+from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.jobs.client import Jobs
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison
+from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.interfaces import Progress
+from prune_deploy.records import Accuracy, CaseRecord, from_json, to_json
+from prune_deploy.specs import Case, SweepSpec
+
+_Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What came of it: an accuracy, or the sentence why there is none; with an accuracy, what must be said beside it."""
+
+    accuracy: Accuracy | None
+    said: str = ""
+
+
+class Scores:
+    """The accuracies of a sweep by network, way to run and precision; those of records that are there are not taken again."""
+
+    def __init__(self, spec: SweepSpec, finished: Sequence[CaseRecord]) -> None:
+        self._spec = spec
+        self._found = {_key(each.label, each.case): _score(each.accuracy) for each in finished if each.accuracy is not None}
+
+    def take(self, planned: PlannedComparison, jobs: Jobs, progress: Progress) -> None:
+        """Take the accuracy of each case that has none yet, before anything of the comparison is timed."""
+        if self._spec.data is None:
+            return
+        for case in planned.cases:
+            key = _key(case.subject.label, case.case)
+            if key not in self._found:
+                progress.stage(f"scoring {case.subject.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
+                self._found[key] = self._take(case, self._spec.data, jobs)
+
+    def put_on(self, record: CaseRecord) -> CaseRecord:
+        """The record with its accuracy, or with the sentence why there is none."""
+        score = self._found.get(_key(record.label, record.case))
+        if score is None:
+            return record
+        return replace(record, accuracy=score.accuracy, warnings=(*record.warnings, *filter(None, [score.said])))
+
+    def _take(self, case: PlannedCase, data: str, jobs: Jobs) -> Score:
+        if case.candidate is None:
+            return Score(None, f"no accuracy: {case.loss.reason if case.loss is not None else 'it cannot run'}")
+        try:
+            scoring = Scoring(
+                data=data,
+                samples=self._spec.data_samples,
+                limit_s=self._spec.build_limit_s,
+                agreement=case.case.precision != "fp32",
+            )
+            return _score(take_accuracy(case, case.candidate, scoring, jobs)[0])
+        except WorkerError as error:
+            return Score(None, f"no accuracy: {error.message} ({error.fix})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What artifacts are scored on: at most `samples` images of `data`, within `limit_s` seconds each; with `agreement`, the bundle's FP32
+    module answers for the same images."""
+
+    data: str
+    samples: int | None
+    limit_s: float
+    agreement: bool
+
+
+def take_accuracy(case: PlannedCase, candidate: Candidate, scoring: Scoring, jobs: Jobs) -> tuple[Accuracy, dict[str, str]]:
+    """The accuracy of a planned case, and what was in force.
+
+    Raises:
+        WorkerError: it cannot be had, or took too long.
+    """
+    header = {
+        "folder": str(case.subject.folder),
+        "backend": candidate.backend,
+        "artifact": str(candidate.artifact),
+        "options": to_json(candidate.options),
+        "batch": case.case.batch,
+        "data": scoring.data,
+        "samples": scoring.samples,
+        "agreement": scoring.agreement,
+    }
+    answer = jobs.ask("accuracy", header, scoring.limit_s, "scoring")
+    return from_json(Accuracy, answer["accuracy"], source="the child's answer"), answer["settings"]
+
+
+def require_data(spec: SweepSpec) -> None:
+    """Tell data that cannot be used before minutes of work, not after.
+
+    Raises:
+        InputError: the data cannot be opened, or no model of the sweep has as many classes.
+    """
+    if spec.data is None:
+        return
+    from prune_deploy.data import open_images  # imports torch, as does the next one
+    from prune_deploy.models import resolve
+
+    classes = len(open_images(spec.data).classes)
+    found = {}
+    for model, _ in spec.models():
+        try:
+            found[model.name] = resolve(model).num_classes
+        except InputError:
+            return  # an unknown model: the records of its cases say so
+    if classes not in found.values():
+        name, number = next(iter(found.items()))
+        raise InputError(
+            f"{spec.data} has {classes} classes, and no model of the sweep as many: {name} has {number}",
+            fix=f"make the models with --num-classes {classes}, or name other data",
+        )
+
+
+def _key(label: str, case: Case) -> _Key:
+    return label, case.backend, case.options.variant, case.precision
+
+
+def _score(accuracy: Accuracy) -> Score:
+    """The accuracy, and which images it is not of."""
+    if not accuracy.unreadable:
+        return Score(accuracy)
+    named = ", ".join(accuracy.unreadable_names)
+    more = accuracy.unreadable - len(accuracy.unreadable_names)
+    plural = "" if accuracy.unreadable == 1 else "s"
+    also = f" and {more} more" if more else ""
+    return Score(accuracy, f"{accuracy.unreadable} image{plural} of {accuracy.data} could not be read: {named}{also}")

@@ -1,0 +1,108 @@
+"""The dense model of a pruned bundle, from the same weights: found beside it, or exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_deploy.errors import InputError
+from prune_deploy.execution.planning import Way
+from prune_deploy.interfaces import Progress
+from prune_deploy.pipeline import export_bundle
+from prune_deploy.records import BundleRecord
+from prune_deploy.specs import EngineSpec, ExportSpec, Precision
+from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, is_complete, read_bundle
+
+
+def identity(record: BundleRecord) -> tuple[object, ...]:
+    """What two bundles share that were made from the same dense model with the same weights."""
+    model, weights = record.model, record.weights
+    source = weights.sha256 if weights.kind == "file" else (weights.tag if weights.kind == "pretrained" else weights.seed)
+    return model.name, model.num_classes, model.input_size, weights.kind, source
+
+
+def is_dense(record: BundleRecord) -> bool:
+    """Whether nothing was removed and nothing set to zero."""
+    return record.request.prune is None and record.request.mask is None
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What ways to run open beside a bundle's weights: ONNX files of these precisions, and engines of these."""
+
+    onnx: frozenset[Precision]
+    engines: frozenset[Precision]
+
+
+def needed_files(ways: Sequence[Way]) -> Needed:
+    """What the ways that work here open; what cannot run needs no file."""
+    usable = [way for way in ways if way.backend.available().available]
+
+    def precisions(consumes: str) -> frozenset[Precision]:
+        return frozenset(way.precision for way in usable if way.backend.consumes == consumes)
+
+    return Needed(precisions("onnx"), precisions("engine"))
+
+
+def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *, progress: Progress) -> Path:
+    """The folder of the dense bundle that `record` was pruned from: one of `given`, one in engines/, or a new one there.
+
+    It holds what is `needed` as far as the pruned bundle does, made the same way; an INT8 file that was given is of the pruned one only.
+
+    Raises:
+        InputError: the weights it was made from are not there any more.
+        PruneDeployError: as `export_bundle`.
+    """
+    wanted = _as_far(needed, record)
+    known = [*given, *sorted(path.parent for path in ENGINES_DIR.glob(f"*/{BUNDLE_FILE}"))]
+    for folder in known:
+        if _is_dense_of(folder, record, wanted):
+            return folder
+    request = record.request
+    precisions = tuple(each for each in request.precisions if each in wanted.onnx | wanted.engines) or ("fp32",)
+    spec = ExportSpec(
+        model=record.model,
+        prune=None,
+        engine=request.engine if wanted.engines else EngineSpec(library="none"),
+        precisions=precisions,
+        quantize=request.quantize if "int8" in precisions else None,
+    )
+    progress.stage(f"exporting the dense {record.model.name}, which every ratio is measured against")
+    exported = export_bundle(spec, _free_folder(bundle_name(spec)), progress=progress)
+    if identity(exported.record) != identity(record):
+        raise InputError(
+            f"the weights file {record.model.weights} has changed since the bundle was made",
+            fix="name a dense bundle made from the same weights beside the pruned one",
+        )
+    return exported.folder
+
+
+def _as_far(needed: Needed, record: BundleRecord) -> Needed:
+    """What of it the dense model can have too."""
+    quantize = record.request.quantize
+    foreign: frozenset[Precision] = frozenset({"int8"} if quantize is not None and quantize.onnx is not None else ())
+    return Needed(
+        (needed.onnx & _precisions(record, "onnx")) - foreign, (needed.engines & _precisions(record, "engine")) - foreign
+    )
+
+
+def _precisions(record: BundleRecord, role: str) -> frozenset[Precision]:
+    return frozenset(each.precision for each in record.artifacts if each.role == role and each.precision is not None)
+
+
+def _is_dense_of(folder: Path, record: BundleRecord, wanted: Needed) -> bool:
+    try:
+        other = read_bundle(folder)
+    except InputError:  # a stranger among the bundles is nobody's dense model
+        return False
+    has_files = wanted.onnx <= _precisions(other, "onnx") and wanted.engines <= _precisions(other, "engine")
+    same = is_dense(other) and other.training is None and identity(other) == identity(record)
+    return same and has_files and is_complete(folder, other)
+
+
+def _free_folder(name: str) -> Path:
+    folder, number = ENGINES_DIR / name, 2
+    while folder.exists():
+        folder, number = ENGINES_DIR / f"{name}-{number}", number + 1
+    return folder

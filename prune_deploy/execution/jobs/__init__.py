@@ -1,0 +1,1 @@
+"""A child process that exports, traces and evaluates when it is asked."""

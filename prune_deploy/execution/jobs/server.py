@@ -1,0 +1,73 @@
+"""The child that does jobs: bundles, traces, accuracy, bandwidth. It keeps torch imported, and a staged model, between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_deploy.execution.jobs.accuracy import accuracy_job
+from prune_deploy.execution.jobs.compatibility import compatibility_job
+from prune_deploy.execution.jobs.trace import trace_job
+from prune_deploy.execution.workers.protocol import Message
+from prune_deploy.execution.workers.server import run_child
+from prune_deploy.records import from_json
+from prune_deploy.specs import Device, ExportSpec
+
+if TYPE_CHECKING:
+    from prune_deploy.execution.jobs.staged_export import StagedModel
+    from prune_deploy.pipeline import Network
+
+
+class Workshop:
+    """Does what a coordinator's `Jobs` asks for."""
+
+    def __init__(self) -> None:
+        self._staged: StagedModel | None = None
+
+    def answer(self, message: Message) -> tuple[dict[str, Any], bytes]:
+        """Do what a message asks for."""
+        header = dict(message.header)
+        kind = header.pop("kind")
+        handlers: dict[str, Callable[..., dict[str, Any]]] = {
+            "export": self.export,
+            "bandwidth": self.bandwidth,
+            "trace": lambda **fields: trace_job(fields),
+            "accuracy": lambda **fields: accuracy_job(fields),
+            "compatibility": lambda **fields: compatibility_job(fields),
+        }
+        return handlers[kind](**header), b""
+
+    def export(self, *, spec: str, folder: str, stages: list[float]) -> dict[str, Any]:
+        """Make a bundle."""
+        from prune_deploy.pipeline import export_bundle
+
+        asked = from_json(ExportSpec, spec, source="the request")
+        network = (lambda: self._at_stage(asked, stages)) if stages else None
+        exported = export_bundle(asked, Path(folder), network=network)
+        return {"reused": exported.reused}
+
+    def bandwidth(self, *, device: Device, threads: int) -> dict[str, Any]:
+        """Measure what the memory moves."""
+        from prune_deploy.evaluate.bandwidth import memory_bandwidth
+
+        return {"gb_s": memory_bandwidth(device, threads)}
+
+    def _at_stage(self, asked: ExportSpec, stages: list[float]) -> Network:
+        from prune_deploy.execution.jobs.staged_export import StagedModel
+
+        staged, self._staged = self._staged, None  # a stage that fails leaves a model that nobody can go on with
+        if staged is None or not staged.can_reach(asked, stages):
+            staged = StagedModel(asked)
+        network = staged.go_to(asked, stages)
+        self._staged = staged
+        return network
+
+
+def main() -> None:
+    """Entry point."""
+    run_child(Workshop().answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The child's side of the conversation: answers every message with one message, and dies with its coordinator.
+
+A child is started as `python -m <module> FD PID`: the descriptor of its socket and the coordinator's process number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from prune_deploy.errors import PruneDeployError, first_line
+from prune_deploy.execution.workers.protocol import Channel, ChannelClosed, Message
+
+_PR_SET_PDEATHSIG = 1
+
+Answer = Callable[[Message], tuple[dict[str, Any], bytes]]
+"""What a child does with a message: the header and the bytes to send back."""
+
+
+def run_child(answer: Answer) -> None:
+    """Serve the coordinator that the command line names, until it closes the channel."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides when to end
+    die_with(int(sys.argv[2]))
+    try:
+        serve(Channel(socket.socket(fileno=int(sys.argv[1]))), answer)
+    except ChannelClosed:
+        return
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel for a SIGKILL when the coordinator ends, however it ends; it reaches a stopped process too."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before the request was made
+        os._exit(1)
+
+
+def serve(channel: Channel, answer: Answer) -> None:
+    """Answer messages until the coordinator closes the channel; an error is an answer too."""
+    channel.send({"ready": True})
+    while (message := channel.receive()) is not None:
+        try:
+            header, data = answer(message)
+        except PruneDeployError as error:
+            channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix}})
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises is this case's record, not the end of the comparison
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {first_line(error, 300)}"
+            channel.send(
+                {"error": {"status": "failed", "message": said, "fix": "see whether the model runs with prune-deploy run"}}
+            )
+        else:
+            channel.send(header, data)

@@ -1,0 +1,125 @@
+"""The FP32 file in FP16 or BF16.
+
+The precision of a typed network is that of its tensors, so it is decided here and nowhere else. Inputs and outputs stay FP32: whoever
+calls the model sees no difference.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import onnx
+from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx.external_data_helper import set_external_data, uses_external_data
+
+from prune_deploy.errors import InputError, first_line, storage_errors
+from prune_deploy.export.half.graph import HalfConverter, all_graphs
+from prune_deploy.export.half.numbers import BF16, FP16
+from prune_deploy.records import Conversion
+from prune_deploy.specs import Precision
+from prune_deploy.store import write_bytes
+
+LARGEST_FILE_BYTES = 1 << 30
+"""Protobuf cannot hold 2 GiB; tensors go into a file of their own well before that."""
+
+_SMALLEST_EXTERNAL_BYTES = 1024
+_ALIGNMENT = 64
+_HALF = {"fp16": FP16, "bf16": BF16}
+# Convolutions, poolings and others have no BF16 before opset 22, which adds types only. So does 21, but for group normalisation.
+_BF16_OPSET, _RAISED_OPSETS, _NOT_RAISED = 22, (20, 21), "GroupNormalization"
+
+
+def convert(source: Path, destination: Path, precision: Precision) -> tuple[tuple[Path, ...], Conversion]:
+    """Write `source` in half precision, its inputs and outputs still FP32; the files written, and what was changed.
+
+    Weights lie in a file beside the graph where those of `source` do, and where they are large.
+
+    Raises:
+        InputError: `source` is no whole ONNX file, or `precision` is not a half one.
+        BuildError: the graph has something that cannot be converted; StorageError: the disk is full or cannot be written.
+    """
+    model = _load(source)
+    external = any(uses_external_data(tensor) for tensor in model.graph.initializer)
+    conversion = convert_model(model, precision, source.parent)
+    return save(model, destination, external=external), conversion
+
+
+def convert_model(model: ModelProto, precision: Precision, folder: Path = Path()) -> Conversion:
+    """Convert a model in place, Q/DQ nodes with their scales included; `folder` is where its external data lies, if it has any.
+
+    Tensors of integers, eight-bit weights among them, stay as they are. Weights are read one by one, so external ones need no more
+    memory than their result. A BF16 model of opset 20 becomes one of opset 22, the first that has BF16 convolutions.
+
+    Raises:
+        InputError: the external data is missing or damaged, or `precision` is not a half one.
+        BuildError: the graph has something that cannot be converted.
+    """
+    half = _HALF.get(precision)
+    if half is None:
+        raise InputError(f"{precision} is not a half precision", fix=f"one of {', '.join(_HALF)}")
+    if model.functions:
+        raise InputError("the model has functions of its own", fix="inline them first: onnx.inliner.inline_local_functions")
+    if half is BF16:
+        _raise_opset(model)
+    converter = HalfConverter(half, {each.domain: each.version for each in model.opset_import}, folder)
+    converter.convert(model.graph)
+    return Conversion(kept_fp32=tuple(converter.kept), clipped=converter.clipped, lifted=converter.lifted)
+
+
+def save(model: ModelProto, destination: Path, *, external: bool = False) -> tuple[Path, ...]:
+    """Write a model whose tensors are all in memory; the files written. Large tensors leave `model` for a file beside it if `external`,
+    and if they would not fit into one.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    data = destination.with_name(f"{destination.name}.data")
+    if external or _tensor_bytes(model.graph) > LARGEST_FILE_BYTES:
+        _move_tensors(model.graph, data)
+    else:
+        with storage_errors(data):
+            data.unlink(missing_ok=True)
+    write_bytes(destination, model.SerializeToString())
+    return (destination, data) if data.is_file() else (destination,)
+
+
+def _load(path: Path) -> ModelProto:
+    """The model without external data. Not by `export.onnx`, which imports torch: a process that only converts can do without."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node:
+            raise ValueError("no nodes")
+    except Exception as error:  # protobuf's parser raises its own types, which differ between its implementations
+        raise InputError(f"{path} is not a whole ONNX file: {first_line(error)}", fix="export it again") from error
+    return model
+
+
+def _raise_opset(model: ModelProto) -> None:
+    if any(node.op_type == _NOT_RAISED for graph in all_graphs(model.graph) for node in graph.node):
+        return
+    for each in model.opset_import:
+        if each.domain in ("", "ai.onnx") and each.version in _RAISED_OPSETS:
+            each.version = _BF16_OPSET
+            model.ir_version = max(model.ir_version, helper.find_min_ir_version_for([each]))
+
+
+def _tensor_bytes(graph: GraphProto) -> int:
+    return sum(map(_size, graph.initializer))
+
+
+def _size(tensor: TensorProto) -> int:
+    bytes_each: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return bytes_each * int(math.prod(tensor.dims))
+
+
+def _move_tensors(graph: GraphProto, data: Path) -> None:
+    """Write the large tensors of a graph to `data`, and leave in the graph where they lie."""
+    with storage_errors(data), data.open("wb") as stream:
+        for tensor in graph.initializer:
+            if tensor.HasField("raw_data") and _size(tensor) >= _SMALLEST_EXTERNAL_BYTES:
+                stream.write(b"\0" * (-stream.tell() % _ALIGNMENT))
+                offset = stream.tell()
+                stream.write(tensor.raw_data)
+                set_external_data(tensor, data.name, offset, stream.tell() - offset)
+                tensor.ClearField("raw_data")

@@ -1,0 +1,1 @@
+"""INT8 files with Q/DQ nodes from the FP32 file."""

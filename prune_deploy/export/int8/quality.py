@@ -1,0 +1,68 @@
+"""How close a quantised network comes to the FP32 one on calibration images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prune_deploy.data import CalibrationImages
+from prune_deploy.export.int8.sessions import open_session
+from prune_deploy.records.precision import Top1Of
+
+Array = np.ndarray[Any, Any]
+
+_BATCH = 4
+# Images that cosines are taken on, by the FP32 file's size in bytes: large networks are slow, and their answers spread less.
+_IMAGES = ((128 << 20, 16), (512 << 20, 8))
+_FEWEST_IMAGES = 4
+
+
+class Judge:
+    """Holds files against the FP32 file `source`. `top1_of` says what top-1 counts: labels, where the images have the network's classes,
+    else agreement with the FP32 file."""
+
+    def __init__(self, source: Path, images: CalibrationImages) -> None:
+        self._source, self._images = source, images
+        size = sum(path.stat().st_size for path in (source, source.with_name(source.name + ".data")) if path.is_file())
+        self._count = next((count for bound, count in _IMAGES if size < bound), _FEWEST_IMAGES)
+        self._few: Array | None = None
+        self._all: Array | None = None
+        self._labels: Array = np.empty(0)
+        self.top1_of: Top1Of = "fp32"
+
+    def few(self) -> list[Array]:
+        """The images that cosines are taken on, in batches."""
+        return [batch.inputs for batch in self._images.batches(_BATCH, self._count)]
+
+    def cosine(self, path: Path) -> float:
+        """The least cosine of an image's outputs to the FP32 file's."""
+        if self._few is None:
+            self._few = self._outputs(self._source, self._count)
+        return cosine(self._few, self._outputs(path, self._count))
+
+    def top1_drop(self, path: Path) -> float:
+        """How much of top-1 is lost against the FP32 file, as a share of all calibration images; negative if there is more of it."""
+        if self._all is None:
+            self._all = self._outputs(self._source, None)
+            labelled = self._images.classes == self._all.shape[1]
+            self._labels = np.concatenate([batch.labels for batch in self._images.batches(_BATCH)])
+            self.top1_of = "labels" if labelled else "fp32"
+        before, after = self._all.argmax(axis=1), self._outputs(path, None).argmax(axis=1)
+        expected = self._labels if self.top1_of == "labels" else before
+        return float((before == expected).mean() - (after == expected).mean())
+
+    def _outputs(self, path: Path, count: int | None) -> Array:
+        with open_session(path) as session:
+            name = session.get_inputs()[0].name
+            return np.concatenate([session.run(None, {name: batch.inputs})[0] for batch in self._images.batches(_BATCH, count)])
+
+
+def cosine(expected: Array, got: Array) -> float:
+    """The least cosine of two sets of outputs, both of shape (images, classes); 0 where one of them is not finite or all zero."""
+    products = (expected.astype(np.float64) * got).sum(axis=1)
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
+    if not (np.isfinite(norms).all() and norms.all()):
+        return 0.0
+    return float((products / norms).min())

@@ -1,0 +1,1 @@
+"""TensorRT engines, and what was built into them."""

@@ -1,0 +1,137 @@
+"""A check with weights: channels of one group that change places everywhere must leave the outputs as they were.
+
+It holds for every network, whatever norms and attention do, if and only if the group's mapping names each channel wherever it is
+used. Shapes cannot show that: a wrong mapping may have shapes that fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_deploy.pruning.channel_tracing.narrowing import NarrowAttribute, NarrowTensor
+from prune_deploy.pruning.checks.search import first_breaking
+from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
+from prune_deploy.pruning.meta_copy import parameter_owner
+
+# A channel in the wrong place changes the outputs by about what another image would change; sums in another order differ by rounding,
+# and some networks make much of that: how much, images that differ in their last digits show.
+_TOLERANCE = 0.01
+_NUDGE, _NOISE_MARGIN, _MOST = 1e-6, 20.0, 0.5
+_REASON = "its channels cannot be renumbered without changing the outputs: the mapping is wrong"
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_SEED = 20
+
+
+def wrongly_mapped(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int]) -> dict[str, str]:
+    """Names of groups whose channels cannot change places, each with the reason; the model is left as it was, bit by bit.
+
+    `input_size` is (channels, height, width). Two images are run three times, and again to find the groups that are wrong.
+    A network that makes nothing of its input proves nothing, and a layer that is not known here keeps its group out.
+    """
+    probed = [g for g in groups if not g.unusable and _moves(model, g) is not None]
+    images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(_SEED))
+    with torch.no_grad(), _evaluating(model):
+        images = images.to(next(model.parameters()))
+        expected = model(images).float()
+        response = float((expected[0] - expected[1]).abs().max())
+        noise = float((model(images * (1 + _NUDGE)).float() - expected).abs().max())
+        allowed = max(_TOLERANCE * response, _NOISE_MARGIN * noise)
+        if not 0 < allowed < _MOST * response:  # not finite, or too noisy to tell
+            return {}
+
+        def differs(chosen: Sequence[ChannelGroup]) -> str:
+            with _renumbered(model, chosen):
+                off = float((model(images).float() - expected).abs().max())
+            return "" if off <= allowed else _REASON
+
+        return first_breaking(probed, differs)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+_Move = tuple[torch.Tensor, int, torch.Tensor]
+"""A tensor, an axis of it, and where each position of that axis comes from."""
+
+
+@contextlib.contextmanager
+def _renumbered(model: nn.Module, groups: Sequence[ChannelGroup]) -> Iterator[None]:
+    moves = [move for group in groups for move in _moves(model, group) or []]
+    for tensor, axis, source in moves:
+        tensor.copy_(tensor.index_select(axis, source.to(tensor.device)))
+    try:
+        yield
+    finally:
+        for tensor, axis, source in reversed(moves):
+            tensor.copy_(tensor.index_select(axis, torch.argsort(source).to(tensor.device)))
+
+
+def _moves(model: nn.Module, group: ChannelGroup) -> list[_Move] | None:
+    """What changes places with a fixed renumbering of the group's positions; None if a layer of it is not known."""
+    size = group.channels // group.blocks
+    generator = torch.Generator().manual_seed(_SEED + size)
+    order = torch.randperm(size, generator=generator).tolist()
+    result: dict[tuple[int, int], _Move] = {}
+    for member in group.members:
+        found = _member_tensors(model, member)
+        if found is None:
+            return None
+        for tensor, axis in found:
+            source = _sources(member, order, tensor.shape[axis])
+            if source is None:
+                return None
+            result[id(tensor), axis] = (tensor, axis, source)
+    return list(result.values())
+
+
+def _sources(member: Member, order: Sequence[int], length: int) -> torch.Tensor | None:
+    """Where each of `length` positions comes from; None if channels have unequal shares of them."""
+    size, places = len(order), dict[int, list[int]]()
+    for position, root in sorted(zip(member.positions, member.roots, strict=True)):
+        if position < length:  # a grouped convolution's inputs are counted over all blocks, its weight holds one
+            places.setdefault(root % size, []).append(position)
+    if len({len(found) for found in places.values()}) > 1 or (len(places) < size and set(order) != set(places)):
+        return None
+    source = torch.arange(length)
+    for unit, found in places.items():
+        source[found] = torch.tensor(places[order[unit]])
+    return source
+
+
+def _member_tensors(model: nn.Module, member: Member) -> list[tuple[torch.Tensor, int]] | None:
+    if isinstance(member.handler, NarrowAttribute):
+        return []
+    if member.is_parameter:
+        owner, leaf = parameter_owner(model, member.name)
+        axis = member.handler.axis if isinstance(member.handler, NarrowTensor) else member.pruning_dim
+        return [(getattr(owner, leaf), axis)]
+    layer: Any = model.get_submodule(member.name)
+    if isinstance(layer, _NORMS):
+        axis = member.pruning_dim if isinstance(layer, nn.LayerNorm) else 0
+        leaves = ("weight", "bias", "running_mean", "running_var")
+        return [(t, axis) for leaf in leaves if (t := getattr(layer, leaf, None)) is not None]
+    if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+        return _two_sided(layer, member)
+    return None
+
+
+def _two_sided(layer: Any, member: Member) -> list[tuple[torch.Tensor, int]]:
+    depthwise = not isinstance(layer, nn.Linear) and layer.groups > 1 and layer.groups == layer.in_channels
+    transposed = getattr(layer, "transposed", False)
+    if member.is_output or depthwise:
+        weight = [(layer.weight, 1 if transposed else 0)]
+        return weight if layer.bias is None else [*weight, (layer.bias, 0)]
+    return [(layer.weight, 0 if transposed else 1)]

@@ -1,0 +1,65 @@
+"""The safety net: cut a weightless copy, run it, and find the groups whose narrowing breaks the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from prune_deploy.pruning.apply import cut, select_first
+from prune_deploy.pruning.checks.search import first_breaking
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
+from prune_deploy.pruning.groups.depgraph import first_line
+from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.records import WidthPlan
+
+# A batch of 2 after a batch of 1: some models fold a wrong width into the batch axis, which only one of the two survives.
+TRIAL_BATCHES = (1, 2)
+
+
+def cut_copy(twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan) -> nn.Module:
+    """A weightless copy of `twin`, narrowed as planned."""
+    narrowed = weightless_copy(twin)
+    cut(narrowed, groups, plan, select_first(groups, plan))
+    return narrowed
+
+
+def failure(twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]) -> str:
+    """Why the planned model does not run, in one line, or an empty text if it runs."""
+    # Whatever a cut or a model's forward raises is the finding here, so every kind of exception is one.
+    try:
+        narrowed = cut_copy(twin, groups, plan)
+        with torch.no_grad():
+            for batch in TRIAL_BATCHES:
+                shape = narrowed(example_input(input_size, batch)).shape
+                if shape[0] != batch:
+                    return f"a batch of {batch} comes out as {shape[0]}"
+    except Exception as error:  # noqa: BLE001
+        return first_line(error)
+    return ""
+
+
+def breaking_groups(
+    twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
+) -> dict[str, str]:
+    """Groups that must be protected for the planned model to run, each with the error it causes.
+
+    The whole plan is tried first, so a model that torch-pruning understands costs one trial. Otherwise groups are added in model
+    order, halving to the first one that breaks what came before it, until all are placed.
+    """
+    narrowing = [g for g in groups if _narrows(plan, g.name)]
+
+    def broken_with(chosen: Sequence[ChannelGroup]) -> str:
+        return failure(twin, groups, _only(plan, {g.name for g in chosen}), input_size)
+
+    return first_breaking(narrowing, broken_with)
+
+
+def _narrows(plan: WidthPlan, name: str) -> bool:
+    return any(width.name == name and width.kept < width.channels for width in plan.groups)
+
+
+def _only(plan: WidthPlan, names: set[str]) -> WidthPlan:
+    return replace(plan, groups=tuple(w if w.name in names else replace(w, kept=w.channels) for w in plan.groups))

@@ -1,0 +1,161 @@
+"""Which reading of a model's channels is used: DepGraph's where it understands all of the model, our own where it does not."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from prune_deploy.errors import PruningError
+from prune_deploy.pruning.channel_tracing import read_groups
+from prune_deploy.pruning.checks.trial import cut_copy, failure
+from prune_deploy.pruning.groups.agreement import contradicted
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
+from prune_deploy.pruning.groups.deadline import time_limit
+from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S, READING_ERRORS, first_line, trace_groups
+from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.records import GroupWidth, WidthPlan
+
+# DepGraph reads a model in a few seconds or not at all. Counted in processor time, so that the same reading is used on a busy machine.
+_DEPGRAPH_CPU_S = 16.0
+_MOST_VIEWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a model was read, so that what a cut leaves of it is read in the same way: `tied` and `fixed` as for `read_groups`.
+
+    `confirmed` says that two readings, made in unlike ways, agree.
+    """
+
+    own: bool
+    confirmed: bool = False
+    tied: frozenset[type[nn.Module]] = frozenset()
+    fixed: frozenset[type[nn.Module]] = frozenset()
+
+
+def find_groups(
+    model: nn.Module, input_size: tuple[int, int, int], *, limit_s: float = DEFAULT_TIME_LIMIT_S, reading: Reading | None = None
+) -> tuple[tuple[ChannelGroup, ...], Reading]:
+    """The channel groups of a model, in model order, and how they were read; with `reading`, that reading and no other.
+
+    `limit_s` bounds each of the two readings, in seconds.
+
+    Raises:
+        PruningError: neither reading understands the model, or neither ends in time.
+    """
+    if reading is not None and reading.own:
+        return _own_reading(model, input_size, limit_s, reading), reading
+    try:
+        with time_limit(_DEPGRAPH_CPU_S, of_processor=True):
+            groups = trace_groups(weightless_copy(model), example_input(input_size), limit_s=limit_s)
+    except PruningError as error:
+        depgraph = error
+    except TimeoutError:  # the alarm went off again while the first one was on its way out
+        depgraph = PruningError("DepGraph did not end in time", fix="choose another model, or export it with --dense")
+    else:
+        if reading is not None:
+            return groups, reading
+        right = _is_right(model, groups, input_size, limit_s)
+        if right is not False:
+            return groups, Reading(own=False, confirmed=right is True)
+        try:
+            return _views(model, input_size, limit_s)
+        except PruningError:
+            return groups, Reading(own=False)  # what cannot be used of it is marked, and tried out
+    try:
+        return _views(model, input_size, limit_s)
+    except PruningError as error:
+        raise PruningError(f"{depgraph.message}; nor can its axes be read: {error.message}", fix=depgraph.fix) from error
+
+
+def _is_right(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int], limit_s: float) -> bool | None:
+    """Whether DepGraph understands all of a model: it runs at half its widths, and our own reading does not contradict.
+
+    None if it runs and there is nothing to compare with.
+    """
+    if any(g.unusable for g in groups) or failure(weightless_copy(model), groups, _halved(groups), input_size):
+        return False
+    # A wrong mapping may have shapes that fit: channels that are shuffled, queries and keys from layers of their own.
+    try:
+        return not contradicted(groups, _own_reading(model, input_size, limit_s, Reading(own=True)))
+    except PruningError:
+        return None
+
+
+def _own_reading(
+    model: nn.Module, input_size: tuple[int, int, int], limit_s: float, reading: Reading
+) -> tuple[ChannelGroup, ...]:
+    try:
+        with time_limit(limit_s):
+            return read_groups(weightless_copy(model), example_input(input_size), reading.tied, reading.fixed)
+    except (TimeoutError, *READING_ERRORS) as error:
+        raise PruningError(
+            f"the axes of {type(model).__name__} cannot be read: {first_line(error)}",
+            fix="choose another model, or export it with --dense",
+        ) from error
+
+
+def _views(model: nn.Module, input_size: tuple[int, int, int], limit_s: float) -> tuple[tuple[ChannelGroup, ...], Reading]:
+    """Read a model's axes; where narrowing breaks a module, read again with another view of modules of its type.
+
+    First: it takes a width from what it is given (`B, N, C = x.shape`), so that width is tied to those it makes. Then: an attribute
+    of it that has the size of a width is none.
+    """
+    twin = weightless_copy(model)
+    reading = Reading(own=True)
+    while True:
+        groups = _own_reading(model, input_size, limit_s, reading)
+        failing = _failing_module(twin, groups, _uneven(groups), input_size)
+        if failing is None or failing in reading.fixed or len(reading.tied | reading.fixed) == _MOST_VIEWS:
+            return groups, reading
+        if failing in reading.tied:
+            reading = replace(reading, tied=reading.tied - {failing}, fixed=reading.fixed | {failing})
+        else:
+            reading = replace(reading, tied=reading.tied | {failing})
+
+
+def _failing_module(
+    twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
+) -> type[nn.Module] | None:
+    """The type of the innermost module, torch's own aside, in which the planned model fails; None if it runs."""
+    narrowed = cut_copy(twin, groups, plan)
+    # Whatever a model's forward raises is the finding here.
+    try:
+        with torch.no_grad():
+            narrowed(example_input(input_size))
+    except Exception as error:  # noqa: BLE001
+        return _innermost(error.__traceback__) or type(narrowed)
+    return None
+
+
+def _innermost(trace: types.TracebackType | None) -> type[nn.Module] | None:
+    found = None
+    while trace is not None:
+        module = trace.tb_frame.f_locals.get("self")
+        if isinstance(module, nn.Module) and not type(module).__module__.startswith("torch."):
+            found = type(module)
+        trace = trace.tb_next
+    return found
+
+
+def _halved(groups: Sequence[ChannelGroup]) -> WidthPlan:
+    return _plan(groups, [g.channels // g.blocks // 2 for g in groups])
+
+
+def _uneven(groups: Sequence[ChannelGroup]) -> WidthPlan:
+    """Widths that no two groups share by chance: whatever needs two to be equal fails."""
+    units = [g.channels // g.blocks for g in groups]
+    return _plan(groups, [0 if n < 8 else n - 1 - index % 3 for index, n in enumerate(units)])
+
+
+def _plan(groups: Sequence[ChannelGroup], kept: Sequence[int]) -> WidthPlan:
+    """A plan that keeps so many positions per block; 0, or a group that cannot be used, keeps all."""
+    widths = [
+        GroupWidth(name=g.name, channels=g.channels, kept=g.channels if g.unusable or not k else k * g.blocks, blocks=g.blocks)
+        for g, k in zip(groups, kept, strict=True)
+    ]
+    return WidthPlan(groups=tuple(widths), model="")

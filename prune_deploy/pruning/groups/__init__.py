@@ -1,0 +1,1 @@
+"""Channel groups: which channels of which layers belong together."""

@@ -1,0 +1,31 @@
+"""Random scores: the control that any criterion has to beat."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import torch
+
+from prune_deploy.interfaces import LayerGroup, Method
+from prune_deploy.pruning.methods.base import WeightsOnly
+
+
+class RandomScores(WeightsOnly):
+    """Uniform scores that depend on the seed and the group's name alone, so no group's order changes another's."""
+
+    name = "random"
+    summary = "uniformly random scores, seeded"
+    source = "Li et al., Revisiting Random Channel Pruning, CVPR 2022 (arXiv 2205.05676)"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def scores(self, group: LayerGroup) -> torch.Tensor | None:
+        """Scores of shape (channels,)."""
+        # The seed goes into the hash: PyTorch's CPU generator looks at the low 32 bits only.
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {group.name}".encode()))
+        return torch.rand(group.channels, generator=generator)
+
+
+METHODS: dict[str, Callable[[int], Method]] = {"random": RandomScores}

@@ -1,0 +1,1 @@
+"""From two traces to causes."""

@@ -1,0 +1,90 @@
+"""What figures need a sentence for: cases without any, warnings, the dense model against its own copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prune_deploy.records import CaseRecord, Estimate
+from prune_deploy.reporting.figures.formatting import interval, units
+from prune_deploy.reporting.figures.rows import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """Why cases have no figures: the reason once, and the bundles, ways and batches it holds for, all with all."""
+
+    bundles: tuple[str, ...]
+    ways: str
+    batches: str
+    status: str
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """The dense model of a comparison against its own copy: 1 if nothing but the model counts."""
+
+    comparison: str
+    ratio: Estimate
+
+    @property
+    def text(self) -> str:
+        """The ratio with its interval, and what was counted."""
+        return f"{interval(self.ratio.value, self.ratio.low, self.ratio.high)}, {units(self.ratio)}"
+
+
+def absences(rows: Iterable[Row]) -> list[Absence]:
+    """The cases that could not be measured in the order they come, those together that share the reason and are otherwise alike."""
+    by_bundle: dict[tuple[str, str, str, str], list[Row]] = {}
+    for each in rows:
+        if each.reason and each.status != "ok":
+            by_bundle.setdefault((each.bundle, each.status, each.reason, each.fix), []).append(each)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for (bundle, *why), cases in by_bundle.items():
+        ways = ", ".join(dict.fromkeys(f"{each.backend} {each.precision}" for each in cases))
+        batches = ", ".join(dict.fromkeys(str(each.batch) for each in cases))
+        alike.setdefault((ways, batches, *why), []).append(bundle)
+    return [
+        Absence(bundles=tuple(bundles), ways=ways, batches=batches, status=status, reason=reason, fix=fix)
+        for (ways, batches, status, reason, fix), bundles in alike.items()
+    ]
+
+
+def warned(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Each warning once, with the cases it was given for."""
+    grouped: dict[str, list[Row]] = {}
+    for each in rows:
+        for warning in each.warnings:
+            grouped.setdefault(warning, []).append(each)
+    return list(grouped.items())
+
+
+def controls(records: Sequence[CaseRecord]) -> list[Control]:
+    """The A/A control of each comparison that has one."""
+    return [
+        Control(comparison=record.comparison, ratio=record.dense_against_copy)
+        for record in records
+        if record.role == "dense" and record.dense_against_copy is not None
+    ]
+
+
+def accuracies(rows: Iterable[Row]) -> list[str]:
+    """What the accuracies are of, each set of images once."""
+    found = dict.fromkeys((each.data, each.accuracy_images, each.accuracy_note) for each in rows if each.top1 is not None)
+    return [
+        f"Top-1: of {images:,} images of {data}, with the 97.5 % interval of a share{f'; {note}' if note else ''}"
+        for data, images, note in found
+    ]
+
+
+def compile_sentence(each: Row) -> str:
+    """How long torch.compile took; "" where nothing was compiled."""
+    if each.compile_cold_s is None:
+        return ""
+    warm = "not measured in one launch" if each.compile_warm_s is None else f"{each.compile_warm_s:.1f} s with a filled one"
+    return f"compiled in {each.compile_cold_s:.1f} s with an empty cache, {warm}"
+
+
+UNCONVERGED = "* the interval is wider than the rigor aims for: raise --budget-s, or quieten the machine"

@@ -1,0 +1,198 @@
+"""Bundles against their dense models, now and side by side: which is faster on which backend, and how sure that is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from prune_deploy.environment import capture
+from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
+from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
+from prune_deploy.execution.planning import PlannedComparison, Subject, Way, parse_ways, plan, read_subject
+from prune_deploy.execution.telemetry.clocks import locked_clocks
+from prune_deploy.execution.traces import Traced, trace_cases
+from prune_deploy.execution.workers.process import Warden
+from prune_deploy.interfaces import Progress
+from prune_deploy.measure.budget import predict
+from prune_deploy.records import CaseRecord, RunRecord
+from prune_deploy.runs import append_cases, create_run, trace_stem
+from prune_deploy.specs import Across, MeasureSpec
+
+
+class Observer(Protocol):
+    """Somebody who wants to know how far a run is: which comparison begins, then its phases as a `Watcher`."""
+
+    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
+        """A comparison begins; `left_s` is a guess at all that is still to be measured, itself included."""
+
+    def __call__(self, phase: str, share: float) -> None:
+        """Its phase, and the share of it that is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What to measure: bundles, by which backends ("trt:cuda-graph" for one variant), precisions and batch sizes.
+
+    `across` has all backends, or all precisions of each, in one comparison; `require` names backends that must be able to run.
+    """
+
+    bundles: tuple[Path, ...]
+    backends: tuple[str, ...]
+    precisions: tuple[str, ...] = ("fp32",)
+    batches: tuple[int, ...] = (1,)
+    across: Across = ""
+    require: tuple[str, ...] = ()
+    spec: MeasureSpec
+
+
+def plan_bench(request: BenchRequest, progress: Progress) -> list[PlannedComparison]:
+    """All comparisons of a request. The dense model of each bundle is exported where it is not there yet.
+
+    Raises:
+        InputError: a folder is no bundle, a backend is unknown, or a mode does not fit the device.
+        CannotRunError: nothing that was asked for, or a backend in `require`, can run here.
+    """
+    _check_mode(request.spec)
+    ways = parse_ways(request.backends, request.precisions)
+    _check_required(request.require, request.backends)
+    subjects = []
+    for folder in dict.fromkeys(path.resolve() for path in request.bundles):
+        progress.stage(f"checking {folder.name}")
+        subjects.append(read_subject(folder))
+    planned = [
+        comparison
+        for group in _by_model(subjects)
+        for comparison in plan(*_anchored(group, ways, progress), ways, request.batches, request.spec, across=request.across)
+    ]
+    require_runnable(planned, request.require)
+    return planned
+
+
+def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedComparison]:
+    """The comparisons of one bundle with another, the first one the anchor.
+
+    Raises:
+        InputError, CannotRunError: as `plan_bench`.
+    """
+    _check_mode(request.spec)
+    ways = parse_ways(request.backends, request.precisions)
+    subjects = read_subject(first), read_subject(second)
+    planned = plan(subjects[0], subjects[1:], ways, request.batches, request.spec)
+    require_runnable(planned, request.require)
+    return planned
+
+
+def measure_all(
+    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], watcher: Observer
+) -> Iterator[tuple[PlannedComparison, list[CaseRecord]]]:
+    """Measure one comparison after the other; each one's records are on the disk in the run `folder` when it is yielded.
+
+    Raises:
+        KeyboardInterrupt: after what was measured until then has been written.
+        StorageError: the disk is full or the place cannot be written.
+    """
+    environment = capture()
+    cases = tuple(case.case for comparison in planned for case in comparison.cases)
+    run = RunRecord(
+        id=folder.name,
+        command=tuple(command),
+        spec=spec,
+        cases=cases,
+        environment=environment,
+        started_at=environment.captured_at,
+    )
+    create_run(folder, run)
+    try:
+        with Warden() as watchdog, locked_clocks(spec.lock_clocks_mhz):
+            for number, comparison in enumerate(planned):
+                if comparison.can_run:
+                    left_s = sum(predicted_s(other, spec) for other in planned[number:] if other.can_run)
+                    watcher.begin(comparison.name, predicted_s(comparison, spec), left_s)
+                records, interrupted = run_comparison(comparison, spec, folder, watchdog, watcher)
+                append_cases(folder, records)
+                yield comparison, records
+                if interrupted:
+                    raise KeyboardInterrupt
+    finally:
+        shutil.rmtree(folder / CACHES_DIR, ignore_errors=True)
+
+
+def trace_measured(
+    planned: Sequence[PlannedComparison],
+    records: Sequence[CaseRecord],
+    spec: MeasureSpec,
+    folder: Path,
+    starting: Callable[[str], None],
+) -> Iterator[Traced]:
+    """Trace every case that was timed, in sessions of their own, once all timing is over; `starting` is told which one begins.
+
+    `records` are those of `planned`, in its order, as far as they go.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    cases = [case for comparison in planned for case in comparison.cases]
+    wanted = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
+    yield from trace_cases(wanted, spec, folder, starting)
+
+
+def predicted_s(comparison: PlannedComparison, spec: MeasureSpec) -> float:
+    """Seconds that a comparison will take at most, unless its models are so slow that the least takes longer."""
+    return predict(spec, len(comparison.cases) + 1).most_s
+
+
+def _check_mode(spec: MeasureSpec) -> None:
+    if spec.mode != "latency" and spec.options.device == "cpu":
+        raise InputError(f"--mode {spec.mode} needs a GPU", fix="measure with --mode latency")
+
+
+def _by_model(subjects: Sequence[Subject]) -> list[list[Subject]]:
+    """Bundles that come from the same dense model with the same weights, together."""
+    groups: dict[tuple[object, ...], list[Subject]] = {}
+    for subject in subjects:
+        groups.setdefault(identity(subject.record), []).append(subject)
+    return list(groups.values())
+
+
+def _anchored(group: Sequence[Subject], ways: Sequence[Way], progress: Progress) -> tuple[Subject, list[Subject]]:
+    """The dense model of a group, and the others."""
+    dense = next((subject for subject in group if is_dense(subject.record) and subject.damage is None), None)
+    others = [subject for subject in group if subject is not dense]
+    if dense is None:
+        folder = dense_bundle(others[0].record, [], needed_files(ways), progress=progress)
+        dense = read_subject(folder.resolve())
+    return dense, others
+
+
+def _check_required(required: Sequence[str], asked: Sequence[str]) -> None:
+    strangers = [name for name in required if name not in asked]
+    if strangers:
+        raise InputError(
+            f"--require names {strangers[0]}, which is not among --backends", fix=f"add it: --backends …,{strangers[0]}"
+        )
+
+
+def require_runnable(planned: Sequence[PlannedComparison], required: Sequence[str]) -> None:
+    """Refuse to measure where nothing can run, or not what must.
+
+    Raises:
+        CannotRunError: so it is, with the first reason.
+    """
+    for name in required:
+        base, _, variant = name.partition(":")
+        cases = [
+            case
+            for comparison in planned
+            for case in comparison.cases
+            if case.case.backend == base and (not variant or case.case.options.variant == variant)
+        ]
+        stuck = next((case for case in cases if case.loss is not None), None)
+        if stuck is not None and stuck.loss is not None:
+            raise CannotRunError(f"--require {name}: {stuck.loss.reason}", fix=stuck.loss.fix)
+    losses = [case.loss for comparison in planned for case in comparison.cases if case.loss is not None]
+    if losses and not any(comparison.can_run for comparison in planned):
+        raise CannotRunError(f"nothing that was asked for can run here: {losses[0].reason}", fix=losses[0].fix)

@@ -1,0 +1,156 @@
+"""Many architectures from name to engine, each in a process of its own with a time limit; what is finished is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_deploy.environment import capture
+from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.execution.jobs.client import Jobs
+from prune_deploy.execution.jobs.compatibility import stage_before
+from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.presets import architectures
+from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
+
+ROWS_FILE = "compatibility.jsonl"
+LIMIT_S = 120.0
+"""Seconds for one architecture; imports count."""
+
+ENOUGH_GONE = 0.5
+"""The share of parameters from which on an architecture passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompatibilityRequest:
+    """Which models at which ratio; each gets at most `limit_s` seconds. `fresh` does finished ones again."""
+
+    models: tuple[str, ...]
+    ratio: float = 0.5
+    limit_s: float = LIMIT_S
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+        if not self.models:
+            raise InputError("no model is named", fix="for example --families resnet18,vit_tiny_patch16_224")
+
+
+def choose_models(named: Sequence[str], count: int, seed: int) -> tuple[str, ...]:
+    """The models that are named, and `count` others by chance from all that timm has; without either, one for each family.
+
+    Raises:
+        InputError: a name that timm does not know.
+    """
+    from prune_deploy.models import resolve
+    from prune_deploy.specs import ModelSpec
+
+    for name in named:
+        resolve(ModelSpec(name=name))
+    if not count:
+        return tuple(named) or architectures()
+    import timm
+
+    others = [name for name in timm.list_models() if not name.startswith("test_") and name not in architectures()]
+    return (*named, *random.Random(seed).sample(others, count))
+
+
+def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[str], None]) -> Iterator[Compatibility]:
+    """A row for each model, in their order; each is on the disk when it is yielded.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with storage_errors(folder, every=True):
+        folder.mkdir(parents=True, exist_ok=True)
+    rows, tools = folder / ROWS_FILE, _tools()
+    there = {} if request.fresh else {(row.model, row.ratio, row.tools): row for row in read_rows(rows)}
+    with Warden() as watchdog:
+        for model in request.models:
+            if (found := there.get((model, request.ratio, tools))) is not None:
+                yield found
+                continue
+            starting(model)
+            row = _try(model, request, folder, watchdog, tools)
+            _append(rows, row)
+            yield row
+
+
+def read_rows(path: Path) -> list[Compatibility]:
+    """The rows of a file; the half line that a kill left is dropped.
+
+    Raises:
+        InputError: a whole line is damaged.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [from_json(Compatibility, line, source=f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line]
+
+
+def _try(model: str, request: CompatibilityRequest, folder: Path, watchdog: Warden, tools: str) -> Compatibility:
+    """One model in a child of its own, whose bundle is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch, Jobs(watchdog, folder / f"{model}.log") as jobs:
+        stage_file = Path(scratch) / "stage"
+        header = {
+            "model": model,
+            "ratio": request.ratio,
+            "folder": str(Path(scratch) / "bundle"),
+            "stage_file": str(stage_file),
+        }
+        try:
+            answer = jobs.ask("compatibility", header, request.limit_s, "exporting")
+        except WorkerError as error:
+            verdict: CompatibilityVerdict = "TIMEOUT" if error.status == "timeout" else "FAIL"
+            seconds = request.limit_s if verdict == "TIMEOUT" else 0.0
+            return Compatibility(
+                model=model,
+                ratio=request.ratio,
+                verdict=verdict,
+                seconds=seconds,
+                tools=tools,
+                reached=stage_before(stage_file),
+                reason=error.message,
+            )
+        reason = answer.get("reason", "")
+        reached = stage_before(stage_file) if reason else STAGES[-1]
+    before, after = answer.get("params_before"), answer.get("params_after")
+    return Compatibility(
+        model=model,
+        ratio=request.ratio,
+        verdict=_verdict(reason, before, after),
+        seconds=answer["seconds"],
+        tools=tools,
+        reached=reached,
+        params_before=before,
+        params_after=after,
+        protected=tuple((name, detail) for name, detail in answer.get("protected", ())),
+        reason=reason,
+    )
+
+
+def _verdict(reason: str, before: int | None, after: int | None) -> CompatibilityVerdict:
+    if reason or before is None or after is None:
+        return "FAIL"
+    return "PASS" if after <= before * (1 - ENOUGH_GONE) else "PARTIAL"
+
+
+def _append(path: Path, row: Compatibility) -> None:
+    """One whole line, on the disk before anybody hears of it."""
+    with storage_errors(path, every=True), path.open("ab") as stream:
+        if stream.tell() and not path.read_bytes().endswith(b"\n"):
+            stream.write(b"\n")  # behind the half line of a killed process
+        stream.write(to_json(row, indent=None).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _tools() -> str:
+    """A hash of the libraries' versions: rows made with others are not taken for today's."""
+    return hashlib.sha256(to_json(capture().libraries).encode()).hexdigest()[:16]

@@ -1,0 +1,167 @@
+"""Bundles on labelled images: how many each of their artifacts names right, in each precision, and how often as the FP32 module does."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import get_args
+
+from prune_deploy.errors import CannotRunError, InputError, VerificationError
+from prune_deploy.execution.accuracy import Scoring, take_accuracy
+from prune_deploy.execution.jobs.client import Jobs
+from prune_deploy.execution.planning import PlannedCase, Subject, Way, parse_ways, plan, read_subject
+from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.records import Accuracy, Status
+from prune_deploy.specs import MeasureSpec, Precision, RunOptions
+
+BATCH = 32
+"""Images per run, unless another number is asked for."""
+
+_LOG = "scoring.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """What to score: bundles, by which backends, on at most `samples` images of `data`.
+
+    No `precisions` are all that a bundle has files for, and FP32; modules are then run in FP32 only. `batch` None is BATCH, or the nearest
+    that an engine was built for.
+    """
+
+    bundles: tuple[Path, ...]
+    backends: tuple[str, ...]
+    precisions: tuple[str, ...] = ()
+    data: str
+    samples: int | None = None
+    batch: int | None = None
+    limit_s: float = 3600.0
+    memory_limit_mib: int | None = None
+    options: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        for option, number in (("--data-samples", self.samples), ("--batch", self.batch)):
+            if number is not None and number < 1:
+                raise InputError(f"{option} must be at least 1, got {number}", fix=f"leave {option} out")
+        if not self.backends:
+            raise InputError("no backend is named", fix="for example --backends eager,ort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of one artifact: its accuracy, or why there is none.
+
+    `artifact` is the file, "" where the bundle has none; `layers` how many layers computed in the precision, "" where nobody counted.
+    """
+
+    bundle: str
+    artifact: str
+    backend: str
+    precision: str
+    batch: int
+    layers: str = ""
+    status: Status = "ok"
+    reason: str = ""
+    fix: str = ""
+    accuracy: Accuracy | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def plan_scores(request: ScoreRequest) -> list[PlannedCase]:
+    """The artifacts to score, each bundle's together.
+
+    Raises:
+        InputError: a folder is no bundle, a backend or precision is unknown, or the data cannot be opened.
+        VerificationError: the bundle's files are not those that were exported.
+        CannotRunError: nothing of what was asked for can run here.
+    """
+    from prune_deploy.data import open_images  # imports torch
+
+    subjects = [read_subject(folder) for folder in dict.fromkeys(path.resolve() for path in request.bundles)]
+    parse_ways(request.backends, request.precisions or ("fp32",))  # what is misspelt is told before files are looked for
+    open_images(request.data)  # is told before anything is opened
+    planned = [case for subject in subjects for case in _cases(subject, request)]
+    if not any(case.candidate is not None for case in planned):
+        loss = planned[0].loss
+        assert loss is not None, "a case without a candidate says why"
+        error = CannotRunError if loss.status == "unavailable" else VerificationError
+        raise error(loss.reason, fix=loss.fix)
+    return planned
+
+
+def _cases(subject: Subject, request: ScoreRequest) -> Iterator[PlannedCase]:
+    ways = parse_ways(request.backends, request.precisions or _precisions_of(subject))
+    spec = MeasureSpec(options=request.options)
+    for way in ways:
+        if not request.precisions and way.backend.consumes == "module" and way.precision != "fp32":
+            continue  # no file of the bundle is this; on a CPU it may take a hundred times as long
+        batch = request.batch or _batch_for(subject, way)
+        yield plan(subject, (), (way,), (batch,), spec)[0].cases[0]
+
+
+def _precisions_of(subject: Subject) -> list[Precision]:
+    """FP32, which the module always has, and those of the bundle's files."""
+    there = {"fp32", *(artifact.precision for artifact in subject.record.artifacts)}
+    return [precision for precision in get_args(Precision) if precision in there]
+
+
+def _batch_for(subject: Subject, way: Way) -> int:
+    """BATCH, or for an engine, which takes some batch sizes only, the one that comes nearest to it."""
+    if way.backend.consumes != "engine":
+        return BATCH
+    engines = [each.engine for each in subject.record.artifacts if each.engine is not None and each.precision == way.precision]
+    sizes = [profile.optimum for engine in engines for profile in engine.profiles]
+    return min(sizes, key=lambda size: abs(size - BATCH), default=BATCH)
+
+
+def score_all(planned: Sequence[PlannedCase], request: ScoreRequest, starting: Callable[[str], None]) -> Iterator[Row]:
+    """Score planned artifacts one after the other in a child process; what takes it down costs its own row only.
+
+    `starting` is told what begins. A child that crashed leaves its log, which its row's fix names.
+    """
+    scoring = Scoring(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
+    limit = None if request.memory_limit_mib is None else request.memory_limit_mib << 20
+    scratch = Path(tempfile.mkdtemp(prefix="prune-deploy-"))
+    crashed = False
+    try:
+        with Warden() as watchdog, Jobs(watchdog, scratch / _LOG, limit) as jobs:
+            for case in planned:
+                row = _score(case, scoring, jobs, starting)
+                crashed = crashed or str(scratch) in row.fix
+                if case.candidate is not None and case.candidate.needs_own_process:
+                    jobs.end()
+                yield row
+    finally:
+        if not crashed:
+            shutil.rmtree(scratch)
+
+
+def _score(case: PlannedCase, scoring: Scoring, jobs: Jobs, starting: Callable[[str], None]) -> Row:
+    row = _row(case)
+    if case.candidate is None:
+        return row
+    starting(f"scoring {row.bundle} {row.backend} {row.precision} on {scoring.data}")
+    try:
+        accuracy, settings = take_accuracy(case, case.candidate, scoring, jobs)
+    except WorkerError as error:
+        fix = "lower --data-samples, or raise --limit-s" if error.status == "timeout" else error.fix
+        return replace(row, status=error.status, reason=error.message, fix=fix)
+    return replace(row, accuracy=accuracy, settings=settings, layers=settings.get("precision_layers", row.layers))
+
+
+def _row(case: PlannedCase) -> Row:
+    artifact, options = case.artifact, case.case.options
+    share = None if artifact is None or artifact.engine is None else artifact.engine.share
+    base = Row(
+        bundle=case.subject.label,
+        artifact="" if artifact is None else artifact.name,
+        backend=f"{case.case.backend}:{options.variant}" if options.variant else case.case.backend,
+        precision=case.case.precision,
+        batch=case.case.batch,
+        layers="" if share is None else share.text,
+    )
+    if case.loss is None:
+        return base
+    return replace(base, status=case.loss.status, reason=case.loss.reason, fix=case.loss.fix)

@@ -1,0 +1,215 @@
+"""The page in a real browser: it draws, sorts, filters and unfolds, on a desk and on a telephone, by day and by night."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from prune_deploy.reporting.figures.report import read_report
+from prune_deploy.reporting.renderers.html import render_html
+from support.report_runs import GOLDEN_RUNS
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SIZES = {"desk": (1440, 900), "telephone": (390, 844)}
+
+Opened = Callable[[str, str], webdriver.Chrome]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of both golden runs."""
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "report.html"
+    path.write_bytes(render_html(read_report(GOLDEN_RUNS), folder))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Chromium with an empty profile; without one the tests are skipped, except in CI."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        reason = "chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+@pytest.fixture
+def opened(browser: webdriver.Chrome, page: Path) -> Iterator[Opened]:
+    """A function that opens the page at a size and in a colour scheme. Whatever the browser complains of fails the test."""
+
+    def open_page(size: str, scheme: str) -> webdriver.Chrome:
+        width, height = SIZES[size]
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "telephone"}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        browser.get(page.as_uri())
+        return browser
+
+    yield open_page
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+
+
+def wait_until(condition: Callable[[], Any], limit_s: float = 20.0) -> None:
+    """Look again until it is so.
+
+    Raises:
+        AssertionError: it is not so in time.
+    """
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+def draw_all(browser: webdriver.Chrome) -> None:
+    """Scroll through the page, so that every plot is drawn."""
+    for plot in browser.find_elements(By.CSS_SELECTOR, ".plot"):
+        browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", plot)
+        wait_until(partial(plot.find_elements, By.CSS_SELECTOR, "svg.main-svg"))
+
+
+def shown(browser: webdriver.Chrome) -> list[str]:
+    """The models of the rows that are visible, from top to bottom."""
+    script = "return [...document.querySelectorAll('#table tbody.case:not([hidden]) .name')].map(it => it.textContent)"
+    names: list[str] = browser.execute_script(script)
+    return names
+
+
+def column(browser: webdriver.Chrome, number: int) -> list[str]:
+    """What the visible rows say in a column."""
+    rows = "[...document.querySelectorAll('#table tbody.case:not([hidden])')]"
+    script = f"return {rows}.map(it => it.rows[0].cells[arguments[0]].textContent)"
+    texts: list[str] = browser.execute_script(script, number)
+    return texts
+
+
+def header(browser: webdriver.Chrome, title: str) -> tuple[int, WebElement]:
+    """A column's number and its button."""
+    buttons = browser.find_elements(By.CSS_SELECTOR, "#table thead button")
+    found = next(number for number, button in enumerate(buttons) if button.get_attribute("textContent") == title)
+    return found, buttons[found]
+
+
+def click(browser: webdriver.Chrome, element: WebElement) -> None:
+    """Click on what is in view."""
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center', inline: 'center'})", element)
+    element.click()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_plot_is_drawn_and_nothing_runs_over_the_edge(opened: Opened, size: str, scheme: str) -> None:
+    browser = opened(size, scheme)
+    draw_all(browser)
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 8
+    marks = browser.execute_script("return document.querySelectorAll('.plot .point, .plot .bars path, .plot .boxes path').length")
+    assert marks > 60
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[size][0]
+    colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert colour == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 27)")
+    script = "return getComputedStyle(document.querySelector('.charts[data-section=curves] .scatterlayer .points path')).fill"
+    assert browser.execute_script(script) in (
+        ("rgb(28, 32, 36)", "rgb(213, 94, 1)") if scheme == "light" else ("rgb(231, 233, 236)", "rgb(242, 140, 69)")
+    )
+
+
+def test_a_click_sorts_and_another_one_turns_it_round(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    number, button = header(browser, "Latency, ms")
+    for direction in ("ascending", "descending"):
+        click(browser, button)
+        assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == direction
+        texts = column(browser, number)
+        timed = [float(text.split()[0].replace(",", "")) for text in texts if text != "not timed"]
+        assert len(timed) > 50
+        assert timed == sorted(timed, reverse=direction == "descending")
+        assert texts[len(timed) :] == ["not timed"] * (len(texts) - len(timed))  # last in either direction
+    _, other = header(browser, "Model")
+    other.send_keys(Keys.ENTER)
+    assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "none"
+    assert shown(browser) == sorted(shown(browser))
+
+
+def test_typing_and_choosing_filter(opened: Opened) -> None:
+    browser = opened("telephone", "dark")
+    everything = shown(browser)
+    field = browser.find_element(By.ID, "filter")
+    field.send_keys("r0.50 ORT faster")
+    assert set(shown(browser)) == {"resnet50-l2-r0.50"}
+    assert browser.find_element(By.ID, "count").text == f"{len(shown(browser))} of {len(everything)} cases"
+    field.send_keys(" nonsense")
+    assert shown(browser) == []
+    assert browser.find_element(By.ID, "empty").is_displayed()
+    field.clear()
+    field.send_keys(" ")
+    assert shown(browser) == everything
+    browser.find_element(By.CSS_SELECTOR, "select[data-facet=verdict]").send_keys("failed")
+    assert shown(browser) == ["resnet50-l2-r0.70"]
+
+
+def test_a_row_unfolds_by_click_and_by_keyboard_and_moves_with_its_case(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    button = browser.find_elements(By.CSS_SELECTOR, "#table .more")[1]
+    detail = browser.find_element(By.ID, str(button.get_attribute("aria-controls")))
+    assert not detail.is_displayed()
+    button.send_keys(Keys.ENTER)
+    assert detail.is_displayed()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert "prune-deploy curve --model resnet50" in detail.text
+    click(browser, header(browser, "Speed-up")[1])
+    above = browser.execute_script("return arguments[0].previousElementSibling.querySelector('.name').textContent", detail)
+    assert above == button.text
+    click(browser, button)
+    assert not detail.is_displayed()
+
+
+def test_another_view_draws_other_plots_and_shows_its_table(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    tables = browser.find_elements(By.CSS_SELECTOR, "[data-view=curves]")
+    assert [table.is_displayed() for table in tables] == [True, False]
+    before = browser.find_element(By.CSS_SELECTOR, "#curves figure .note").text
+    browser.find_element(By.CSS_SELECTOR, "select[data-chooser=curves]").send_keys(Keys.ARROW_DOWN)
+    assert [table.is_displayed() for table in tables] == [False, True]
+    assert browser.find_element(By.CSS_SELECTOR, "#curves figure .note").text != before
+    draw_all(browser)
+
+
+def test_a_change_of_scheme_repaints_the_plots(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    draw_all(browser)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    script = "return document.querySelector('#curves .plot').layout.font.color"
+    wait_until(lambda: browser.execute_script(script) == "#a0a6b0")

@@ -1,0 +1,245 @@
+"""Candidates in processes of their own: one runs while the others stand still, and however one ends, the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from prune_deploy.execution import lanes as lanes_module
+from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.group import Group
+from prune_deploy.execution.lanes import Lanes
+from prune_deploy.execution.workers.process import Warden
+from prune_deploy.measure.runner import CandidateLost
+from prune_deploy.records import Role
+from prune_deploy.specs import MeasureSpec, RunOptions
+from support.fakes.faulty_backends import artifact, install
+
+
+@pytest.fixture(autouse=True)
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in install(tmp_path / "path").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def watchdog() -> Iterator[Warden]:
+    with Warden() as warden:
+        yield warden
+
+
+def candidate(path: Path, role: Role = "candidate") -> Candidate:
+    options = RunOptions()
+    return Candidate(label=path.stem, role=role, backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
+
+
+def made(folder: Path, watchdog: Warden, *behaviours: dict[str, Any], **spec: Any) -> Group:
+    """A group of the dense model, which runs 2 ms, and one candidate per behaviour."""
+    paths = [artifact(folder, "dense", run_ms=2.0)]
+    paths += [artifact(folder, f"other{number}", **each) for number, each in enumerate(behaviours)]
+    candidates = [candidate(path, "dense" if path is paths[0] else "candidate") for path in paths]
+    return Group(candidates, MeasureSpec(**spec), watchdog, logs=folder, caches=folder / "caches")
+
+
+def run_often(lanes: Lanes, index: int) -> None:
+    for _ in range(50):
+        lanes.run(index, 2)
+
+
+def children() -> list[psutil.Process]:
+    """Workers of this process that are still there, and what they started."""
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "prune_deploy.execution.workers.measure_worker" in " ".join(each.cmdline())
+    ]
+
+
+def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0}, {"run_ms": 4.0})
+    with group.launch(0, [2, 0, 1]) as lanes:
+        assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
+        for index, expected_ms in ((0, 2.0), (1, 1.0), (2, 4.0), (0, 2.0)):
+            timed = lanes.run(index, 5)
+            assert timed.samples_ns.shape == (5,)
+            assert timed.samples_ns.dtype == np.int64
+            assert expected_ms * 1e6 <= timed.samples_ns.min() < 20 * expected_ms * 1e6
+            assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
+    assert children() == []
+    assert group.candidates == (0, 1, 2)
+    for seen in group.observed:
+        assert seen.peak_rss_bytes > 10 << 20
+        assert seen.starts[0].process_s > 0.01
+        assert int(seen.settings["runs"]) >= 6
+
+
+def test_while_one_runs_the_others_are_stopped(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0})
+    with group.launch(0, [0, 1]) as lanes:
+        worker = lanes._workers[0]
+        with lanes._token(worker):
+            worker.ask({"kind": "run", "candidate": 0, "runs": 100, "mode": "latency"})
+            time.sleep(0.05)
+            states = {each.pid: each.status() for each in children()}
+            worker.answer(10, "running")
+    assert states.pop(worker.pid) != psutil.STATUS_STOPPED
+    assert list(states.values()) == [psutil.STATUS_STOPPED]
+
+
+FAULTS = [
+    ("segfault", {"fault": "segfault", "at_run": 3}, "failed", "SIGSEGV"),
+    ("kill", {"fault": "kill", "at_run": 3}, "failed", "SIGKILL"),
+    ("exit", {"fault": "exit", "at_run": 3}, "failed", "exit code 3"),
+    ("raise", {"fault": "raise", "at_run": 3}, "failed", "RuntimeError: the kernel returned 42"),
+    ("hang", {"fault": "hang", "at_run": 3}, "timeout", "no answer within 1 s while running"),
+    ("hungry", {"fault": "hungry", "at_run": 3}, "failed", "the limit is 400 MiB"),
+    ("crash at opening", {"fault": "segfault", "at_run": 0}, "failed", "SIGSEGV"),
+    ("raise at opening", {"fault": "raise", "at_run": 0}, "failed", "the kernel returned 42"),
+    ("hang at opening", {"fault": "hang", "at_run": 0}, "timeout", "while opening"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "status", "said"), [each[1:] for each in FAULTS], ids=[each[0] for each in FAULTS])
+def test_however_one_ends_the_others_go_on(
+    tmp_path: Path, watchdog: Warden, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, Any], status: str, said: str
+) -> None:
+    monkeypatch.setattr(lanes_module, "_LEAST_LIMIT_S", 1.0)
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, **behaviour}, {"run_ms": 1.0}, memory_limit_mib=400, open_limit_s=8.0)
+    with group.launch(0, [0, 1, 2]) as lanes:
+        if behaviour["at_run"]:
+            with pytest.raises(CandidateLost) as lost:
+                run_often(lanes, 1)
+            assert lost.value.candidate == 1
+        assert group.candidates == (0, 2)
+        assert len(lanes.run(0, 3).samples_ns) == len(lanes.run(2, 3).samples_ns) == 3
+        assert len(children()) == 2
+    loss = group.observed[1].loss
+    assert loss is not None
+    assert loss.status == status
+    assert said in loss.reason
+    assert loss.fix
+    assert group.observed[0].loss is group.observed[2].loss is None
+    assert children() == []
+
+
+def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Warden) -> None:
+    broken = {"run_ms": 1.0, "fault": "raise", "at_run": 3}
+    group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
+    with group.launch(0, [0, 1, 2]) as lanes:
+        assert len(children()) == 1
+        with pytest.raises(CandidateLost):
+            run_often(lanes, 1)
+        assert group.candidates == (0, 2)
+        assert len(lanes.run(2, 3).samples_ns) == 3
+    assert children() == []
+
+
+def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Path, watchdog: Warden) -> None:
+    broken = {"run_ms": 1.0, "fault": "segfault", "at_run": 3}
+    group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
+    with group.launch(0, [0, 1, 2]) as lanes, pytest.raises(CandidateLost):
+        run_often(lanes, 1)
+    losses = [seen.loss for seen in group.observed]
+    assert all(loss is not None for loss in losses)
+    assert losses[1] is not None
+    assert losses[2] is not None
+    assert "SIGSEGV" in losses[1].reason
+    assert losses[2].reason.startswith("its process ended with")
+    assert "--placement isolated" in losses[2].fix
+    assert children() == []
+
+
+def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0})
+    with group.launch(0, [0, 1]) as lanes:
+        os.kill(lanes._workers[1].pid, signal.SIGKILL)
+        assert len(lanes.run(0, 3).samples_ns) == 3
+        with pytest.raises(CandidateLost):
+            lanes.run(1, 1)
+        assert group.candidates == (0,)
+    loss = group.observed[1].loss
+    assert loss is not None
+    assert "SIGKILL" in loss.reason
+
+
+def test_what_a_session_finds_wrong_after_its_runs_is_the_status(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "recompiled"})
+    with group.launch(0, [0, 1]) as lanes:
+        lanes.run(1, 3)
+    loss = group.observed[1].loss
+    assert loss is not None
+    assert (loss.status, loss.reason) == ("recompiled", "compiled again")
+
+
+def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "mislabelled"})
+    with group.launch(0, [0, 1]) as lanes:
+        assert len(lanes.run(0, 2).samples_ns) == 2, "the other one goes on"
+    loss = group.observed[1].loss
+    assert loss is not None
+    assert (loss.status, loss.reason) == ("failed", "no layer has that precision")
+
+
+def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "cold_runs": 1, "cold_ms": 30.0})
+    for number in range(3):
+        with group.launch(number, [1, 0]) as lanes:
+            assert len(lanes.run(1, 2).samples_ns) == 2
+            assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 2
+    assert [len(seen.starts) for seen in group.observed] == [3, 3]
+    assert group.observed[1].starts[0].first_run_s >= 0.03
+
+
+def test_an_interruption_leaves_no_process(tmp_path: Path, watchdog: Warden) -> None:
+    group = made(tmp_path, watchdog, {"run_ms": 1.0})
+    with pytest.raises(KeyboardInterrupt), group.launch(0, [0, 1]):  # noqa: PT012 - the block is what is interrupted
+        assert len(children()) == 2
+        raise KeyboardInterrupt
+    assert children() == []
+
+
+COORDINATOR = """
+import json, sys, time
+from pathlib import Path
+from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.group import Group
+from prune_deploy.execution.workers.process import Warden
+from prune_deploy.specs import MeasureSpec, RunOptions
+here = Path(sys.argv[1])
+candidates = [Candidate(label=name, role="candidate", backend="faulty", artifact=here / f"{name}.json", shape=(1, 3, 8, 8),
+                        options=RunOptions()) for name in ("dense", "other")]
+with Warden() as watchdog:
+    group = Group(candidates, MeasureSpec(), watchdog, logs=here, caches=here / "caches")
+    with group.launch(0, [0, 1]) as lanes:
+        lanes.run(1, 3)
+        print(json.dumps([worker.pid for worker in lanes._workers.values()]), flush=True)
+        time.sleep(600)
+"""
+
+
+def test_a_killed_coordinator_leaves_nothing_behind(tmp_path: Path) -> None:
+    artifact(tmp_path, "dense", run_ms=1.0)
+    artifact(tmp_path, "other", run_ms=1.0, fault="child", at_run=2)  # a process of the worker's own, as a compiler would be
+    (tmp_path / "coordinator.py").write_text(COORDINATOR)
+    command = [sys.executable, str(tmp_path / "coordinator.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as coordinator:
+        assert coordinator.stdout is not None
+        pids = json.loads(coordinator.stdout.readline())
+        started = [psutil.Process(pid) for pid in pids]
+        started += [child for process in list(started) for child in process.children()]
+        assert len(started) == 4, "two workers, and two children of the second one's"
+        assert all(process.status() == psutil.STATUS_STOPPED for process in started[:2])
+        coordinator.kill()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []

@@ -1,0 +1,9 @@
+"""What tests share: helpers, stand-ins and small models."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The repository."""
+
+GOLDEN = ROOT / "tests" / "golden"
+"""Files that earlier versions wrote, and published tables."""

@@ -1,0 +1,1 @@
+"""Small networks and files that tests share."""

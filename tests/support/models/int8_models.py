@@ -1,0 +1,103 @@
+"""Small real networks as FP32 files, with how they want their images, for the INT8 tests."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from prune_deploy.export.int8.quantize import Int8File, make_int8
+from prune_deploy.interfaces import Silent
+from prune_deploy.records import Placement8, Preprocessing
+from prune_deploy.specs import QuantizeSpec
+
+SIZE = 64
+"""Height and width of the networks' inputs in pixels: enough, and fast."""
+
+
+class Listener:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.counted: list[tuple[int, int]] = []
+
+    def stage(self, name: str) -> None:
+        """Remember a stage."""
+        self.stages.append(name)
+
+    def count(self, done: int, total: int) -> None:
+        """Remember how far it is."""
+        self.counted.append((done, total))
+
+
+@pytest.fixture(scope="session")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with test_resnet.onnx and test_vit.onnx, 10 classes, random weights."""
+    return _export(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of ranges that no other test sees."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "prune-deploy" / "calibration"
+
+
+@functools.cache  # pytest makes a fixture again for each module that imports it
+def _export(base: Path) -> Path:
+    from prune_deploy.export.onnx import export_onnx
+    from prune_deploy.models import create_model
+    from prune_deploy.specs import ModelSpec
+
+    folder = base / "int8_models"
+    folder.mkdir()
+    for name in ("test_resnet", "test_vit"):
+        loaded = create_model(ModelSpec(name=name, num_classes=10, input_size=(3, SIZE, SIZE)))
+        export_onnx(loaded.module, (3, SIZE, SIZE), folder / f"{name}.onnx")
+    return folder
+
+
+def preprocessing(channels: int = 3, size: int = SIZE) -> Preprocessing:
+    """How the networks want their images."""
+    return Preprocessing(
+        input_size=(channels, size, size),
+        interpolation="bicubic",
+        crop_pct=1.0,
+        crop_mode="center",
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
+    )
+
+
+def quantized(source: Path, folder: Path, placement: Placement8, **spec: Any) -> Int8File:
+    """The INT8 file of one placement."""
+    asked = QuantizeSpec(**{"calibration": "synthetic", "samples": 8, "rest": "fp32", "smooth": "off", **spec})
+    return make_int8(source, folder, asked, preprocessing(), progress=Silent(), placements=[placement])[0]
+
+
+def outputs(path: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What ONNX Runtime's CPU provider computes, shape (images, classes)."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+
+
+def optimized(path: Path, folder: Path) -> Counter[str]:
+    """The operators of the graph that ONNX Runtime makes of a file, and how often they are there."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
+    """The graph's constants by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

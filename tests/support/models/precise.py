@@ -1,0 +1,38 @@
+"""The one bundle that the tests of precisions share: every file that one can have, of a small network for the digits."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from prune_deploy.execution.planning import Subject, artifact_for, parse_ways, read_subject
+from prune_deploy.records import Artifact
+from support.commands import call
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+SIZE = (3, 32, 32)
+NETWORK = ("export", "--model", "test_resnet", "--num-classes", "10", "--input-size", "3,32,32", "--dense", "--engine", "none")
+
+
+@pytest.fixture(scope="session")
+def precise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a file of each precision, INT8 calibrated on digits; nobody may change it."""
+    return _make(tmp_path_factory.getbasetemp())
+
+
+@functools.cache  # pytest makes a fixture again for each module that imports it
+def _make(base: Path) -> Path:
+    folder = base / "precise" / "bundle"
+    ended = call(
+        *NETWORK, "--precision", ",".join(PRECISIONS), "--calib", "digits", "--calib-samples", "16", "--out", folder, "--json"
+    )
+    assert ended.code == 0, ended.stderr
+    return folder
+
+
+def file_of(folder: Path, precision: str, backend: str = "ort") -> Artifact:
+    """What a backend opens of a bundle in a precision."""
+    subject: Subject = read_subject(folder)
+    return artifact_for(subject, parse_ways((backend,), (precision,))[0], 1)

@@ -1,0 +1,99 @@
+"""Pairs of models whose true ratio is known or measurable, for tests that really take time."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
+from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.group import Group
+from prune_deploy.execution.workers.process import Warden
+from prune_deploy.measure.analysis import analyze
+from prune_deploy.measure.comparison import Comparison
+from prune_deploy.records import ComparisonStats, Role
+from prune_deploy.specs import MeasureSpec, RunOptions
+
+
+@functools.cache
+def exported(base: Path, model: str, pixels: int, *, ratio: float | None) -> Path:
+    """The ONNX file of a model, dense or pruned."""
+    spec = ExportSpec(
+        model=ModelSpec(name=model, num_classes=10, input_size=(3, pixels, pixels)),
+        prune=None if ratio is None else PruneSpec(ratio=ratio),
+        engine=EngineSpec(library="none"),
+    )
+    return export_bundle(spec, base / f"{model}-{pixels}-{ratio}").folder / "model.onnx"
+
+
+def with_zeros(source: Path, share: float, target: Path) -> Path:
+    """A copy of an ONNX file with that share of each large weight set to zero: pruned, but in no dense runtime faster."""
+    model = onnx.load(source)
+    generator = np.random.default_rng(0)
+    for initializer in model.graph.initializer:
+        weights = numpy_helper.to_array(initializer)
+        if weights.dtype == np.float32 and weights.size > 100:
+            kept = weights * (generator.random(weights.shape) >= share)
+            initializer.CopyFrom(numpy_helper.from_array(kept.astype(np.float32), initializer.name))
+    onnx.save(model, target)
+    return target
+
+
+def candidates(files: Sequence[Path], pixels: int, *, threads: int | None, batch: int = 1) -> list[Candidate]:
+    """The first file as the dense model, the others as candidates, and the first once more as its copy; through ONNX Runtime."""
+    roles: list[tuple[Path, Role]] = [(files[0], "dense"), *((path, "candidate") for path in files[1:]), (files[0], "copy")]
+    return [
+        Candidate(
+            label=f"{role} {number}",
+            role=role,
+            backend="ort",
+            artifact=path,
+            shape=(batch, 3, pixels, pixels),
+            options=RunOptions(threads=threads),
+        )
+        for number, (path, role) in enumerate(roles)
+    ]
+
+
+def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> ComparisonStats:
+    """What a comparison of candidates says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Warden() as watchdog:
+        launcher = Group(group, spec, watchdog, logs=folder, caches=folder / "caches")
+        labels, roles = [each.label for each in group], [each.role for each in group]
+        return analyze(Comparison(launcher, labels, roles, spec, lambda *_: None).run())
+
+
+def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
+    """Median of a candidate's runs with no neighbour at all, in milliseconds."""
+    spec = MeasureSpec(rigor="quick")
+    with Warden() as watchdog:
+        group = Group([candidate], spec, watchdog, logs=folder, caches=folder / "caches")
+        with group.launch(0, [0]) as lanes:
+            first = lanes.run(0, 5)
+            runs = max(5, round(seconds * 1e9 / float(np.median(first.samples_ns)) / 2))
+            lanes.run(0, runs)  # warm-up
+            return float(np.median(lanes.run(0, runs).samples_ns)) / 1e6
+
+
+def unrest(seconds: float = 10.0) -> float:
+    """How far the machine is from quiet: the spread (90th over 10th percentile, less one) of one fixed computation's time.
+
+    It needs no runtime, no memory and no second thread, so whatever makes it vary comes from outside this process.
+    """
+    times: list[float] = []
+    block, ends = bytes(1 << 20), time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        begin = time.perf_counter()
+        for _ in range(20):
+            hashlib.sha256(block).digest()
+        times.append(time.perf_counter() - begin)
+    low, high = np.percentile(times, [10, 90])
+    return float(high / low) - 1

@@ -1,0 +1,175 @@
+"""Reports as files: golden texts, pages that hold everything and fetch nothing, figures that plotly accepts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from prune_deploy.errors import VerificationError
+from prune_deploy.reporting.charts import curve_views, distribution_views, tradeoff_views, waterfall_views
+from prune_deploy.reporting.figures.report import Report, make_report, read_report
+from prune_deploy.reporting.renderers import Format, render
+from prune_deploy.reporting.renderers.html import render_html
+from prune_deploy.reporting.renderers.palette import dark_edition
+from prune_deploy.reporting.renderers.plotly_figures import figure
+from prune_deploy.runs import Run, read_run
+from support.report_runs import GOLDEN_FORMATS, GOLDEN_REPORTS, GOLDEN_RUNS
+from support.run_records import case_record, run_record
+
+HOSTILE = "<script>alert(1)</script>|`x`"
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """The golden runs: a curve and a bench on two machines."""
+    return read_report(GOLDEN_RUNS)
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return render_html(report, GOLDEN_RUNS[0]).decode()
+
+
+class Page(HTMLParser):
+    """Ids, addresses and texts of a page; scripts and styles apart."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            del self._open[len(self._open) - 1 - self._open[::-1].index(tag) :]
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self._open):
+            self.text += data
+
+    def values(self, attribute: str) -> list[str]:
+        return [value for _, attrs in self.tags if (value := attrs.get(attribute)) is not None]
+
+
+@pytest.mark.parametrize("form", GOLDEN_FORMATS)
+def test_golden_reports_come_out_again_to_the_byte(report: Report, form: Format) -> None:
+    ((name, content),) = render(report, form, GOLDEN_REPORTS).items()
+    assert content.decode() == (GOLDEN_REPORTS / name).read_text(encoding="utf-8"), (
+        "if it is meant: python tests/golden/make_reports.py"
+    )
+
+
+def test_csv_has_a_line_per_case_and_a_column_per_figure(report: Report) -> None:
+    text = render(report, "csv", GOLDEN_REPORTS)["report.csv"].decode()
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == len(list(report.lines))
+    masked = next(line for line in lines if line["method"] == "mask-l1-unstructured")
+    assert (masked["ratio"], masked["zeroed"]) == ("0.3", "true")
+    assert int(masked["nonzero_params"]) < int(masked["params"])
+    graph = next(line for line in lines if line["variant"] == "cuda-graph")
+    assert (graph["backend"], graph["machine"]) == ("trt", "RTX A2000 12GB")
+    lost = next(line for line in lines if line["status"] == "failed")
+    assert lost["latency_ms"] == lost["speedup"] == ""
+    assert "SIGKILL" in lost["reason"]
+    assert all(float(line["speedup_low"]) < float(line["speedup"]) for line in lines if line["speedup"])
+
+
+def test_json_is_one_document_of_all_runs(report: Report) -> None:
+    document = json.loads(render(report, "json", GOLDEN_REPORTS)["report.json"])
+    assert [run["machine"] for run in document["runs"]] == ["AMD Ryzen 7 7840U", "RTX A2000 12GB"]
+    assert len(document["cases"]) == len(list(report.lines))
+    assert document["runs"][0]["slower_steps"]
+    assert document["runs"][1]["explanations"][0]["steps"]
+
+
+def test_plotly_accepts_every_figure_and_all_colours_have_a_dark_edition(report: Report) -> None:
+    known = dark_edition().keys()
+    for view in [*curve_views(report), *tradeoff_views(report), *distribution_views(report), *waterfall_views(report)]:
+        for chart in view.charts:
+            made = figure(chart)
+            go.Figure(data=made["data"], layout=made["layout"])
+            colours = set(re.findall(r"#[0-9a-f]{6}", json.dumps(made)))
+            assert colours <= known
+            assert colours
+
+
+def test_the_page_fetches_nothing(page: str) -> None:
+    parsed = Page(page)
+    links = [each for attribute in ("src", "href", "action", "srcset") for each in parsed.values(attribute)]
+    assert [each for each in links if re.match(r"[a-z]+:", each) and each != "data:,"] == []
+    assert "default-src 'none'" in page.partition("</head>")[0]
+    assert "url(" not in page.partition("</style>")[0]
+    assert page.count("plotly.js v") == 1
+
+
+def test_the_page_has_every_case_with_its_figures_reasons_and_commands(page: str, report: Report) -> None:
+    parsed = Page(page)
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    for line in report.lines:
+        assert line.id in ids
+        assert all(command in parsed.text for command in line.commands)
+        if line.row.reason:
+            assert line.row.reason in parsed.text
+            assert line.row.fix in parsed.text
+    assert "2.245× [2.228, 2.263]" in parsed.text
+    for section in ("summary", "cases", "machines", "curves", "tradeoffs", "distributions", "layers", "failures", "receipts"):
+        assert section in ids
+    assert "no dense speed-up expected" in parsed.text
+    assert "down to a multiple of 8" in parsed.text
+    targets = {each for each in parsed.values("href") if each.startswith("#")}
+    assert {target[1:] for target in targets} <= set(ids)
+
+
+def test_links_to_traces_lead_to_files(page: str) -> None:
+    links = [each for each in Page(page).values("href") if "traces/" in each]
+    assert len(links) == 4  # two rows, and two tables of layers
+    assert all((GOLDEN_RUNS[0] / link).is_file() for link in links)
+
+
+def test_what_strangers_wrote_stays_text(tmp_path: Path) -> None:
+    record = case_record(label=HOSTILE, model=HOSTILE, warnings=(HOSTILE,))
+    lost = case_record(ratio=None, label=HOSTILE, reason=HOSTILE, fix=HOSTILE)
+    report = make_report([Run(tmp_path, run_record(), (record, lost), 0)])
+    page = render_html(report, tmp_path).decode()
+    assert "alert(1)" in page
+    assert "<script>alert(1)" not in page
+    assert "alert(1)" in Page(page).text
+    markdown = render(report, "md", tmp_path)["report.md"].decode()
+    assert "<script>" not in markdown
+    table = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_a_run_without_cases_is_a_page_that_says_so(tmp_path: Path) -> None:
+    report = make_report([Run(tmp_path, run_record(), (), 1)])
+    text = Page(render_html(report, tmp_path).decode()).text
+    assert "no case yet" in text
+    assert "which was half-written" in text
+    assert b"no case yet" in render(report, "md", tmp_path)["report.md"]
+
+
+def test_damaged_samples_and_bundles_are_noticed(tmp_path: Path) -> None:
+    run = read_run(GOLDEN_RUNS[1])
+    broken = replace(run, cases=tuple(replace(each, samples_sha256="0" * 64) for each in run.cases))
+    said = Page(render_html(make_report([broken]), tmp_path).decode()).text
+    assert said.count("its hash differs. Its distribution is not shown.") == len({each.samples_file for each in run.cases} - {""})
+    with pytest.raises(VerificationError, match="its hash differs"):
+        render(make_report([broken]), "png", tmp_path)
+    (tmp_path / "bundles" / "net").mkdir(parents=True)
+    (tmp_path / "bundles" / "net" / "bundle.json").write_text("{}", encoding="utf-8")
+    report = make_report([Run(tmp_path, run_record(), (case_record(),), 0)])
+    assert "is not a BundleRecord" in Page(render_html(report, tmp_path).decode()).text

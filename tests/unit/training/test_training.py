@@ -1,0 +1,396 @@
+"""The training loop: it learns, it can be stopped at any step and goes on with the same bits, and it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import nn
+
+from prune_deploy.data import ImageSet
+from prune_deploy.errors import InputError, OutputError, StorageError
+from prune_deploy.pruning import methods
+from prune_deploy.records import Epoch, Parent, Preprocessing
+from prune_deploy.specs import FinetuneSpec
+from prune_deploy.training import loop
+from prune_deploy.training.callbacks import KeepZeros, Stepwise
+from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, State, discard
+from prune_deploy.training.images import Images
+from prune_deploy.training.interruption import Interruption
+from prune_deploy.training.loop import Setup, Trainer
+from support.models.tiny_models import Plain, conv_bn, lively
+
+HOW = Preprocessing(
+    input_size=(3, 16, 16), interpolation="bilinear", crop_pct=1.0, crop_mode="center", mean=(0.5,) * 3, std=(0.25,) * 3
+)
+COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10), (10, 250, 250))
+PARENT = Parent(name="parent", key="0", weights_sha256="1")
+
+
+class Watched:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.begun: tuple[int, int, int] | None = None
+        self.steps: list[int] = []
+        self.epochs: list[Epoch] = []
+
+    def stage(self, name: str) -> None:
+        """Nothing to remember."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        self.begun = (epochs, steps, done)
+
+    def step(self, epoch: int, done: int, loss: float) -> None:
+        self.steps.append(done)
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+
+class Dropping(Plain):
+    """With dropout, whose random numbers have to be the same after an interruption."""
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout2d(super().features(x), 0.3, self.training)
+
+
+def coloured(count: int = 30, seed: int = 0) -> Images:
+    """Plain images of five colours, which are their classes."""
+    labels = [number % 5 for number in range(count)]
+
+    def read(index: int) -> Image.Image:
+        return Image.new("RGB", (16, 16), tuple(value + index % 3 for value in COLOURS[labels[index]]))
+
+    names = [f"image {number}" for number in range(count)]
+    return Images(ImageSet("colours", tuple("rgbyc"), labels, names, read), range(count), HOW, seed=seed)
+
+
+def setup(**changes: Any) -> Setup:
+    settled: dict[str, Any] = {"data": "digits", "epochs": 3, "batch": 8} | changes
+    spec = FinetuneSpec(**settled)
+    return Setup(spec=spec, train=coloured(seed=spec.seed), validation=coloured(10), classes=5)
+
+
+def settings(made: Setup) -> Settings:
+    return Settings(
+        spec=made.spec, parent=PARENT, train_sha256=made.train.sha256, validation_sha256=made.validation.sha256, teacher=""
+    )
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def nowhere(_: State) -> None:
+    """Save nothing."""
+
+
+def after(step: int, action: Callable[[], None]) -> Stepwise:
+    """A callback that acts once, after a step."""
+
+    def act(_: nn.Module, now: int) -> None:
+        if now == step:
+            action()
+
+    return Stepwise(act)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_it_learns_and_says_how(optimizer: str) -> None:
+    watched, made = Watched(), setup(optimizer=optimizer, epochs=8)
+    model = lively(Plain())
+    before = weights(model)
+    history = Trainer(model, made, watched).run(nowhere)
+    assert watched.begun == (8, 8 * 4, 0)
+    assert watched.steps == list(range(1, 33))
+    assert tuple(watched.epochs) == history.epochs
+    assert [epoch.number for epoch in history.epochs] == list(range(1, 9))
+    assert history.epochs[-1].loss < 0.5 * history.epochs[0].loss
+    assert history.top1_before is not None
+    assert history.epochs[-1].top1 > 0.7 > history.top1_before
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+    assert not torch.equal(before["first.1.running_mean"], model.get_buffer("first.1.running_mean"))
+
+
+def test_top1_is_counted_by_hand_and_the_loss_is_of_all_images() -> None:
+    made = setup(epochs=1, lr=1e-12)
+    model = lively(Plain())
+    history = Trainer(model, made, Watched()).run(nowhere)
+    (batch,) = made.validation.in_order(10)
+    right = (model(batch.inputs).argmax(1) == batch.labels).float().mean()
+    assert history.epochs[0].top1 == pytest.approx(float(right))
+    (whole,) = made.train.in_order(30)
+    model.train()
+    with torch.no_grad():  # batches' statistics differ a little from those of all images
+        expected = nn.functional.cross_entropy(model(whole.inputs), whole.labels)
+    assert history.epochs[0].loss == pytest.approx(float(expected), rel=0.15)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("stop", [1, 4, 6, 12])
+def test_a_stopped_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path, optimizer: str, stop: int) -> None:
+    made = setup(optimizer=optimizer)
+    undisturbed = lively(Dropping())
+    whole = Trainer(undisturbed, made, Watched()).run(nowhere)
+    checkpoint = Checkpoint(tmp_path / "training", settings(made))
+    interrupted = replace(made, callbacks=[after(stop, lambda: signal.raise_signal(signal.SIGINT))])
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(lively(Dropping()), interrupted, Watched()).run(checkpoint.write)
+    torch.manual_seed(99)  # another process has other numbers
+    model, watched = lively(Dropping(), seed=5), Watched()
+    state = checkpoint.read()
+    assert state is not None
+    trainer = Trainer(model, made, watched)
+    trainer.resume(state)
+    history = trainer.run(checkpoint.write)
+    assert watched.begun == (3, 12, stop)
+    assert same(weights(model), weights(undisturbed))
+    assert [(e.number, e.loss, e.top1, e.lr) for e in history.epochs] == [(e.number, e.loss, e.top1, e.lr) for e in whole.epochs]
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_learns_and_goes_on_with_the_scale_of_its_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: torch.dtype
+) -> None:
+    """PyTorch's CPU has both types and the same scaler, so what a GPU would do can be walked through."""
+    monkeypatch.setattr(loop, "_half_type", lambda _: half)
+    made = setup(epochs=4, optimizer="sgd")
+    plain = Trainer(lively(Plain()), made, Watched())
+    history = plain.run(nowhere)
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    checkpoint, stopped = Checkpoint(tmp_path / "training", settings(made)), lively(Plain())
+    interrupted = replace(made, callbacks=[after(6, lambda: signal.raise_signal(signal.SIGTERM))])
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(stopped, interrupted, Watched()).run(checkpoint.write)
+    state = checkpoint.read()
+    assert state is not None
+    assert bool(state.scaler) is (half is torch.float16)
+    model = lively(Plain(), seed=3)
+    trainer = Trainer(model, made, Watched())
+    trainer.resume(state)
+    trainer.run(checkpoint.write)
+    assert same(weights(model), weights(plain._model))
+
+
+def test_the_caller_s_random_numbers_are_left_alone() -> None:
+    model = lively(Dropping())
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    Trainer(model, setup(epochs=1), Watched()).run(nowhere)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_other_seeds_give_other_weights() -> None:
+    models = [lively(Plain()) for _ in range(3)]
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        Trainer(model, setup(epochs=1, seed=seed), Watched()).run(nowhere)
+    assert same(weights(models[0]), weights(models[1]))
+    assert not same(weights(models[0]), weights(models[2]))
+
+
+def test_zeros_of_a_mask_stay_and_everything_else_moves() -> None:
+    model = lively(nn.Sequential(conv_bn(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)))
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.weight[layer.weight.abs() < layer.weight.abs().median()] = 0.0
+    zeros = {name: layer.weight == 0 for name, layer in layers.items()}
+    Trainer(model, replace(setup(optimizer="sgd"), callbacks=[KeepZeros(model)]), Watched()).run(nowhere)
+    assert all(torch.equal(layer.weight == 0, zeros[name]) for name, layer in layers.items())
+    assert all(bool((layer.weight[zeros[name]].view(torch.int32) == 0).all()) for name, layer in layers.items()), "-0.0"
+
+
+def test_a_pruning_method_can_look_on() -> None:
+    method, seen = methods.create("l2"), []
+    made = replace(setup(epochs=2), callbacks=[Stepwise(method.on_step), Stepwise(lambda _, step: seen.append(step))])
+    Trainer(lively(Plain()), made, Watched()).run(nowhere)
+    assert seen == list(range(1, 9))
+
+
+def test_a_teacher_teaches_what_labels_do_not_say() -> None:
+    teacher = lively(Plain(), seed=1)
+    (batch,) = coloured(10).in_order(10)
+    expected = teacher(batch.inputs).softmax(1).detach()
+    distances = []
+    for distill in (0.0, 1.0):
+        model = lively(Plain())
+        made = replace(setup(epochs=25, distill=distill, lr=0.01), teacher=teacher if distill else None)
+        Trainer(model, made, Watched()).run(nowhere)
+        distances.append(float((model(batch.inputs).softmax(1) - expected).detach().abs().max()))
+    assert distances[1] < 0.2 < distances[0]
+    assert same(weights(teacher), weights(lively(Plain(), seed=1)))
+
+
+def test_a_loss_that_is_no_number_ends_it_and_says_what_helps() -> None:
+    class Overflowing(Plain):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * (float("inf") if self.training else 1.0)
+
+    with pytest.raises(OutputError, match="the loss is nan after 0 steps") as caught:
+        Trainer(lively(Overflowing()), setup(), Watched()).run(nowhere)
+    assert "lower --lr" in caught.value.fix
+    with pytest.raises(OutputError, match="answers are not finite"):
+        Trainer(lively(Plain()), setup(lr=1e38, batch=30, warmup_epochs=0.0, optimizer="sgd"), Watched()).run(nowhere)
+
+
+def test_a_network_of_other_classes_is_refused_before_the_first_step() -> None:
+    watched = Watched()
+    with pytest.raises(InputError, match="gives 5 scores, the data has 7"):
+        Trainer(lively(Plain()), replace(setup(), classes=7), watched).run(nowhere)
+    assert watched.steps == []
+
+
+def test_signals_wait_for_the_end_of_the_block_and_are_then_obeyed_once() -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    reached = []
+
+    def work() -> None:
+        with Interruption():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["the end"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_ignored_signals_stay_ignored_and_other_threads_are_none_of_its_business() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+            interruption.check()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    seen: list[Any] = []
+    handler = signal.getsignal(signal.SIGINT)
+
+    def elsewhere() -> None:
+        with Interruption():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [handler]
+
+
+def saved(folder: Path, step: int = 3) -> tuple[Checkpoint, State]:
+    """A checkpoint in `folder`, and what it holds."""
+    checkpoint = Checkpoint(folder, settings(setup()))
+    state = State(
+        history=History(step=step, loss_sum=0.1 + 0.2, seen=24, top1_before=1 / 3), tensors={"model.a": torch.rand(3)}, scaler={}
+    )
+    checkpoint.write(state)
+    return checkpoint, state
+
+
+def test_a_checkpoint_comes_back_to_the_last_bit_and_only_the_last_is_kept(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "none", settings(setup())).read() is None
+    saved(tmp_path / "training", step=2)
+    checkpoint, state = saved(tmp_path / "training")
+    found = checkpoint.read()
+    assert found is not None
+    assert found.history == state.history
+    assert torch.equal(found.tensors["model.a"], state.tensors["model.a"])
+    names = sorted(path.name for path in checkpoint.folder.iterdir())
+    assert names[0] == STATE_FILE
+    assert len(names) == 2
+    checkpoint.discard()
+    assert not checkpoint.folder.exists()
+    checkpoint.discard()
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, state = saved(tmp_path / "training")
+
+    def full(_: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        checkpoint.write(replace(state, history=replace(state.history, step=9)))
+    assert "free space" in caught.value.fix
+    assert len(list(checkpoint.folder.iterdir())) == 2
+    found = checkpoint.read()
+    assert found is not None
+    assert found.history.step == 3
+
+
+def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    checkpoint, state = saved(tmp_path / "training")
+    (checkpoint.folder / "step-9-abcd.safetensors").write_bytes(b"half")
+    found = checkpoint.read()
+    assert found is not None
+    assert found.history == state.history
+    checkpoint.write(state)
+    assert not (checkpoint.folder / "step-9-abcd.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"spec": FinetuneSpec(data="digits", epochs=7, batch=8)}, "--epochs 3 there, 7 asked for"),
+        ({"parent": replace(PARENT, name="other")}, "another parent, parent"),
+        ({"parent": replace(PARENT, weights_sha256="2")}, "other weights of its parent"),
+        ({"train_sha256": "2"}, "other images"),
+        ({"teacher": "somebody"}, "another teacher"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    saved(tmp_path / "training")
+    with pytest.raises(InputError, match=said) as caught:
+        Checkpoint(tmp_path / "training", replace(settings(setup()), **changes)).read()
+    assert "--restart" in caught.value.fix
+
+
+@pytest.mark.parametrize("damage", ["json", "tensors", "missing", "outside"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    checkpoint, _ = saved(tmp_path / "training")
+    state, (tensors,) = checkpoint.folder / STATE_FILE, checkpoint.folder.glob("step-*")
+    if damage == "json":
+        state.write_text("{")
+    elif damage == "tensors":
+        tensors.write_bytes(tensors.read_bytes()[:-4])
+    elif damage == "missing":
+        tensors.unlink()
+    else:
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"tensors": "../step-3.safetensors"}))
+    with pytest.raises(InputError) as caught:
+        checkpoint.read()
+    assert "--restart" in caught.value.fix
+
+
+def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
+    _, state = saved(tmp_path / "training")
+    with pytest.raises(InputError, match="not those of this network"):
+        Trainer(lively(Plain()), setup(), Watched()).resume(state)
+
+
+def test_nothing_but_a_checkpoint_is_discarded(tmp_path: Path) -> None:
+    checkpoint, _ = saved(tmp_path / "training")
+    (checkpoint.folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        discard(checkpoint.folder)
+    assert (checkpoint.folder / "notes.txt").read_text() == "mine"
