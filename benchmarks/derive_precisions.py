@@ -52,11 +52,11 @@ def child(arguments: Sequence[str], cache: Path) -> tuple[str, float]:
     line = [sys.executable, __file__, "--child", *arguments]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env={**os.environ, "XDG_CACHE_HOME": str(cache)})
     assert process.stdout is not None
-    said = process.stdout.read().strip()
+    message = process.stdout.read().strip()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"{' '.join(arguments)} ended with status {status}")
-    return said.rpartition("\n")[2], usage.ru_maxrss / 1024
+    return message.rpartition("\n")[2], usage.ru_maxrss / 1024
 
 
 def derive(precision: str, source: Path) -> None:
@@ -89,8 +89,8 @@ def measured(precision: str, source: Path, cache: Path) -> Derived:
     """Derive in a process of its own; INT8 once before, for its ranges."""
     if precision == "int8":
         child([precision, str(source)], cache)
-    said, peak_mib = child([precision, str(source)], cache)
-    seconds, written_mib = map(float, said.split())
+    message, peak_mib = child([precision, str(source)], cache)
+    seconds, written_mib = map(float, message.split())
     return Derived(seconds, peak_mib, written_mib)
 
 

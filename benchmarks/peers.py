@@ -198,7 +198,7 @@ def measure_ours(request: Request) -> dict[str, Any]:
     """Ratios of a comparison, with what it says of their certainty. The second dense model is a candidate like any other."""
     from prune_deploy.execution.candidate import Candidate
     from prune_deploy.execution.group import Group
-    from prune_deploy.execution.workers.process import Warden
+    from prune_deploy.execution.workers.process import Watchdog
     from prune_deploy.measure.analysis import analyze
     from prune_deploy.measure.comparison import Comparison
     from prune_deploy.records import Role
@@ -210,10 +210,10 @@ def measure_ours(request: Request) -> dict[str, Any]:
         for role, path in artifacts
     ]
     roles = [each.role for each in candidates]
-    with tempfile.TemporaryDirectory() as folder, Warden() as watchdog:
+    with tempfile.TemporaryDirectory() as folder, Watchdog() as watchdog:
         group = Group(candidates, spec, watchdog, logs=Path(folder), caches=Path(folder, "caches"))
         samples = Comparison(group, roles, roles, spec, lambda _phase, _share: None).run()
-    if lost := [seen.loss.reason for seen in group.observed if seen.loss is not None]:
+    if lost := [seen.failure.reason for seen in group.observed if seen.failure is not None]:
         sys.exit(f"a candidate was lost: {lost[0]}")
     _, copy, pruned = (None if each is None else each.speedup for each in analyze(samples).candidates)
     if copy is None or pruned is None:

@@ -86,8 +86,8 @@ def pytorch_pruning_sizes() -> str:
         shown = (name, share if pruned else "", f"{int(each['params']):,}", cells[0], cells[1] if pruned else MISSING)
         merged.setdefault(shown, []).append(method.removeprefix("depgraph-") if pruned else "dense and masked")
     lines = [
-        (name, ", ".join(dict.fromkeys(said)), share or "all", str(len(said)), *figures)
-        for (name, share, *figures), said in merged.items()
+        (name, ", ".join(dict.fromkeys(message)), share or "all", str(len(message)), *figures)
+        for (name, share, *figures), message in merged.items()
     ]
     header = ("model", "methods", "ratio", "rows", "published", "the same settings here", "our defaults")
     return markdown(header, lines, left=2)

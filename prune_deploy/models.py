@@ -77,7 +77,7 @@ def create_model(spec: ModelSpec) -> LoadedModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             module = _build(spec)
-            enliven(module, _size(spec))
+            randomize_init(module, _size(spec))
         source = WeightsSource(kind="random", seed=spec.seed)
     elif path is None:
         module, source = _pretrained(spec)
@@ -151,13 +151,13 @@ def _pretrained(spec: ModelSpec) -> tuple[nn.Module, WeightsSource]:
     return module, WeightsSource(kind="pretrained", tag=f"timm {tag or spec.name}")
 
 
-def enliven(module: nn.Module, input_size: tuple[int, int, int]) -> None:
+def randomize_init(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     """Make a freshly initialised network answer different images differently, with random numbers of the global generator.
 
     A fresh network hides mistakes: batch norms are the identity, residual branches start at zero (timm's zero_init_last, layer scale
     1e-6), and where activations fade from layer to layer every image gets the same logits, so a file that computes something else
     would pass for equal. So values that are the same for every channel become random around themselves, residual branches get a small
-    scale, and batch norms take their statistics from a few made images, as they would have from training.
+    scale, and batch norms take their statistics from a few synthetic images, as they would have from training.
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():

@@ -15,12 +15,12 @@ _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 def is_memory_error(error: Exception) -> bool:
     """Whether memory ran out, as far as the text of ONNX Runtime's error tells."""
-    return any(said in str(error) for said in ("Failed to allocate memory", "out of memory", "bad allocation"))
+    return any(message in str(error) for message in ("Failed to allocate memory", "out of memory", "bad allocation"))
 
 
 def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
     """What is raised instead of the error that ONNX Runtime has with a file."""
-    said = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
+    message = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
     kind = type(error).__name__
     # Of a BF16 convolution it says that the graph is invalid: the operator has had that type since opset 22 only.
     if kind in ("NotImplemented", "InvalidGraph") and holds_type(artifact, "BFLOAT16"):
@@ -29,10 +29,10 @@ def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
             fix="run it in BF16 with eager or compile, or its engine with trt",
         )
     if kind == "NotImplemented":
-        return BuildError(said, fix="this runtime lacks an operator of the model: report the model's name")
+        return BuildError(message, fix="this runtime lacks an operator of the model: report the model's name")
     if is_memory_error(error):
-        return out_of_memory(said)
-    return InputError(said, fix="the file is damaged or incomplete: restore it, or export the bundle again")
+        return out_of_memory(message)
+    return InputError(message, fix="the file is damaged or incomplete: restore it, or export the bundle again")
 
 
 def defective_optimizers(artifact: Path, precision: Precision | None) -> list[str]:

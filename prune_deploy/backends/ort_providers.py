@@ -99,8 +99,8 @@ def verify(session: Any, wanted: str) -> None:
     stray = {name: nodes for name, nodes in placed.items() if name != wanted}
     heavy = sorted({f"{operator} on {name}" for name, nodes in stray.items() for operator in nodes.keys() - SHAPE_OPERATORS})
     if wanted not in placed or heavy:
-        said = ", ".join(heavy) or "nothing was given to it"
-        raise BuildError(f"not all of the network runs on {wanted}: {said}", fix="time it with another backend")
+        message = ", ".join(heavy) or "nothing was given to it"
+        raise BuildError(f"not all of the network runs on {wanted}: {message}", fix="time it with another backend")
 
 
 def placement(session: Any) -> dict[str, Counter[str]]:

@@ -118,21 +118,21 @@ def load(path: Path) -> LoadedEngine:
     with collecting(library) as log:
         runtime = library.module.Runtime(log.logger)
         engine = runtime.deserialize_cuda_engine(plan)
-        said = log.describe_errors()
+        message = log.describe_errors()
     if engine is None:
-        raise _refusal(path, label, library, said)
+        raise _refusal(path, label, library, message)
     return LoadedEngine(label=label, library=library, runtime=runtime, engine=engine)
 
 
-def _refusal(path: Path, label: EngineLabel, library: TensorRTLibrary, said: str) -> PruneDeployError:
+def _refusal(path: Path, label: EngineLabel, library: TensorRTLibrary, message: str) -> PruneDeployError:
     """The error for an engine that does not load, by what TensorRT said."""
-    reason = f":\n{said}" if said else ""
-    if label.tag not in ("", library.tag) or any(words in said for words in _OTHER_VERSION):
+    reason = f":\n{message}" if message else ""
+    if label.tag not in ("", library.tag) or any(words in message for words in _OTHER_VERSION):
         return CannotRunError(
             f"{path.name} was made by {label.tag or 'another version'}, and {library.tag} does not load it{reason}",
             fix=f"install {label.tag or 'that version'}, or export the bundle again",
         )
-    if "Serialization" not in said and any(words in said for words in _OTHER_DEVICE):
+    if "Serialization" not in message and any(words in message for words in _OTHER_DEVICE):
         return CannotRunError(
             f"{path.name} does not load on this GPU{reason}", fix="see: prune-deploy doctor; or export it again here"
         )

@@ -176,9 +176,9 @@ class TrtSession:
                 size_bytes = int(np.prod(dimensions)) * np.dtype(np.float32).itemsize
                 self._buffers[name] = self._cuda.allocate(size_bytes)
                 done = done and context.set_tensor_address(name, self._buffers[name])
-            said = log.describe_errors()
+            message = log.describe_errors()
         if not done:
-            raise self._refused(f"profile {profile} with input {shape}", said)
+            raise self._refused(f"profile {profile} with input {shape}", message)
         self._shape = shape
 
     def _capture(self) -> None:
@@ -225,8 +225,8 @@ class TrtSession:
                 fix=f"export the bundle again with --precision {self._precision}",
             )
 
-    def _refused(self, what: str, said: str = "") -> CannotRunError:
-        return CannotRunError(f"TensorRT refused: {what}{f': {said}' if said else ''}", fix="see: prune-deploy doctor")
+    def _refused(self, what: str, message: str = "") -> CannotRunError:
+        return CannotRunError(f"TensorRT refused: {what}{f': {message}' if message else ''}", fix="see: prune-deploy doctor")
 
 
 def _layer_clock(trt: Any) -> Any:

@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 
 
 def synthetic_images(count: int, input_size: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
-    """`count` made images of shape (count, channels, height, width), zero mean and about unit variance, as a network's input.
+    """`count` synthetic images of shape (count, channels, height, width), zero mean and about unit variance, as a network's input.
 
     Each is a smooth random field, a random tint and a little noise: pure noise is averaged away by the first pooling, so that
     networks answer all such images alike and a comparison on them would see nothing.

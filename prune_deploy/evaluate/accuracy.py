@@ -63,7 +63,7 @@ def artifact_accuracy(
 def module_classes(folder: Path, batches: Batches, options: RunOptions) -> np.ndarray[Any, Any]:
     """The class that the FP32 module of the bundle in `folder` puts first, for each image that can be read; shape (images,).
 
-    It runs by itself, before what is held against it: PyTorch's switches (threads, TF32) belong to the process.
+    It runs by itself, before what is compared with it: PyTorch's switches (threads, TF32) belong to the process.
 
     Raises:
         InputError: the folder is no bundle, or the module does not run.
@@ -144,7 +144,7 @@ def _agreement(named: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], bat
 
 
 def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
-    """What must be said beside an INT8 artifact whose ranges come from made images; its engine's come from its ONNX file."""
+    """What must be said beside an INT8 artifact whose ranges come from synthetic images; its engine's come from its ONNX file."""
     sources = [each.quantization.calibration for each in record.artifacts if each.quantization is not None]
     synthetic = any(source is not None and source.is_synthetic for source in sources)
     return (LATENCY_ONLY,) if options.precision == "int8" and synthetic else ()

@@ -21,7 +21,7 @@ from prune_deploy.specs import Precision, RunOptions
 Logits = np.ndarray[Any, Any]
 
 CALIBRATION_IMAGES = 8
-"""Images on which an INT8 file is held against its module: of those it was calibrated on, for its ranges are of no others."""
+"""Images on which an INT8 file is compared with its module: of those it was calibrated on, for its ranges are of no others."""
 
 BATCHES = (1, 2, 5)
 """Sizes that tell a free batch from one that was frozen at 1 or at the example's 2."""
@@ -70,7 +70,7 @@ def check_parity(
     options: RunOptions = _ON_CPU,
     images: torch.Tensor | None = None,
 ) -> Parity:
-    """Compare `artifact`, run by `backend`, with the eager `module` on seeded made images, or on `images`, as often as it takes.
+    """Compare `artifact`, run by `backend`, with the eager `module` on seeded synthetic images, or on `images`, as often as it takes.
 
     Differences are judged against the spread of the module's logits: random weights give logits of any scale, so an absolute bound
     would be either blind or impossible.

@@ -94,7 +94,7 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
 
 
 def _images(record: BundleRecord) -> torch.Tensor:
-    """The images that an INT8 file was held against when it was made.
+    """The images that an INT8 file was compared with when it was made.
 
     Raises:
         InputError: they cannot be read.

@@ -18,14 +18,14 @@ _Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class AccuracyResult:
     """What came of it: an accuracy, or the sentence why there is none; with an accuracy, what must be said beside it."""
 
     accuracy: Accuracy | None
-    said: str = ""
+    message: str = ""
 
 
-class Scores:
+class SweepAccuracy:
     """The accuracies of a sweep by network, way to run and precision; those of records that are there are not taken again."""
 
     def __init__(self, spec: SweepSpec, finished: Sequence[CaseRecord]) -> None:
@@ -37,35 +37,35 @@ class Scores:
         if self._spec.data is None:
             return
         for case in planned.cases:
-            key = _key(case.subject.label, case.case)
+            key = _key(case.bundle.label, case.case)
             if key not in self._found:
-                progress.stage(f"scoring {case.subject.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
+                progress.stage(f"scoring {case.bundle.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
                 self._found[key] = self._take(case, self._spec.data, jobs)
 
     def put_on(self, record: CaseRecord) -> CaseRecord:
         """The record with its accuracy, or with the sentence why there is none."""
-        score = self._found.get(_key(record.label, record.case))
-        if score is None:
+        result = self._found.get(_key(record.label, record.case))
+        if result is None:
             return record
-        return replace(record, accuracy=score.accuracy, warnings=(*record.warnings, *filter(None, [score.said])))
+        return replace(record, accuracy=result.accuracy, warnings=(*record.warnings, *filter(None, [result.message])))
 
-    def _take(self, case: PlannedCase, data: str, jobs: Jobs) -> Score:
+    def _take(self, case: PlannedCase, data: str, jobs: Jobs) -> AccuracyResult:
         if case.candidate is None:
-            return Score(None, f"no accuracy: {case.loss.reason if case.loss is not None else 'it cannot run'}")
+            return AccuracyResult(None, f"no accuracy: {case.failure.reason if case.failure is not None else 'it cannot run'}")
         try:
-            scoring = Scoring(
+            scoring = AccuracyRequest(
                 data=data,
                 samples=self._spec.data_samples,
                 limit_s=self._spec.build_limit_s,
                 agreement=case.case.precision != "fp32",
             )
-            return _score(take_accuracy(case, case.candidate, scoring, jobs)[0])
+            return _score(measure_accuracy(case, case.candidate, scoring, jobs)[0])
         except WorkerError as error:
-            return Score(None, f"no accuracy: {error.message} ({error.fix})")
+            return AccuracyResult(None, f"no accuracy: {error.message} ({error.fix})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
+class AccuracyRequest:
     """What artifacts are scored on: at most `samples` images of `data`, within `limit_s` seconds each; with `agreement`, the bundle's FP32
     module answers for the same images."""
 
@@ -75,14 +75,16 @@ class Scoring:
     agreement: bool
 
 
-def take_accuracy(case: PlannedCase, candidate: Candidate, scoring: Scoring, jobs: Jobs) -> tuple[Accuracy, dict[str, str]]:
+def measure_accuracy(
+    case: PlannedCase, candidate: Candidate, scoring: AccuracyRequest, jobs: Jobs
+) -> tuple[Accuracy, dict[str, str]]:
     """The accuracy of a planned case, and what was in force.
 
     Raises:
         WorkerError: it cannot be had, or took too long.
     """
     header = {
-        "folder": str(case.subject.folder),
+        "folder": str(case.bundle.folder),
         "backend": candidate.backend,
         "artifact": str(candidate.artifact),
         "options": to_json(candidate.options),
@@ -125,12 +127,12 @@ def _key(label: str, case: Case) -> _Key:
     return label, case.backend, case.options.variant, case.precision
 
 
-def _score(accuracy: Accuracy) -> Score:
+def _score(accuracy: Accuracy) -> AccuracyResult:
     """The accuracy, and which images it is not of."""
     if not accuracy.unreadable:
-        return Score(accuracy)
+        return AccuracyResult(accuracy)
     named = ", ".join(accuracy.unreadable_names)
     more = accuracy.unreadable - len(accuracy.unreadable_names)
     plural = "" if accuracy.unreadable == 1 else "s"
     also = f" and {more} more" if more else ""
-    return Score(accuracy, f"{accuracy.unreadable} image{plural} of {accuracy.data} could not be read: {named}{also}")
+    return AccuracyResult(accuracy, f"{accuracy.unreadable} image{plural} of {accuracy.data} could not be read: {named}{also}")

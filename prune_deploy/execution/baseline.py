@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.errors import InputError
-from prune_deploy.execution.planning import Way
+from prune_deploy.execution.planning import RunConfig
 from prune_deploy.interfaces import Progress
 from prune_deploy.pipeline import export_bundle
 from prune_deploy.records import BundleRecord
@@ -35,12 +35,12 @@ class Needed:
     engines: frozenset[Precision]
 
 
-def needed_files(ways: Sequence[Way]) -> Needed:
+def needed_files(configs: Sequence[RunConfig]) -> Needed:
     """What the ways that work here open; what cannot run needs no file."""
-    usable = [way for way in ways if way.backend.available().available]
+    usable = [config for config in configs if config.backend.available().available]
 
     def precisions(consumes: str) -> frozenset[Precision]:
-        return frozenset(way.precision for way in usable if way.backend.consumes == consumes)
+        return frozenset(config.precision for config in usable if config.backend.consumes == consumes)
 
     return Needed(precisions("onnx"), precisions("engine"))
 

@@ -23,7 +23,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class Failure:
     """Why a candidate has no figures."""
 
     status: Status
@@ -39,7 +39,7 @@ class Observed:
     peak_rss_bytes: int = 0
     device_bytes: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
-    loss: Loss | None = None
+    failure: Failure | None = None
 
 
 def startup_of(seen: Observed, compiles: bool) -> Startup | None:

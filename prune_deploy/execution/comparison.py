@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prune_deploy.errors import storage_errors
-from prune_deploy.execution.candidate import Candidate, Loss, memory_of, startup_of
+from prune_deploy.execution.candidate import Candidate, Failure, memory_of, startup_of
 from prune_deploy.execution.group import Group
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, remarks
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, planning_warnings
 from prune_deploy.execution.telemetry import summarize
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.measure.runner import Watcher
@@ -37,7 +37,7 @@ class Measured:
 
 
 def run_comparison(
-    planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Warden, watcher: Watcher
+    planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Watchdog, watcher: Watcher
 ) -> tuple[list[CaseRecord], bool]:
     """Measure the cases that can run, and a record for each case, in the plan's order; True if it was interrupted.
 
@@ -73,44 +73,45 @@ def run_comparison(
 
 
 def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
-    """The candidates with their roles, and A′: the anchor's artifact once more, opened on its own."""
+    """The candidates with their roles, and A′: the baseline's artifact once more, opened on its own."""
     candidates = [replace(case.candidate, role=case.role) for case in running if case.candidate is not None]
     return [*candidates, replace(candidates[0], role="copy", label=f"{candidates[0].label} (copy)")]
 
 
 def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
     """What is known of a case before it runs."""
-    request, receipt, artifact = case.subject.record.request, case.subject.record.receipt, case.artifact
+    request, receipt, artifact = case.bundle.record.request, case.bundle.record.receipt, case.artifact
     return CaseRecord(
         case=case.case,
         role=case.role,
         index=index,
-        model=case.subject.record.model.name,
-        label=case.subject.label,
+        model=case.bundle.record.model.name,
+        label=case.bundle.label,
         artifact="" if artifact is None else artifact.name,
         artifact_sha256="" if artifact is None else artifact.sha256,
         counts=receipt.after,
-        dense_counts=planned.cases[0].subject.record.receipt.after,
+        dense_counts=planned.cases[0].bundle.record.receipt.after,
         status="ok",
         variant=Variant(model=request.model, prune=request.prune, mask=request.mask),
         nonzero_params=receipt.nonzero_params,
         share=None if artifact is None else (artifact.share if artifact.engine is None else artifact.engine.share),
         quantize=request.quantize if case.case.precision == "int8" else None,
-        warnings=(*_mask_warning(case), *remarks(case)),
+        warnings=(*_mask_warning(case), *planning_warnings(case)),
         comparison=planned.name,
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
-    """The record of a case that could not even begin, by itself or because its anchor could not."""
-    anchor = planned.cases[0]
-    loss = case.loss
-    if loss is None:
-        assert anchor.loss is not None, "a case without a loss and with an anchor runs"
-        loss = Loss(status="unavailable", reason=f"{anchor.case.bundle} cannot run: {anchor.loss.reason}", fix=anchor.loss.fix)
+    """The record of a case that could not even begin, by itself or because its baseline could not."""
+    baseline = planned.cases[0]
+    failure = case.failure
+    if failure is None:
+        assert baseline.failure is not None, "a case without a loss and with a baseline runs"
+        reason = f"{baseline.case.bundle} cannot run: {baseline.failure.reason}"
+        failure = Failure(status="unavailable", reason=reason, fix=baseline.failure.fix)
     base = base_record(planned, case, index=-1)
-    return replace(base, status=loss.status, reason=loss.reason, fix=loss.fix)
+    return replace(base, status=failure.status, reason=failure.reason, fix=failure.fix)
 
 
 def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured: Measured, spec: MeasureSpec) -> CaseRecord:
@@ -128,8 +129,8 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
         samples_file=measured.samples_file,
         samples_sha256=measured.samples_sha256,
     )
-    if seen.loss is not None:
-        return replace(base, status=seen.loss.status, reason=seen.loss.reason, fix=seen.loss.fix)
+    if seen.failure is not None:
+        return replace(base, status=seen.failure.status, reason=seen.failure.reason, fix=seen.failure.fix)
     if stats is None:
         return _untimed(base, measured)
     inconclusive = stats.speedup is not None and stats.speedup.verdict == "INCONCLUSIVE"
@@ -144,21 +145,21 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
 
 
 def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
-    """A case that lived and was never timed: its anchor died, or all that it was the anchor of, or somebody interrupted."""
-    anchor, *others, _ = measured.group.observed
-    loss = anchor.loss
-    if loss is None and others and all(other.loss is not None for other in others):
+    """A case that lived and was never timed: its baseline died, or all that it was the baseline of, or somebody interrupted."""
+    baseline, *others, _ = measured.group.observed
+    failure = baseline.failure
+    if failure is None and others and all(other.failure is not None for other in others):
         return replace(
             base, status="unavailable", reason="nothing was left to compare it with", fix="see the other cases of this comparison"
         )
-    if loss is None:
+    if failure is None:
         return replace(base, status="failed", reason="interrupted before it was timed", fix="measure again")
-    return replace(base, status=loss.status, reason=f"the model it is compared with failed: {loss.reason}", fix=loss.fix)
+    return replace(base, status=failure.status, reason=f"the model it is compared with failed: {failure.reason}", fix=failure.fix)
 
 
 def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
     """Say of zeroed weights that they make nothing faster, unless the case's engine has kernels for them."""
-    if case.subject.record.receipt.mask is None:
+    if case.bundle.record.receipt.mask is None:
         return ()
     engine = None if case.artifact is None else case.artifact.engine
     if engine is not None and engine.sparse_layers:
@@ -168,5 +169,5 @@ def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
 
 def _copy_warning(measured: Measured) -> tuple[str, ...]:
     """Say so if the A/A control was lost: the margin then rests on nothing that was measured."""
-    loss = measured.group.observed[-1].loss
-    return () if loss is None else (f"no A/A control: {loss.reason}",)
+    failure = measured.group.observed[-1].failure
+    return () if failure is None else (f"no A/A control: {failure.reason}",)

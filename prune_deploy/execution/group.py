@@ -13,16 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prune_deploy.execution.candidate import Candidate, Loss, Observed
+from prune_deploy.execution.candidate import Candidate, Failure, Observed
 from prune_deploy.execution.lanes import Lanes
-from prune_deploy.execution.workers.process import Warden, WorkerError, WorkerProcess
+from prune_deploy.execution.workers.process import Watchdog, WorkerError, WorkerProcess
 from prune_deploy.specs import MeasureSpec, Placement
 
 
 class Group:
     """A `measure.runner.Launcher` over worker processes. Logs of theirs go to `logs`; torch.compile's cache lies in `caches`."""
 
-    def __init__(self, candidates: Sequence[Candidate], spec: MeasureSpec, watchdog: Warden, *, logs: Path, caches: Path) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], spec: MeasureSpec, watchdog: Watchdog, *, logs: Path, caches: Path
+    ) -> None:
         self._candidates = tuple(candidates)
         self._spec = spec
         self._watchdog = watchdog
@@ -35,7 +37,7 @@ class Group:
     @property
     def candidates(self) -> tuple[int, ...]:
         """The candidates that are still alive."""
-        return tuple(index for index, seen in enumerate(self.observed) if seen.loss is None)
+        return tuple(index for index, seen in enumerate(self.observed) if seen.failure is None)
 
     def now_s(self) -> float:
         """The clock, in seconds."""
@@ -54,8 +56,8 @@ class Group:
 
     def lose(self, index: int, error: WorkerError) -> None:
         """Keep why a candidate is out; the first reason counts."""
-        if self.observed[index].loss is None:
-            self.observed[index].loss = Loss(status=error.status, reason=error.message, fix=error.fix)
+        if self.observed[index].failure is None:
+            self.observed[index].failure = Failure(status=error.status, reason=error.message, fix=error.fix)
 
     def start_worker(self, index: int) -> WorkerProcess:
         """A process for a candidate (for all of them, if they share one)."""

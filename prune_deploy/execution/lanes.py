@@ -187,5 +187,5 @@ def _require_free_memory(artifact: Path) -> None:
     sizes = [path.stat().st_size for path in files if not artifact.is_dir() or path.suffix == ".safetensors"]
     free = free_device_bytes()
     if free is not None and free < sum(sizes):
-        said = f"the device has {free >> 20} MiB free, the weights alone are {sum(sizes) >> 20} MiB"
-        raise WorkerError("unavailable", said, "end what else uses the GPU, or measure on a larger one")
+        message = f"the device has {free >> 20} MiB free, the weights alone are {sum(sizes) >> 20} MiB"
+        raise WorkerError("unavailable", message, "end what else uses the GPU, or measure on a larger one")

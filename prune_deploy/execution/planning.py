@@ -9,7 +9,7 @@ from typing import get_args
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import InputError
-from prune_deploy.execution.candidate import Candidate, Loss
+from prune_deploy.execution.candidate import Candidate, Failure
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, BundleRecord, Role
@@ -21,12 +21,12 @@ _MODULE_PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class LoadedBundle:
     """A bundle to measure, read and hashed; `damage` says what is wrong with it."""
 
     folder: Path
     record: BundleRecord
-    damage: Loss | None = None
+    damage: Failure | None = None
 
     @property
     def label(self) -> str:
@@ -40,26 +40,26 @@ class PlannedCase:
 
     case: Case
     role: Role
-    subject: Subject
+    bundle: LoadedBundle
     artifact: Artifact | None = None
     candidate: Candidate | None = None
-    loss: Loss | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedComparison:
-    """Cases that are measured together, the anchor first; nothing is compared across two of these."""
+    """Cases that are measured together, the baseline first; nothing is compared across two of these."""
 
     name: str
     cases: tuple[PlannedCase, ...]
 
     @property
     def can_run(self) -> bool:
-        """Whether the anchor and at least one other case can."""
+        """Whether the baseline and at least one other case can."""
         return self.cases[0].candidate is not None
 
 
-def read_subject(folder: Path) -> Subject:
+def read_loaded_bundle(folder: Path) -> LoadedBundle:
     """Read a bundle and hash its files, so that what is timed is what was made.
 
     Raises:
@@ -72,16 +72,16 @@ def read_subject(folder: Path) -> Subject:
             return _damaged(folder, record, f"{artifact.name} is missing")
         if file_sha256(path) != artifact.sha256:
             return _damaged(folder, record, f"{artifact.name} is not the file that was exported: its hash differs")
-    return Subject(folder=folder, record=record)
+    return LoadedBundle(folder=folder, record=record)
 
 
-def _damaged(folder: Path, record: BundleRecord, what: str) -> Subject:
-    loss = Loss(status="failed", reason=what, fix="restore the bundle, or export it again with --force")
-    return Subject(folder=folder, record=record, damage=loss)
+def _damaged(folder: Path, record: BundleRecord, what: str) -> LoadedBundle:
+    failure = Failure(status="failed", reason=what, fix="restore the bundle, or export it again with --force")
+    return LoadedBundle(folder=folder, record=record, damage=failure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class RunConfig:
     """A way to run: a backend, its variant, and a precision."""
 
     backend: Backend
@@ -94,19 +94,19 @@ class Way:
         return f"{self.backend.name}:{self.variant}" if self.variant else self.backend.name
 
 
-def parse_ways(names: Sequence[str], precisions: Sequence[str]) -> tuple[Way, ...]:
+def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[RunConfig, ...]:
     """Ways to run for names such as "eager", "trt" (all that it reports) and "trt:cuda-graph", in every precision.
 
     Raises:
         InputError: an unknown backend, variant or precision, or one that is named twice.
     """
-    strangers = [precision for precision in precisions if precision not in get_args(Precision)]
-    if strangers or not precisions:
+    unknown = [precision for precision in precisions if precision not in get_args(Precision)]
+    if unknown or not precisions:
         known = ", ".join(get_args(Precision))
-        raise InputError(f"unknown precision {strangers[0]!r}" if strangers else "no precision is named", fix=f"some of {known}")
+        raise InputError(f"unknown precision {unknown[0]!r}" if unknown else "no precision is named", fix=f"some of {known}")
     kinds = tuple(precision for precision in get_args(Precision) if precision in precisions)
     ordered = sorted(kinds, key=precisions.index)
-    ways = []
+    configs = []
     for name in names:
         base, _, variant = name.partition(":")
         if base not in discover():
@@ -116,16 +116,16 @@ def parse_ways(names: Sequence[str], precisions: Sequence[str]) -> tuple[Way, ..
             known = ", ".join(f"{base}:{each}" for each in backend.variants if each) or f"{base} alone"
             raise InputError(f"backend {base} has no variant {variant!r}", fix=f"ask for {known}")
         for each in (variant,) if variant else backend.reported:
-            ways += [Way(backend=backend, variant=each, precision=precision) for precision in ordered]
-    if len({(way.label, way.precision) for way in ways}) < len(ways):
+            configs += [RunConfig(backend=backend, variant=each, precision=precision) for precision in ordered]
+    if len({(config.label, config.precision) for config in configs}) < len(configs):
         raise InputError(f"--backends names one twice: {','.join(names)}", fix="name each backend once")
-    return tuple(ways)
+    return tuple(configs)
 
 
 def plan(
-    anchor: Subject,
-    others: Sequence[Subject],
-    ways: Sequence[Way],
+    baseline: LoadedBundle,
+    others: Sequence[LoadedBundle],
+    configs: Sequence[RunConfig],
     batches: Sequence[int],
     spec: MeasureSpec,
     *,
@@ -133,18 +133,18 @@ def plan(
 ) -> list[PlannedComparison]:
     """The comparisons of one dense model with its pruned bundles: one per way and batch.
 
-    Across "backends" all ways are in one comparison per batch, across "precisions" all precisions of a backend are; the anchor is the
+    Across "backends" all ways are in one comparison per batch, across "precisions" all precisions of a backend are; the baseline is the
     dense model in the first of them.
     """
-    together: dict[str, list[Way]] = {}
-    for way in ways:
-        label = way.label.replace(":", "-")
-        name = {"": f"{label}-{way.precision}", "precisions": f"{label}-across-precisions", "backends": "across"}[across]
-        together.setdefault(name, []).append(way)
+    together: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        label = config.label.replace(":", "-")
+        name = {"": f"{label}-{config.precision}", "precisions": f"{label}-across-precisions", "backends": "across"}[across]
+        together.setdefault(name, []).append(config)
     return [
         _comparison(
-            f"{anchor.label}-{name}-b{batch}",
-            [_plan_case(subject, way, batch, spec) for way in group for subject in (anchor, *others)],
+            f"{baseline.label}-{name}-b{batch}",
+            [_plan_case(bundle, config, batch, spec) for config in group for bundle in (baseline, *others)],
         )
         for batch in batches
         for name, group in together.items()
@@ -152,46 +152,46 @@ def plan(
 
 
 def _comparison(name: str, cases: list[PlannedCase]) -> PlannedComparison:
-    """The first case that can run is the anchor when several backends are compared; with one backend it is the dense model."""
+    """The first case that can run is the baseline when several backends are compared; with one backend it is the dense model."""
     return PlannedComparison(name=name, cases=(replace(cases[0], role="dense"), *cases[1:]))
 
 
-def _plan_case(subject: Subject, way: Way, batch: int, spec: MeasureSpec) -> PlannedCase:
-    options = replace(spec.options, variant=way.variant, precision=way.precision)
-    case = Case(bundle=subject.label, backend=way.backend.name, precision=way.precision, batch=batch, options=options)
-    if subject.damage is not None:
-        return PlannedCase(case=case, role="candidate", subject=subject, loss=subject.damage)
-    state = way.backend.available()
-    if way.precision == "tf32" and options.device == "cpu" and way.backend.consumes != "engine":
-        loss = Loss(
+def _plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: MeasureSpec) -> PlannedCase:
+    options = replace(spec.options, variant=config.variant, precision=config.precision)
+    case = Case(bundle=bundle.label, backend=config.backend.name, precision=config.precision, batch=batch, options=options)
+    if bundle.damage is not None:
+        return PlannedCase(case=case, role="candidate", bundle=bundle, failure=bundle.damage)
+    state = config.backend.available()
+    if config.precision == "tf32" and options.device == "cpu" and config.backend.consumes != "engine":
+        failure = Failure(
             status="unavailable", reason="TF32 is a GPU's: on the CPU there is none", fix="measure fp32, or use --device cuda"
         )
-        return PlannedCase(case=case, role="candidate", subject=subject, loss=loss)
+        return PlannedCase(case=case, role="candidate", bundle=bundle, failure=failure)
     try:
-        artifact = artifact_for(subject, way, batch)
+        artifact = artifact_for(bundle, config, batch)
     except InputError as error:
-        loss = Loss(status="unavailable", reason=error.message, fix=error.fix)
-        return PlannedCase(case=case, role="candidate", subject=subject, loss=loss)
+        failure = Failure(status="unavailable", reason=error.message, fix=error.fix)
+        return PlannedCase(case=case, role="candidate", bundle=bundle, failure=failure)
     unusable = None
     if not state.available:
-        unusable = Loss(status="unavailable", reason=_why_not(artifact, state.reason), fix=state.fix)
+        unusable = Failure(status="unavailable", reason=_why_not(artifact, state.reason), fix=state.fix)
     return PlannedCase(
         case=case,
         role="candidate",
-        subject=subject,
+        bundle=bundle,
         artifact=artifact,
-        candidate=_candidate(subject, artifact, way, batch, options) if unusable is None else None,
-        loss=unusable,
+        candidate=_candidate(bundle, artifact, config, batch, options) if unusable is None else None,
+        failure=unusable,
     )
 
 
-def remarks(case: PlannedCase) -> tuple[str, ...]:
+def planning_warnings(case: PlannedCase) -> tuple[str, ...]:
     """What a reader of a quantised case's figures must know."""
     artifact = case.artifact
     if artifact is None or case.case.precision != "int8":
         return ()
     found = []
-    sources = [each.quantization for each in case.subject.record.artifacts if each.quantization is not None]
+    sources = [each.quantization for each in case.bundle.record.artifacts if each.quantization is not None]
     if any(each.calibration is not None and each.calibration.is_synthetic for each in sources):
         found.append(f"INT8 {LATENCY_ONLY}")
     if artifact.engine is not None and artifact.engine.library == "TensorRT-RTX":
@@ -208,46 +208,46 @@ def _why_not(artifact: Artifact, reason: str) -> str:
     return f"engine built by {engine.library} for {engine.target}{share}; not timed: {reason}"
 
 
-def _candidate(subject: Subject, artifact: Artifact, way: Way, batch: int, options: RunOptions) -> Candidate:
-    size = subject.record.preprocessing.input_size
-    opens_folder = way.backend.consumes in ("module", "nothing")
+def _candidate(bundle: LoadedBundle, artifact: Artifact, config: RunConfig, batch: int, options: RunOptions) -> Candidate:
+    size = bundle.record.preprocessing.input_size
+    opens_folder = config.backend.consumes in ("module", "nothing")
     return Candidate(
-        label=f"{subject.label} {way.label} {way.precision}",
+        label=f"{bundle.label} {config.label} {config.precision}",
         role="candidate",
-        backend=way.backend.name,
-        artifact=subject.folder if opens_folder else subject.folder / artifact.name,
+        backend=config.backend.name,
+        artifact=bundle.folder if opens_folder else bundle.folder / artifact.name,
         shape=(batch, *size),
         options=options,
-        needs_own_process=way.backend.needs_own_process,
+        needs_own_process=config.backend.needs_own_process,
     )
 
 
-def artifact_for(subject: Subject, way: Way, batch: int) -> Artifact:
+def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifact:
     """The file that a backend opens.
 
     Raises:
         InputError: the bundle has none of that kind, precision, target or batch.
     """
-    role = {"module": "weights", "nothing": "weights", "onnx": "onnx", "engine": "engine"}[way.backend.consumes]
-    files = [artifact for artifact in subject.record.artifacts if artifact.role == role]
+    role = {"module": "weights", "nothing": "weights", "onnx": "onnx", "engine": "engine"}[config.backend.consumes]
+    files = [artifact for artifact in bundle.record.artifacts if artifact.role == role]
     if role == "weights":
-        return _module(files[0], way)
+        return _module(files[0], config)
     # TF32 is what a GPU makes of the FP32 file; engines have it built in.
-    kind = "fp32" if role == "onnx" and way.precision == "tf32" else way.precision
+    kind = "fp32" if role == "onnx" and config.precision == "tf32" else config.precision
     fitting = [artifact for artifact in files if artifact.precision == kind]
     if not fitting:
         there = f", only {', '.join(sorted({str(artifact.precision) for artifact in files}))}" if files else ""
-        missing = f"the bundle has no {way.precision} {role}{there}"
-        state = way.backend.available()
+        missing = f"the bundle has no {config.precision} {role}{there}"
+        state = config.backend.available()
         if not state.available:  # an engine would not help
             raise InputError(f"{state.reason}; {missing}", fix=state.fix)
-        raise InputError(missing, fix=f"export the bundle again with --precision …,{way.precision}")
+        raise InputError(missing, fix=f"export the bundle again with --precision …,{config.precision}")
     return _placed(fitting) if role == "onnx" else _engine(fitting, batch)
 
 
-def _module(weights: Artifact, way: Way) -> Artifact:
-    if way.precision not in _MODULE_PRECISIONS:
-        raise InputError(f"{way.backend.name} runs no {way.precision} of its own", fix="measure it with ort or trt")
+def _module(weights: Artifact, config: RunConfig) -> Artifact:
+    if config.precision not in _MODULE_PRECISIONS:
+        raise InputError(f"{config.backend.name} runs no {config.precision} of its own", fix="measure it with ort or trt")
     return weights
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.errors import storage_errors
-from prune_deploy.execution.candidate import Loss
+from prune_deploy.execution.candidate import Failure
 from prune_deploy.execution.jobs.client import Jobs
 from prune_deploy.execution.planning import PlannedCase
-from prune_deploy.execution.workers.process import RefusedError, Warden, WorkerError
+from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError
 from prune_deploy.records import Trace, from_json, to_json
 from prune_deploy.runs import TRACES_DIR
 from prune_deploy.specs import InputKind, MeasureSpec
@@ -28,7 +28,7 @@ class Traced:
     planned: PlannedCase
     stem: str
     trace: Trace | None = None
-    loss: Loss | None = None
+    failure: Failure | None = None
 
 
 def trace_cases(
@@ -48,7 +48,7 @@ def trace_cases(
         (folder / TRACES_DIR).mkdir(exist_ok=True)
         logs.mkdir(exist_ok=True)
     limit = None if spec.memory_limit_mib is None else spec.memory_limit_mib << 20
-    with Warden() as watchdog, Jobs(watchdog, logs / _LOG, limit) as jobs:
+    with Watchdog() as watchdog, Jobs(watchdog, logs / _LOG, limit) as jobs:
         for stem, planned in wanted:
             starting(stem)
             try:
@@ -63,7 +63,9 @@ def trace_cases(
                     seed=spec.seed,
                 )
             except WorkerError as error:
-                yield Traced(planned=planned, stem=stem, loss=Loss(status=error.status, reason=error.message, fix=error.fix))
+                yield Traced(
+                    planned=planned, stem=stem, failure=Failure(status=error.status, reason=error.message, fix=error.fix)
+                )
             else:
                 yield Traced(planned=planned, stem=stem, trace=trace)
 
@@ -86,14 +88,14 @@ def trace_case(
     """
     candidate = planned.candidate
     if candidate is None:
-        assert planned.loss is not None, "a case without a candidate says why"
-        raise RefusedError(planned.loss.status, planned.loss.reason, planned.loss.fix)
+        assert planned.failure is not None, "a case without a candidate says why"
+        raise RefusedError(planned.failure.status, planned.failure.reason, planned.failure.fix)
     header = {
         "backend": candidate.backend,
         "artifact": str(candidate.artifact),
         "shape": list(candidate.shape),
         "case": to_json(planned.case),
-        "label": planned.subject.label,
+        "label": planned.bundle.label,
         "folder": str(folder),
         "stem": stem,
         "runs": runs,

@@ -18,7 +18,7 @@ from prune_deploy import models
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
-from prune_deploy.records import Artifact, BundleRecord, Placement8, Recipe, WidthPlan, from_json, to_json
+from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
 from prune_deploy.specs import ModelSpec, Precision
 from prune_deploy.store import file_sha256, read_bundle, write_text
 
@@ -141,7 +141,7 @@ def read_pruned(folder: Path, record: BundleRecord) -> Pruned | None:
     return Pruned(plan, selection, record.receipt)
 
 
-def onnx_file(precision: Precision, placement: Placement8 = "tensorrt") -> str:
+def onnx_file(precision: Precision, placement: QdqPlacement = "tensorrt") -> str:
     """The name of a bundle's ONNX file of a precision; INT8 has one for TensorRT and one for ONNX Runtime's CPU kernels."""
     if precision in ("fp32", "tf32"):
         return ONNX_FILE

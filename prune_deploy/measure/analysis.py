@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from prune_deploy.measure.bootstrap import bootstrap_interval
-from prune_deploy.measure.cautions import side_cautions, speedup_cautions, unsteady_launches
+from prune_deploy.measure.case_warnings import side_warnings, speedup_warnings, unsteady_launches
 from prune_deploy.measure.estimates import estimate
 from prune_deploy.measure.pairing import TimedBlocks, log_means, log_ratios, timed_blocks
 from prune_deploy.measure.percentiles import upper_bounds
@@ -56,16 +56,16 @@ def _candidate_stats(samples: Samples, timed: Sequence[TimedBlocks], index: int,
     if not own.blocks:
         return None
     latency = _latency(own, samples.rigor)
-    cautions = list(side_cautions(samples, index, own, name="it"))
+    warnings = list(side_warnings(samples, index, own, name="it"))
     if index == samples.dense:
-        return CandidateStats(latency=latency, speedup=None, warnings=tuple(cautions))
-    cautions += side_cautions(samples, samples.dense, timed[samples.dense], name="the dense model")
+        return CandidateStats(latency=latency, speedup=None, warnings=tuple(warnings))
+    warnings += side_warnings(samples, samples.dense, timed[samples.dense], name="the dense model")
     speedup = _speedup(samples, timed, index, needed)
     if speedup is None:
-        cautions.append("no ratio: the dense model and it completed no pair of rounds together")
+        warnings.append("no ratio: the dense model and it completed no pair of rounds together")
     else:
-        cautions += speedup_cautions(speedup)
-    return CandidateStats(latency=latency, speedup=speedup, warnings=tuple(cautions))
+        warnings += speedup_warnings(speedup)
+    return CandidateStats(latency=latency, speedup=speedup, warnings=tuple(warnings))
 
 
 def _latency(timed: TimedBlocks, rigor: Rigor) -> Latency:

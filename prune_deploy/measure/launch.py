@@ -60,24 +60,24 @@ class TimedRounds:
     def run(self) -> float:
         """Time palindromes, and give the moment when the least that is always done had ended, in seconds of the clock."""
         least_done_s = self._runner.now_s()
-        for palindrome in range(MOST_PALINDROMES[self._plan.rigor]):
-            order = self._order(palindrome)
-            if palindrome >= LEAST_PALINDROMES and self._is_time_to_stop(palindrome, order):
+        for abba_pair in range(MOST_PALINDROMES[self._plan.rigor]):
+            order = self._order(abba_pair)
+            if abba_pair >= LEAST_PALINDROMES and self._is_time_to_stop(abba_pair, order):
                 break
             leading = {candidate: self._leading(candidate) for candidate in order}
             runs = {candidate: self._runs(candidate) for candidate in order}
-            for round_, one_pass in ((2 * palindrome, order), (2 * palindrome + 1, order[::-1])):
+            for round_, one_pass in ((2 * abba_pair, order), (2 * abba_pair + 1, order[::-1])):
                 self._pass(round_, one_pass, runs, leading)
                 if self._recording.is_over:
                     return self._runner.now_s()
-            if palindrome < LEAST_PALINDROMES:
+            if abba_pair < LEAST_PALINDROMES:
                 least_done_s = self._runner.now_s()
         return least_done_s
 
-    def _order(self, palindrome: int) -> tuple[int, ...]:
+    def _order(self, abba_pair: int) -> tuple[int, ...]:
         alive, copy = self._recording.alive, self._recording.copy
-        everybody = palindrome_order(self._plan.seed, self._plan.launch, palindrome, range(self._recording.candidates))
-        left_out = {copy} if palindrome > 0 and not self._copy_joins() else set()
+        everybody = palindrome_order(self._plan.seed, self._plan.launch, abba_pair, range(self._recording.candidates))
+        left_out = {copy} if abba_pair > 0 and not self._copy_joins() else set()
         return tuple(candidate for candidate in everybody if candidate in alive - left_out)
 
     def _copy_joins(self) -> bool:
@@ -88,12 +88,12 @@ class TimedRounds:
         all_s = sum(timed_s.values()) + sum(self._expected_s(candidate) for candidate in self._recording.alive)
         return timed_s[copy] + self._expected_s(copy) <= COPY_SHARE * all_s
 
-    def _is_time_to_stop(self, palindromes: int, order: Sequence[int]) -> bool:
+    def _is_time_to_stop(self, abba_pairs: int, order: Sequence[int]) -> bool:
         expected_s = sum(self._expected_s(candidate) for candidate in order)
         if self._runner.now_s() + expected_s > self._plan.deadline_s:
             return True
         # Not after each one: every further look costs time between blocks, and some of the interval's confidence.
-        is_look = palindromes >= FIRST_EARLY_STOP and (palindromes - FIRST_EARLY_STOP) % _EARLY_STOP_STEP == 0
+        is_look = abba_pairs >= FIRST_EARLY_STOP and (abba_pairs - FIRST_EARLY_STOP) % _EARLY_STOP_STEP == 0
         return is_look and self._plan.has_enough()
 
     def _leading(self, candidate: int) -> int:

@@ -69,7 +69,7 @@ class Samples:
 
     @property
     def dense(self) -> int:
-        """Index of the dense candidate, the anchor."""
+        """Index of the dense candidate, the baseline."""
         return self.roles.index("dense")
 
     @property

@@ -40,9 +40,9 @@ def opening_order(seed: int, launch: int, candidates: Sequence[int]) -> tuple[in
     return _shuffled(f"{seed}/{launch}/open", candidates)
 
 
-def palindrome_order(seed: int, launch: int, palindrome: int, candidates: Sequence[int]) -> tuple[int, ...]:
+def palindrome_order(seed: int, launch: int, abba_pair: int, candidates: Sequence[int]) -> tuple[int, ...]:
     """The order of round 2 × `palindrome`; the next round takes its reverse, so that linear drift cancels between the two."""
-    return _shuffled(f"{seed}/{launch}/{palindrome}", candidates)
+    return _shuffled(f"{seed}/{launch}/{abba_pair}", candidates)
 
 
 def _shuffled(key: str, candidates: Sequence[int]) -> tuple[int, ...]:

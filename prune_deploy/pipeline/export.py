@@ -105,7 +105,7 @@ def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> 
     from prune_deploy import models
     from prune_deploy.pruning.counting import count
     from prune_deploy.pruning.masks import mask
-    from prune_deploy.pruning.meta_copy import weightless_copy
+    from prune_deploy.pruning.meta_copy import make_meta_copy
     from prune_deploy.pruning.pruner import prune
 
     watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
@@ -114,7 +114,7 @@ def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> 
         watcher.stage("masking")
         return Network(loaded, None, mask(loaded.module, spec.mask, _input_size(loaded)))
     if spec.prune is None:
-        counts = count(weightless_copy(loaded.module), _input_size(loaded))
+        counts = count(make_meta_copy(loaded.module), _input_size(loaded))
         return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
     watcher.stage("pruning")
     pruned = prune(loaded.module, spec.prune, _input_size(loaded), limit_s=graph_limit_s)

@@ -1,4 +1,4 @@
-"""The files of a bundle that runtimes open: ONNX in each precision, then engines, each one held against the module."""
+"""The files of a bundle that runtimes open: ONNX in each precision, then engines, each one compared with the module."""
 
 from __future__ import annotations
 

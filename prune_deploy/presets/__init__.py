@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.errors import InputError
-from prune_deploy.presets.handwritten import structure
+from prune_deploy.presets.strict_toml import structure
 from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"

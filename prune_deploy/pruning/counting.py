@@ -9,14 +9,16 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.records import Counts
 
 
-def count(twin: nn.Module, input_size: tuple[int, int, int]) -> Counts:
+def count(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> Counts:
     """Parameters and MACs of a weightless model for one image of shape `input_size`."""
     return Counts(
-        params=count_params(twin), macs=count_macs(twin, input_size), macs_with_attention=_macs_with_attention(twin, input_size)
+        params=count_params(meta_copy),
+        macs=count_macs(meta_copy, input_size),
+        macs_with_attention=_macs_with_attention(meta_copy, input_size),
     )
 
 
@@ -25,19 +27,19 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(twin: nn.Module, input_size: tuple[int, int, int]) -> int:
+def count_macs(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> int:
     """MACs as torch-pruning counts them: layers, activations and norms, as in the published tables (torch_pruning/utils/op_counter.py)."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        macs, _ = tp.utils.count_ops_and_params(twin, example_input(input_size))
+        macs, _ = tp.utils.count_ops_and_params(meta_copy, example_input(input_size))
     return int(macs)
 
 
-def _macs_with_attention(twin: nn.Module, input_size: tuple[int, int, int]) -> int:
+def _macs_with_attention(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> int:
     """MACs of every convolution and matrix product, those inside attention included (torch.utils.flop_counter, two FLOPs per MAC)."""
     counter = FlopCounterMode(display=False)
     # The counter follows modules through gradients, and trips over parameters that want one while none is recorded.
-    frozen = weightless_copy(twin).requires_grad_(False)
+    frozen = make_meta_copy(meta_copy).requires_grad_(False)
     with torch.no_grad(), counter:
         frozen(example_input(input_size))
     return int(counter.get_total_flops()) // 2

@@ -16,7 +16,7 @@ from prune_deploy.pruning.groups.agreement import contradicted
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.deadline import time_limit
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S, READING_ERRORS, first_line, trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.records import GroupWidth, WidthPlan
 
 # DepGraph reads a model in a few seconds or not at all. Counted in processor time, so that the same reading is used on a busy machine.
@@ -25,7 +25,7 @@ _MOST_VIEWS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GroupAnalysis:
     """How a model was read, so that what a cut leaves of it is read in the same way: `tied` and `fixed` as for `read_groups`.
 
     `confirmed` says that two readings, made in unlike ways, agree.
@@ -38,8 +38,12 @@ class Reading:
 
 
 def find_groups(
-    model: nn.Module, input_size: tuple[int, int, int], *, limit_s: float = DEFAULT_TIME_LIMIT_S, reading: Reading | None = None
-) -> tuple[tuple[ChannelGroup, ...], Reading]:
+    model: nn.Module,
+    input_size: tuple[int, int, int],
+    *,
+    limit_s: float = DEFAULT_TIME_LIMIT_S,
+    analysis: GroupAnalysis | None = None,
+) -> tuple[tuple[ChannelGroup, ...], GroupAnalysis]:
     """The channel groups of a model, in model order, and how they were read; with `reading`, that reading and no other.
 
     `limit_s` bounds each of the two readings, in seconds.
@@ -47,25 +51,25 @@ def find_groups(
     Raises:
         PruningError: neither reading understands the model, or neither ends in time.
     """
-    if reading is not None and reading.own:
-        return _own_reading(model, input_size, limit_s, reading), reading
+    if analysis is not None and analysis.own:
+        return _own_reading(model, input_size, limit_s, analysis), analysis
     try:
         with time_limit(_DEPGRAPH_CPU_S, of_processor=True):
-            groups = trace_groups(weightless_copy(model), example_input(input_size), limit_s=limit_s)
+            groups = trace_groups(make_meta_copy(model), example_input(input_size), limit_s=limit_s)
     except PruningError as error:
         depgraph = error
     except TimeoutError:  # the alarm went off again while the first one was on its way out
         depgraph = PruningError("DepGraph did not end in time", fix="choose another model, or export it with --dense")
     else:
-        if reading is not None:
-            return groups, reading
+        if analysis is not None:
+            return groups, analysis
         right = _is_right(model, groups, input_size, limit_s)
         if right is not False:
-            return groups, Reading(own=False, confirmed=right is True)
+            return groups, GroupAnalysis(own=False, confirmed=right is True)
         try:
             return _views(model, input_size, limit_s)
         except PruningError:
-            return groups, Reading(own=False)  # what cannot be used of it is marked, and tried out
+            return groups, GroupAnalysis(own=False)  # what cannot be used of it is marked, and tried out
     try:
         return _views(model, input_size, limit_s)
     except PruningError as error:
@@ -77,21 +81,21 @@ def _is_right(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tupl
 
     None if it runs and there is nothing to compare with.
     """
-    if any(g.unusable for g in groups) or failure(weightless_copy(model), groups, _halved(groups), input_size):
+    if any(g.unusable for g in groups) or failure(make_meta_copy(model), groups, _halved(groups), input_size):
         return False
     # A wrong mapping may have shapes that fit: channels that are shuffled, queries and keys from layers of their own.
     try:
-        return not contradicted(groups, _own_reading(model, input_size, limit_s, Reading(own=True)))
+        return not contradicted(groups, _own_reading(model, input_size, limit_s, GroupAnalysis(own=True)))
     except PruningError:
         return None
 
 
 def _own_reading(
-    model: nn.Module, input_size: tuple[int, int, int], limit_s: float, reading: Reading
+    model: nn.Module, input_size: tuple[int, int, int], limit_s: float, analysis: GroupAnalysis
 ) -> tuple[ChannelGroup, ...]:
     try:
         with time_limit(limit_s):
-            return read_groups(weightless_copy(model), example_input(input_size), reading.tied, reading.fixed)
+            return read_groups(make_meta_copy(model), example_input(input_size), analysis.tied, analysis.fixed)
     except (TimeoutError, *READING_ERRORS) as error:
         raise PruningError(
             f"the axes of {type(model).__name__} cannot be read: {first_line(error)}",
@@ -99,30 +103,30 @@ def _own_reading(
         ) from error
 
 
-def _views(model: nn.Module, input_size: tuple[int, int, int], limit_s: float) -> tuple[tuple[ChannelGroup, ...], Reading]:
+def _views(model: nn.Module, input_size: tuple[int, int, int], limit_s: float) -> tuple[tuple[ChannelGroup, ...], GroupAnalysis]:
     """Read a model's axes; where narrowing breaks a module, read again with another view of modules of its type.
 
     First: it takes a width from what it is given (`B, N, C = x.shape`), so that width is tied to those it makes. Then: an attribute
     of it that has the size of a width is none.
     """
-    twin = weightless_copy(model)
-    reading = Reading(own=True)
+    meta_copy = make_meta_copy(model)
+    analysis = GroupAnalysis(own=True)
     while True:
-        groups = _own_reading(model, input_size, limit_s, reading)
-        failing = _failing_module(twin, groups, _uneven(groups), input_size)
-        if failing is None or failing in reading.fixed or len(reading.tied | reading.fixed) == _MOST_VIEWS:
-            return groups, reading
-        if failing in reading.tied:
-            reading = replace(reading, tied=reading.tied - {failing}, fixed=reading.fixed | {failing})
+        groups = _own_reading(model, input_size, limit_s, analysis)
+        failing = _failing_module(meta_copy, groups, _uneven(groups), input_size)
+        if failing is None or failing in analysis.fixed or len(analysis.tied | analysis.fixed) == _MOST_VIEWS:
+            return groups, analysis
+        if failing in analysis.tied:
+            analysis = replace(analysis, tied=analysis.tied - {failing}, fixed=analysis.fixed | {failing})
         else:
-            reading = replace(reading, tied=reading.tied | {failing})
+            analysis = replace(analysis, tied=analysis.tied | {failing})
 
 
 def _failing_module(
-    twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
+    meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
 ) -> type[nn.Module] | None:
     """The type of the innermost module, torch's own aside, in which the planned model fails; None if it runs."""
-    narrowed = cut_copy(twin, groups, plan)
+    narrowed = cut_copy(meta_copy, groups, plan)
     # Whatever a model's forward raises is the finding here.
     try:
         with torch.no_grad():

@@ -12,32 +12,32 @@ from torch.nn.modules.batchnorm import _NormBase
 from prune_deploy.errors import InputError
 from prune_deploy.pruning.groups import families
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
-from prune_deploy.pruning.widths import Kept
+from prune_deploy.pruning.widths import KeepReason
 from prune_deploy.specs import IGNORE_WORDS, PruneSpec
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.Embedding)
 
 
-def left_alone(model: nn.Module, groups: Sequence[ChannelGroup], spec: PruneSpec) -> dict[str, Kept]:
+def left_alone(model: nn.Module, groups: Sequence[ChannelGroup], spec: PruneSpec) -> dict[str, KeepReason]:
     """Groups that keep all their channels, by name.
 
     Raises:
         InputError: a name in --ignore matches nothing.
     """
     ignored = ignored_names(model, spec.ignore)
-    result: dict[str, Kept] = {}
+    result: dict[str, KeepReason] = {}
     for group in groups:
         hit = next((name for name in group.outputs if name in ignored), None)
         if group.name in ignored:
-            result[group.name] = Kept("ignored", f"--ignore {ignored[group.name]}")
+            result[group.name] = KeepReason("ignored", f"--ignore {ignored[group.name]}")
         elif hit is not None:
-            result[group.name] = Kept("ignored-member", f"shares channels with {hit} (--ignore {ignored[hit]})")
+            result[group.name] = KeepReason("ignored-member", f"shares channels with {hit} (--ignore {ignored[hit]})")
         elif group.unusable:
-            result[group.name] = Kept("protected", group.unusable)
+            result[group.name] = KeepReason("protected", group.unusable)
         elif spec.heads and group.aligned_blocks and group.heads is None:
-            result[group.name] = Kept("protected", "whole heads cannot be taken from this attention: leave --heads out")
+            result[group.name] = KeepReason("protected", "whole heads cannot be taken from this attention: leave --heads out")
         elif spec.bottleneck and group.residual:
-            result[group.name] = Kept("bottleneck", "residual stream")
+            result[group.name] = KeepReason("bottleneck", "residual stream")
     return result
 
 

@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from prune_deploy.errors import PruningError
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.records import NO_DENSE_SPEEDUP, Receipt
 from prune_deploy.specs import MaskSpec
 
@@ -38,7 +38,7 @@ def mask(model: nn.Module, spec: MaskSpec, input_size: tuple[int, int, int]) -> 
         PruningError: nothing would become zero; the model is then as it was.
     """
     zeroed = set_to_zero(model, spec)
-    counts = count(weightless_copy(model), input_size)
+    counts = count(make_meta_copy(model), input_size)
     return Receipt(
         request=None,
         before=counts,

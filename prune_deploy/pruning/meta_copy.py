@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-def weightless_copy(model: nn.Module) -> nn.Module:
+def make_meta_copy(model: nn.Module) -> nn.Module:
     """A copy of `model` in eval mode whose parameters and buffers live on the meta device; `model` is left alone.
 
     Parameters require gradients whatever the original's do, because DepGraph traces through autograd.

@@ -1,4 +1,4 @@
-"""From a request to a WidthPlan that is known to run. Needs no weights: it works on the weightless twin."""
+"""From a request to a WidthPlan that is known to run. Needs no weights: it works on the meta copy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 from prune_deploy.errors import InputError, PruningError
 from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
 from prune_deploy.pruning.counting import count, count_macs, count_params
-from prune_deploy.pruning.find_groups import Reading, find_groups
+from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import left_alone
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.solve import solve
-from prune_deploy.pruning.widths import Kept, plan_widths
+from prune_deploy.pruning.widths import KeepReason, plan_widths
 from prune_deploy.records import Counts, GroupWidth, WidthPlan, from_json
 from prune_deploy.specs import PruneSpec, parse_amount
 
@@ -39,16 +39,16 @@ class Planner:
         *,
         dense: Mapping[str, int] | None = None,
         limit_s: float = DEFAULT_TIME_LIMIT_S,
-        reading: Reading | None = None,
+        analysis: GroupAnalysis | None = None,
     ) -> None:
         self.spec = spec
         self.limit_s = limit_s
         self.input_size = input_size
         self.name = type(model).__name__
-        self.twin = weightless_copy(model)
-        self.groups, self.reading = find_groups(model, input_size, limit_s=limit_s, reading=reading)
-        self.kept: dict[str, Kept] = left_alone(self.twin, self.groups, spec)
-        self.before = count(self.twin, input_size)
+        self.meta_copy = make_meta_copy(model)
+        self.groups, self.analysis = find_groups(model, input_size, limit_s=limit_s, analysis=analysis)
+        self.kept: dict[str, KeepReason] = left_alone(self.meta_copy, self.groups, spec)
+        self.before = count(self.meta_copy, input_size)
         self.dense = dict(dense) if dense is not None else {g.name: g.channels for g in self.groups}
         self.notes: list[str] = []
 
@@ -63,14 +63,14 @@ class Planner:
             return self._plan_from_file(Path(self.spec.plan))
         while True:
             plan = self._plan_once(ratio, scores)
-            breaking = breaking_groups(self.twin, self.groups, plan, self.input_size)
+            breaking = breaking_groups(self.meta_copy, self.groups, plan, self.input_size)
             if not breaking:
                 return plan
-            self.kept.update({name: Kept("protected", reason) for name, reason in breaking.items()})
+            self.kept.update({name: KeepReason("protected", reason) for name, reason in breaking.items()})
 
     def counts(self, plan: WidthPlan) -> tuple[int, int]:
         """(parameters, MACs) of the planned model."""
-        narrowed = cut_copy(self.twin, self.groups, plan)
+        narrowed = cut_copy(self.meta_copy, self.groups, plan)
         return count_params(narrowed), count_macs(narrowed, self.input_size)
 
     def _plan_once(self, ratio: float | None, scores: Scores | None) -> WidthPlan:
@@ -96,9 +96,9 @@ class Planner:
 
     def _macs(self, plan: WidthPlan) -> int:
         # While solving, groups that break the model are not known yet; such a plan has no MACs to count.
-        if failure(self.twin, self.groups, plan, self.input_size):
-            breaking = breaking_groups(self.twin, self.groups, plan, self.input_size)
-            self.kept.update({name: Kept("protected", reason) for name, reason in breaking.items()})
+        if failure(self.meta_copy, self.groups, plan, self.input_size):
+            breaking = breaking_groups(self.meta_copy, self.groups, plan, self.input_size)
+            self.kept.update({name: KeepReason("protected", reason) for name, reason in breaking.items()})
             plan = replace(
                 plan,
                 groups=tuple(replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups),
@@ -106,7 +106,7 @@ class Planner:
         return self.counts(plan)[1]
 
     def _params(self, plan: WidthPlan) -> int:
-        return count_params(cut_copy(self.twin, self.groups, plan))
+        return count_params(cut_copy(self.meta_copy, self.groups, plan))
 
     def _plan_from_file(self, path: Path) -> WidthPlan:
         if not path.is_file():
@@ -122,7 +122,7 @@ class Planner:
             )
         members = {g.name: tuple(m.name for m in g.members) for g in self.groups}
         plan = WidthPlan(groups=tuple(replace(w, members=members[w.name]) for w in widths), model=self.name)
-        if error := failure(self.twin, self.groups, plan, self.input_size):
+        if error := failure(self.meta_copy, self.groups, plan, self.input_size):
             raise PruningError(
                 f"the model does not run with the widths of {path}: {error}", fix="give the breaking group its dense width"
             )
@@ -152,10 +152,10 @@ def plan_stages(
     Needs no weights, so it holds for local widths only, which do not depend on scores. A ratio of 1.0 is legal here: it asks for
     nothing to remain, and `when_empty` says what does.
     """
-    current, dense, reading = model, None, None
+    current, dense, analysis = model, None, None
     for ratio in ratios:
-        planner = Planner(current, spec, input_size, dense=dense, reading=reading)
-        dense, reading = planner.dense, planner.reading
+        planner = Planner(current, spec, input_size, dense=dense, analysis=analysis)
+        dense, analysis = planner.dense, planner.analysis
         plan = planner.plan(ratio)
-        current = cut_copy(planner.twin, planner.groups, plan)
+        current = cut_copy(planner.meta_copy, planner.groups, plan)
         yield plan, count(current, input_size)

@@ -17,9 +17,9 @@ from prune_deploy.pruning.counting import count
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import classifiers
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner
-from prune_deploy.pruning.widths import Kept
+from prune_deploy.pruning.widths import KeepReason
 from prune_deploy.records import Counts, GroupWidth, Receipt, Selection, WidthPlan
 from prune_deploy.specs import PruneSpec
 
@@ -54,7 +54,7 @@ def prune(
     for planner_now, plan_now, chosen in _steps(model, planner, plan, method, scores):
         cut(model, planner_now.groups, plan_now, chosen)
         selection = compose(selection, chosen)
-    after = count(weightless_copy(model), input_size)
+    after = count(make_meta_copy(model), input_size)
     return Pruned(plan, selection, replace(receipt, after=after))
 
 
@@ -63,13 +63,13 @@ def protect_wrongly_mapped(planner: Planner, model: nn.Module) -> None:
 
     Where two readings agree the network is not run for a third opinion: a large one takes its time.
     """
-    if planner.reading.confirmed:
+    if planner.analysis.confirmed:
         return
     heads = _classifier_names(model)
     # A classifier's outputs are the network's: in another order they are other outputs.
     free = [g for g in planner.groups if g.name not in planner.kept and heads.isdisjoint(g.outputs)]
     wrong = wrongly_mapped(model, free, planner.input_size)
-    planner.kept.update({name: Kept("protected", reason) for name, reason in wrong.items()})
+    planner.kept.update({name: KeepReason("protected", reason) for name, reason in wrong.items()})
 
 
 def _steps(
@@ -82,7 +82,7 @@ def _steps(
         now = (
             planner
             if step == 1
-            else Planner(model, planner.spec, planner.input_size, limit_s=planner.limit_s, reading=planner.reading)
+            else Planner(model, planner.spec, planner.input_size, limit_s=planner.limit_s, analysis=planner.analysis)
         )
         widths = {w.name: _at_step(w, step / steps) for w in plan.groups}
         # Widths between dense and final are counted from the dense model; each step sees the model the last one left.
@@ -93,8 +93,8 @@ def _steps(
 
 def _at_step(width: GroupWidth, share: float) -> GroupWidth:
     """The width after `share` of the way from dense to planned, in whole multiples of what the group can lose."""
-    grain = width.channels // width.blocks if width.whole_blocks else width.blocks
-    lost = int((width.channels - width.kept) // grain * share) * grain
+    unit = width.channels // width.blocks if width.whole_blocks else width.blocks
+    lost = int((width.channels - width.kept) // unit * share) * unit
     return replace(width, kept=width.channels - lost)
 
 
@@ -122,7 +122,7 @@ def scored_plan(planner: Planner, model: nn.Module, method: Method) -> tuple[Wid
     scores = score(model, free, method, None)
     for group in free:
         if group.name not in scores:
-            planner.kept[group.name] = Kept("no-score", f"method {method.name} has nothing to go by in this group")
+            planner.kept[group.name] = KeepReason("no-score", f"method {method.name} has nothing to go by in this group")
     return planner.plan(scores=scores), scores
 
 
@@ -164,7 +164,7 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
 def receipt_of(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Counts) -> Receipt:
     """The receipt of a plan, as if nothing had been cut yet."""
     notes = list(planner.notes)
-    if any(width.kept < width.channels and width.name in _classifier_names(planner.twin) for width in plan.groups):
+    if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in plan.groups):
         notes.append("the classifier's outputs were narrowed: the logits are no longer one per class (--ignore head keeps them)")
     return Receipt(request=spec, before=before, after=before, groups=plan.groups, notes=tuple(notes))
 

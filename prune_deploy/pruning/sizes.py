@@ -13,7 +13,7 @@ from prune_deploy.models import resolve, skeleton
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.checks.trial import cut_copy
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner, plan_stages
 from prune_deploy.pruning.pruner import receipt_of, refuse, scored_plan
 from prune_deploy.records import Counts, WidthPlan
@@ -51,7 +51,7 @@ class _Network:
         assert resolved.input_size is not None
         self._input_size = resolved.input_size
         self._model = skeleton(resolved)
-        self._dense = count(weightless_copy(self._model), self._input_size)
+        self._dense = count(make_meta_copy(self._model), self._input_size)
         self._stages = stages
         self._planners: dict[PruneSpec, Planner] = {}
         self._counted: dict[WidthPlan, Counts] = {}
@@ -78,11 +78,11 @@ class _Network:
         planner = self._planners[settings]
         planner.spec = spec
         before = dict(planner.kept)
-        plan, _ = scored_plan(planner, planner.twin, methods.create(spec.method, spec.seed))
+        plan, _ = scored_plan(planner, planner.meta_copy, methods.create(spec.method, spec.seed))
         planner.kept = before  # what one method cannot score, the next one may
         refuse(receipt_of(spec, planner, plan, planner.before), plan)
         if plan not in self._counted:
-            self._counted[plan] = count(cut_copy(planner.twin, planner.groups, plan), self._input_size)
+            self._counted[plan] = count(cut_copy(planner.meta_copy, planner.groups, plan), self._input_size)
         return self._counted[plan]
 
     def _at_stage(self, spec: PruneSpec, wanted: Stages) -> Counts:

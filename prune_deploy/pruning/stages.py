@@ -9,9 +9,9 @@ from torch import nn
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.find_groups import Reading
+from prune_deploy.pruning.find_groups import GroupAnalysis
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import Pruned, compose, protect_wrongly_mapped, receipt_of, refuse, scored_plan
 from prune_deploy.records import Counts, Selection
@@ -31,7 +31,7 @@ class Stages:
         self._dense: dict[str, int] | None = None
         self._before: Counts | None = None
         self._selection: Selection | None = None
-        self._reading: Reading | None = None
+        self._reading: GroupAnalysis | None = None
 
     def advance(self, spec: PruneSpec) -> Pruned:
         """Go on to the ratio of `spec`; widths and selection of the result are counted from the dense model.
@@ -40,8 +40,8 @@ class Stages:
             PruningError: nothing of the dense model would be gone, or less than asked without `allow_shortfall`.
             InputError: the request does not fit the model.
         """
-        planner = Planner(self._model, spec, self._input_size, dense=self._dense, limit_s=self._limit_s, reading=self._reading)
-        self._reading = planner.reading
+        planner = Planner(self._model, spec, self._input_size, dense=self._dense, limit_s=self._limit_s, analysis=self._reading)
+        self._reading = planner.analysis
         if self._dense is None or self._before is None or self._selection is None:
             self._dense, self._before = planner.dense, planner.before
             self._selection = Selection(kept={g.name: tuple(range(g.channels)) for g in planner.groups})
@@ -53,5 +53,5 @@ class Stages:
         chosen = select(planner.groups, plan, scores)
         cut(self._model, planner.groups, plan, chosen)
         self._selection = compose(self._selection, chosen)
-        after = count(weightless_copy(self._model), self._input_size)
+        after = count(make_meta_copy(self._model), self._input_size)
         return Pruned(from_dense, self._selection, replace(receipt, after=after))

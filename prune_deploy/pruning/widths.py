@@ -19,7 +19,7 @@ from prune_deploy.specs import PruneSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeepReason:
     """Why a group is left alone, decided before any width is computed."""
 
     reason: GroupReason
@@ -27,7 +27,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Grain:
+class PruningUnit:
     """What a group loses one at a time: `count` of them, each worth `channels` channels, kept counts in multiples of `step`."""
 
     count: int
@@ -36,16 +36,16 @@ class Grain:
     whole_blocks: bool
 
 
-def grain_of(group: ChannelGroup, spec: PruneSpec) -> Grain:
+def grain_of(group: ChannelGroup, spec: PruneSpec) -> PruningUnit:
     """The smallest thing that can leave a group under `spec`.
 
     `round_to` aligns what the hardware multiplies: a layer's width, and inside attention the width of one head.
     """
     if group.heads is not None and spec.heads:
         width = group.channels // group.blocks
-        return Grain(group.blocks, width, spec.round_to // math.gcd(spec.round_to, width), whole_blocks=True)
+        return PruningUnit(group.blocks, width, spec.round_to // math.gcd(spec.round_to, width), whole_blocks=True)
     aligned = 1 if group.heads is not None or group.aligned_blocks else group.blocks
-    return Grain(
+    return PruningUnit(
         group.channels // group.blocks, group.blocks, spec.round_to // math.gcd(spec.round_to, aligned), whole_blocks=False
     )
 
@@ -55,7 +55,7 @@ def plan_widths(
     spec: PruneSpec,
     ratio: float,
     *,
-    kept: Mapping[str, Kept],
+    kept: Mapping[str, KeepReason],
     dense: Mapping[str, int] | None = None,
     scores: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[GroupWidth, ...]:
@@ -96,30 +96,32 @@ def _ranked_counts(
     return counts
 
 
-def _width(group: ChannelGroup, spec: PruneSpec, raw: int | None, dense: int, ratio: float, kept: Kept | None) -> GroupWidth:
-    grain = grain_of(group, spec)
+def _width(
+    group: ChannelGroup, spec: PruneSpec, raw: int | None, dense: int, ratio: float, kept: KeepReason | None
+) -> GroupWidth:
+    unit = grain_of(group, spec)
     count = _local_count(group, spec, dense, ratio) if raw is None else raw
-    target, reason, detail = _round(count, grain, spec)
-    target, reason, detail = _cap(target, reason, detail, grain, spec, dense)
-    target = min(target, grain.count)
+    target, reason, detail = _round(count, unit, spec)
+    target, reason, detail = _cap(target, reason, detail, unit, spec, dense)
+    target = min(target, unit.count)
     if kept is not None:
         reason, detail = kept.reason, kept.detail
     return GroupWidth(
         name=group.name,
         channels=group.channels,
-        kept=group.channels if kept is not None else target * grain.channels,
+        kept=group.channels if kept is not None else target * unit.channels,
         blocks=group.blocks,
-        whole_blocks=grain.whole_blocks,
-        asked=target * grain.channels,
+        whole_blocks=unit.whole_blocks,
+        asked=target * unit.channels,
         reason=reason,
         detail=detail,
         members=tuple(m.name for m in group.members),
     )
 
 
-def _round(count: int, grain: Grain, spec: PruneSpec) -> tuple[int, GroupReason, str]:
+def _round(count: int, unit: PruningUnit, spec: PruneSpec) -> tuple[int, GroupReason, str]:
     """The count moved to a multiple of the grain's step, and what to say of it."""
-    step = grain.step
+    step = unit.step
     low = count - count % step
     rounded = {
         "down": low,
@@ -127,18 +129,20 @@ def _round(count: int, grain: Grain, spec: PruneSpec) -> tuple[int, GroupReason,
         "nearest": low + step if 2 * (count % step) >= step else low,
     }[spec.rounding]
     if rounded == 0:
-        unit = min(step, grain.count) if spec.when_empty == "unit" else grain.count
-        return unit, "minimum", f"{count * grain.channels} would round to nothing"
+        least = min(step, unit.count) if spec.when_empty == "unit" else unit.count
+        return least, "minimum", f"{count * unit.channels} would round to nothing"
     if rounded == count:
         return rounded, "as-asked", ""
-    return rounded, "rounded", f"{count * grain.channels} moved to a multiple of {step * grain.channels}"
+    return rounded, "rounded", f"{count * unit.channels} moved to a multiple of {step * unit.channels}"
 
 
-def _cap(count: int, reason: GroupReason, detail: str, grain: Grain, spec: PruneSpec, dense: int) -> tuple[int, GroupReason, str]:
+def _cap(
+    count: int, reason: GroupReason, detail: str, unit: PruningUnit, spec: PruneSpec, dense: int
+) -> tuple[int, GroupReason, str]:
     """The count lifted to what --group-cap leaves, in whole steps."""
     # Rounded first: ten channels capped at 0.7 may lose seven, though 10 * (1 - 0.7) is a hair above 3 in floating point.
-    least = math.ceil(round(dense // grain.channels * (1 - spec.group_cap), 6))
-    least += -least % grain.step
+    least = math.ceil(round(dense // unit.channels * (1 - spec.group_cap), 6))
+    least += -least % unit.step
     if count >= least:
         return count, reason, detail
     return least, "capped", f"at most {spec.group_cap:.0%} of a group may go"

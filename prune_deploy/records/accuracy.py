@@ -35,7 +35,7 @@ class Accuracy:
     notes: tuple[str, ...] = ()
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """`notes`, and what untrained weights mean."""
         chance = f"weights are random: chance level, {100 / self.classes:.3g} %, is expected"
         return (*self.notes, *([chance] if self.random_weights else []))

@@ -7,11 +7,11 @@ from typing import Literal
 
 from prune_deploy.specs import CalibrationMethod, RestPrecision
 
-Placement8 = Literal["tensorrt", "onnxruntime"]
+QdqPlacement = Literal["tensorrt", "onnxruntime"]
 """Where Q/DQ nodes stand. tensorrt: at the inputs of layers with weights, symmetric, biases float. onnxruntime: behind convolutions
 too, and with int32 biases, without which ONNX Runtime's CPU kernels do not take them."""
 
-KeptReason = Literal["narrow", "dynamic", "unsupported", "by name", "sensitive"]
+UnquantizedReason = Literal["narrow", "dynamic", "unsupported", "by name", "sensitive"]
 """Why a layer with weights is not quantised: too few channels for an INT8 kernel to pay or exist; no operand is a constant; a form the
 runtime takes only in float; --int8-keep; --int8-keep-top or --max-drop."""
 
@@ -19,7 +19,7 @@ Top1Of = Literal["labels", "fp32"]
 """What top-1 counts while layers are chosen: images classified as they are labelled, or as the FP32 file classifies them."""
 
 LATENCY_ONLY = "calibrated on synthetic images: latency only, accuracy means nothing"
-"""What everything is labelled with whose INT8 ranges come from made images."""
+"""What everything is labelled with whose INT8 ranges come from synthetic images."""
 
 RTX_INT8 = "TensorRT-RTX leaves INT8 convolutions unfused: its INT8 speed does not predict TensorRT's"
 """What stands beside every INT8 engine that TensorRT-RTX built."""
@@ -72,7 +72,7 @@ class KeptLayer:
     cosine of the outputs to FP32's), where that was measured."""
 
     name: str
-    reason: KeptReason
+    reason: UnquantizedReason
     module: str = ""
     cost: float | None = None
 
@@ -87,7 +87,7 @@ class Quantization:
     FP32 file says something else ("fp32"); `top1_of` says which. `smoothed` counts products whose inputs' ranges moved into weights.
     """
 
-    placement: Placement8
+    placement: QdqPlacement
     rest: RestPrecision
     calibration: Calibration | None
     quantized: int

@@ -12,7 +12,7 @@ from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 
 Role = Literal["dense", "copy", "candidate"]
-"""dense: the anchor of every ratio; copy: A′, the dense model a second time, independently opened; candidate: all others."""
+"""dense: the baseline of every ratio; copy: A′, the dense model a second time, independently opened; candidate: all others."""
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "INCONCLUSIVE"]
 

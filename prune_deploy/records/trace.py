@@ -101,7 +101,7 @@ class Explanation:
 
     `predicted_ms` is dense time divided by the MACs ratio; `steps` add up from there to `measured_ms`. `speedup` is the comparison's,
     None where nothing was timed. `bandwidth_gb_s` was measured on this machine. `sentences` say it in plain words, `advice` what
-    would help. `against` is a precision where the bundle was held against itself in it; the dense model's figures are then its own.
+    would help. `against` is a precision where the bundle was compared with itself in it; the dense model's figures are then its own.
     """
 
     case: Case

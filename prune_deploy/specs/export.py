@@ -223,9 +223,9 @@ class ExportSpec:
                 f"--precision must name each precision once, got {','.join(self.precisions) or 'none'}",
                 fix="for example --precision fp32,fp16",
             )
-        strangers = [each for each in self.precisions if each not in get_args(Precision)]
-        if strangers:
-            raise InputError(f"unknown precision {strangers[0]!r}", fix=f"some of {', '.join(get_args(Precision))}")
+        unknown = [each for each in self.precisions if each not in get_args(Precision)]
+        if unknown:
+            raise InputError(f"unknown precision {unknown[0]!r}", fix=f"some of {', '.join(get_args(Precision))}")
         if "int8" in self.precisions and self.quantize is None:
             raise InputError(
                 "int8 needs images to calibrate on",

@@ -156,8 +156,8 @@ class ExportedGraph:
 
 def _module(node: Any) -> str:
     """The innermost module that an exported node runs in."""
-    said = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
-    scopes = ast.literal_eval(said) if said else []
+    message = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
+    scopes = ast.literal_eval(message) if message else []
     module = str(scopes[-2]) if len(scopes) > 1 else ""
     return "" if module == _NO_MODULE else module
 

@@ -157,10 +157,10 @@ def discard(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    strangers = [path.name for path in folder.iterdir() if path.name != STATE_FILE and not _is_ours(path)]
-    if strangers:
+    unknown = [path.name for path in folder.iterdir() if path.name != STATE_FILE and not _is_ours(path)]
+    if unknown:
         raise InputError(
-            f"{folder} holds {strangers[0]}, which is no part of a training", fix="move it away, or choose another --out"
+            f"{folder} holds {unknown[0]}, which is no part of a training", fix="move it away, or choose another --out"
         )
     with storage_errors(folder, every=True):
         shutil.rmtree(folder)

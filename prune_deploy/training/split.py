@@ -25,7 +25,7 @@ class Division:
     train_numbers: Sequence[int]
     validation: ImageSet
     validation_numbers: Sequence[int]
-    said: str
+    message: str
 
 
 def divide(spec: FinetuneSpec) -> Division:
@@ -38,19 +38,21 @@ def divide(spec: FinetuneSpec) -> Division:
     numbers: Sequence[int] = range(len(train.labels))
     if spec.val_data is not None:
         validation = open_images(spec.val_data, "test")
-        said = f"{spec.val_data}"
+        message = f"{spec.val_data}"
         _require_same_classes(spec.val_data, train, validation)
     elif parse_data(spec.data)[0] != "imagefolder":
-        validation, said = open_images(spec.data, "test"), f"the test split of {spec.data}"
+        validation, message = open_images(spec.data, "test"), f"the test split of {spec.data}"
     else:
         order = np.random.default_rng(spec.seed).permutation(len(numbers)).tolist()
         held = max(1, round(HELD_OUT * len(order)))
         numbers, kept = sorted(order[held:]), sorted(order[:held])
-        said = f"{held} of the {len(order)} images of {spec.data}, held out"
-        return _checked(Division(train=train, train_numbers=numbers, validation=train, validation_numbers=kept, said=said), spec)
+        message = f"{held} of the {len(order)} images of {spec.data}, held out"
+        return _checked(
+            Division(train=train, train_numbers=numbers, validation=train, validation_numbers=kept, message=message), spec
+        )
     chosen = range(len(validation.labels))
     return _checked(
-        Division(train=train, train_numbers=numbers, validation=validation, validation_numbers=chosen, said=said), spec
+        Division(train=train, train_numbers=numbers, validation=validation, validation_numbers=chosen, message=message), spec
     )
 
 
@@ -67,7 +69,7 @@ def _checked(division: Division, spec: FinetuneSpec) -> Division:
         train_numbers=numbers,
         validation=division.validation,
         validation_numbers=division.validation_numbers,
-        said=division.said,
+        message=division.message,
     )
 
 

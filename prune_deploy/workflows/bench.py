@@ -12,10 +12,17 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
-from prune_deploy.execution.planning import PlannedComparison, Subject, Way, parse_ways, plan, read_subject
+from prune_deploy.execution.planning import (
+    LoadedBundle,
+    PlannedComparison,
+    RunConfig,
+    parse_run_configs,
+    plan,
+    read_loaded_bundle,
+)
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import Traced, trace_cases
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.budget import predict
 from prune_deploy.records import CaseRecord, RunRecord
@@ -57,31 +64,33 @@ def plan_bench(request: BenchRequest, progress: Progress) -> list[PlannedCompari
         CannotRunError: nothing that was asked for, or a backend in `require`, can run here.
     """
     _check_mode(request.spec)
-    ways = parse_ways(request.backends, request.precisions)
+    configs = parse_run_configs(request.backends, request.precisions)
     _check_required(request.require, request.backends)
-    subjects = []
+    bundles = []
     for folder in dict.fromkeys(path.resolve() for path in request.bundles):
         progress.stage(f"checking {folder.name}")
-        subjects.append(read_subject(folder))
+        bundles.append(read_loaded_bundle(folder))
     planned = [
         comparison
-        for group in _by_model(subjects)
-        for comparison in plan(*_anchored(group, ways, progress), ways, request.batches, request.spec, across=request.across)
+        for group in _by_model(bundles)
+        for comparison in plan(
+            *_with_baseline(group, configs, progress), configs, request.batches, request.spec, across=request.across
+        )
     ]
     require_runnable(planned, request.require)
     return planned
 
 
 def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedComparison]:
-    """The comparisons of one bundle with another, the first one the anchor.
+    """The comparisons of one bundle with another, the first one the baseline.
 
     Raises:
         InputError, CannotRunError: as `plan_bench`.
     """
     _check_mode(request.spec)
-    ways = parse_ways(request.backends, request.precisions)
-    subjects = read_subject(first), read_subject(second)
-    planned = plan(subjects[0], subjects[1:], ways, request.batches, request.spec)
+    configs = parse_run_configs(request.backends, request.precisions)
+    bundles = read_loaded_bundle(first), read_loaded_bundle(second)
+    planned = plan(bundles[0], bundles[1:], configs, request.batches, request.spec)
     require_runnable(planned, request.require)
     return planned
 
@@ -107,7 +116,7 @@ def measure_all(
     )
     create_run(folder, run)
     try:
-        with Warden() as watchdog, locked_clocks(spec.lock_clocks_mhz):
+        with Watchdog() as watchdog, locked_clocks(spec.lock_clocks_mhz):
             for number, comparison in enumerate(planned):
                 if comparison.can_run:
                     left_s = sum(predicted_s(other, spec) for other in planned[number:] if other.can_run)
@@ -150,30 +159,30 @@ def _check_mode(spec: MeasureSpec) -> None:
         raise InputError(f"--mode {spec.mode} needs a GPU", fix="measure with --mode latency")
 
 
-def _by_model(subjects: Sequence[Subject]) -> list[list[Subject]]:
+def _by_model(bundles: Sequence[LoadedBundle]) -> list[list[LoadedBundle]]:
     """Bundles that come from the same dense model with the same weights, together."""
-    groups: dict[tuple[object, ...], list[Subject]] = {}
-    for subject in subjects:
-        groups.setdefault(identity(subject.record), []).append(subject)
+    groups: dict[tuple[object, ...], list[LoadedBundle]] = {}
+    for bundle in bundles:
+        groups.setdefault(identity(bundle.record), []).append(bundle)
     return list(groups.values())
 
 
-def _anchored(group: Sequence[Subject], ways: Sequence[Way], progress: Progress) -> tuple[Subject, list[Subject]]:
+def _with_baseline(
+    group: Sequence[LoadedBundle], configs: Sequence[RunConfig], progress: Progress
+) -> tuple[LoadedBundle, list[LoadedBundle]]:
     """The dense model of a group, and the others."""
-    dense = next((subject for subject in group if is_dense(subject.record) and subject.damage is None), None)
-    others = [subject for subject in group if subject is not dense]
+    dense = next((bundle for bundle in group if is_dense(bundle.record) and bundle.damage is None), None)
+    others = [bundle for bundle in group if bundle is not dense]
     if dense is None:
-        folder = dense_bundle(others[0].record, [], needed_files(ways), progress=progress)
-        dense = read_subject(folder.resolve())
+        folder = dense_bundle(others[0].record, [], needed_files(configs), progress=progress)
+        dense = read_loaded_bundle(folder.resolve())
     return dense, others
 
 
 def _check_required(required: Sequence[str], asked: Sequence[str]) -> None:
-    strangers = [name for name in required if name not in asked]
-    if strangers:
-        raise InputError(
-            f"--require names {strangers[0]}, which is not among --backends", fix=f"add it: --backends …,{strangers[0]}"
-        )
+    unknown = [name for name in required if name not in asked]
+    if unknown:
+        raise InputError(f"--require names {unknown[0]}, which is not among --backends", fix=f"add it: --backends …,{unknown[0]}")
 
 
 def require_runnable(planned: Sequence[PlannedComparison], required: Sequence[str]) -> None:
@@ -190,9 +199,9 @@ def require_runnable(planned: Sequence[PlannedComparison], required: Sequence[st
             for case in comparison.cases
             if case.case.backend == base and (not variant or case.case.options.variant == variant)
         ]
-        stuck = next((case for case in cases if case.loss is not None), None)
-        if stuck is not None and stuck.loss is not None:
-            raise CannotRunError(f"--require {name}: {stuck.loss.reason}", fix=stuck.loss.fix)
-    losses = [case.loss for comparison in planned for case in comparison.cases if case.loss is not None]
-    if losses and not any(comparison.can_run for comparison in planned):
-        raise CannotRunError(f"nothing that was asked for can run here: {losses[0].reason}", fix=losses[0].fix)
+        stuck = next((case for case in cases if case.failure is not None), None)
+        if stuck is not None and stuck.failure is not None:
+            raise CannotRunError(f"--require {name}: {stuck.failure.reason}", fix=stuck.failure.fix)
+    failures = [case.failure for comparison in planned for case in comparison.cases if case.failure is not None]
+    if failures and not any(comparison.can_run for comparison in planned):
+        raise CannotRunError(f"nothing that was asked for can run here: {failures[0].reason}", fix=failures[0].fix)

@@ -14,7 +14,7 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.execution.jobs.client import Jobs
 from prune_deploy.execution.jobs.compatibility import stage_before
-from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.execution.workers.process import Watchdog, WorkerError
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
 
@@ -71,7 +71,7 @@ def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[
         folder.mkdir(parents=True, exist_ok=True)
     rows, tools = folder / ROWS_FILE, _tools()
     there = {} if request.fresh else {(row.model, row.ratio, row.tools): row for row in read_rows(rows)}
-    with Warden() as watchdog:
+    with Watchdog() as watchdog:
         for model in request.models:
             if (found := there.get((model, request.ratio, tools))) is not None:
                 yield found
@@ -94,7 +94,7 @@ def read_rows(path: Path) -> list[Compatibility]:
     return [from_json(Compatibility, line, source=f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line]
 
 
-def _try(model: str, request: CompatibilityRequest, folder: Path, watchdog: Warden, tools: str) -> Compatibility:
+def _try(model: str, request: CompatibilityRequest, folder: Path, watchdog: Watchdog, tools: str) -> Compatibility:
     """One model in a child of its own, whose bundle is thrown away."""
     with tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch, Jobs(watchdog, folder / f"{model}.log") as jobs:
         stage_file = Path(scratch) / "stage"

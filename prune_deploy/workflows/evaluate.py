@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import get_args
 
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
-from prune_deploy.execution.accuracy import Scoring, take_accuracy
+from prune_deploy.execution.accuracy import AccuracyRequest, measure_accuracy
 from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import PlannedCase, Subject, Way, parse_ways, plan, read_subject
-from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.execution.planning import LoadedBundle, PlannedCase, RunConfig, parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.workers.process import Watchdog, WorkerError
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions
 
@@ -79,39 +79,39 @@ def plan_scores(request: ScoreRequest) -> list[PlannedCase]:
     """
     from prune_deploy.data import open_images  # imports torch
 
-    subjects = [read_subject(folder) for folder in dict.fromkeys(path.resolve() for path in request.bundles)]
-    parse_ways(request.backends, request.precisions or ("fp32",))  # what is misspelt is told before files are looked for
+    bundles = [read_loaded_bundle(folder) for folder in dict.fromkeys(path.resolve() for path in request.bundles)]
+    parse_run_configs(request.backends, request.precisions or ("fp32",))  # what is misspelt is told before files are looked for
     open_images(request.data)  # is told before anything is opened
-    planned = [case for subject in subjects for case in _cases(subject, request)]
+    planned = [case for bundle in bundles for case in _cases(bundle, request)]
     if not any(case.candidate is not None for case in planned):
-        loss = planned[0].loss
-        assert loss is not None, "a case without a candidate says why"
-        error = CannotRunError if loss.status == "unavailable" else VerificationError
-        raise error(loss.reason, fix=loss.fix)
+        failure = planned[0].failure
+        assert failure is not None, "a case without a candidate says why"
+        error = CannotRunError if failure.status == "unavailable" else VerificationError
+        raise error(failure.reason, fix=failure.fix)
     return planned
 
 
-def _cases(subject: Subject, request: ScoreRequest) -> Iterator[PlannedCase]:
-    ways = parse_ways(request.backends, request.precisions or _precisions_of(subject))
+def _cases(bundle: LoadedBundle, request: ScoreRequest) -> Iterator[PlannedCase]:
+    configs = parse_run_configs(request.backends, request.precisions or _precisions_of(bundle))
     spec = MeasureSpec(options=request.options)
-    for way in ways:
-        if not request.precisions and way.backend.consumes == "module" and way.precision != "fp32":
+    for config in configs:
+        if not request.precisions and config.backend.consumes == "module" and config.precision != "fp32":
             continue  # no file of the bundle is this; on a CPU it may take a hundred times as long
-        batch = request.batch or _batch_for(subject, way)
-        yield plan(subject, (), (way,), (batch,), spec)[0].cases[0]
+        batch = request.batch or _batch_for(bundle, config)
+        yield plan(bundle, (), (config,), (batch,), spec)[0].cases[0]
 
 
-def _precisions_of(subject: Subject) -> list[Precision]:
+def _precisions_of(bundle: LoadedBundle) -> list[Precision]:
     """FP32, which the module always has, and those of the bundle's files."""
-    there = {"fp32", *(artifact.precision for artifact in subject.record.artifacts)}
+    there = {"fp32", *(artifact.precision for artifact in bundle.record.artifacts)}
     return [precision for precision in get_args(Precision) if precision in there]
 
 
-def _batch_for(subject: Subject, way: Way) -> int:
+def _batch_for(bundle: LoadedBundle, config: RunConfig) -> int:
     """BATCH, or for an engine, which takes some batch sizes only, the one that comes nearest to it."""
-    if way.backend.consumes != "engine":
+    if config.backend.consumes != "engine":
         return BATCH
-    engines = [each.engine for each in subject.record.artifacts if each.engine is not None and each.precision == way.precision]
+    engines = [each.engine for each in bundle.record.artifacts if each.engine is not None and each.precision == config.precision]
     sizes = [profile.optimum for engine in engines for profile in engine.profiles]
     return min(sizes, key=lambda size: abs(size - BATCH), default=BATCH)
 
@@ -121,12 +121,12 @@ def score_all(planned: Sequence[PlannedCase], request: ScoreRequest, starting: C
 
     `starting` is told what begins. A child that crashed leaves its log, which its row's fix names.
     """
-    scoring = Scoring(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
+    scoring = AccuracyRequest(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
     limit = None if request.memory_limit_mib is None else request.memory_limit_mib << 20
     scratch = Path(tempfile.mkdtemp(prefix="prune-deploy-"))
     crashed = False
     try:
-        with Warden() as watchdog, Jobs(watchdog, scratch / _LOG, limit) as jobs:
+        with Watchdog() as watchdog, Jobs(watchdog, scratch / _LOG, limit) as jobs:
             for case in planned:
                 row = _score(case, scoring, jobs, starting)
                 crashed = crashed or str(scratch) in row.fix
@@ -138,13 +138,13 @@ def score_all(planned: Sequence[PlannedCase], request: ScoreRequest, starting: C
             shutil.rmtree(scratch)
 
 
-def _score(case: PlannedCase, scoring: Scoring, jobs: Jobs, starting: Callable[[str], None]) -> Row:
+def _score(case: PlannedCase, scoring: AccuracyRequest, jobs: Jobs, starting: Callable[[str], None]) -> Row:
     row = _row(case)
     if case.candidate is None:
         return row
     starting(f"scoring {row.bundle} {row.backend} {row.precision} on {scoring.data}")
     try:
-        accuracy, settings = take_accuracy(case, case.candidate, scoring, jobs)
+        accuracy, settings = measure_accuracy(case, case.candidate, scoring, jobs)
     except WorkerError as error:
         fix = "lower --data-samples, or raise --limit-s" if error.status == "timeout" else error.fix
         return replace(row, status=error.status, reason=error.message, fix=fix)
@@ -155,13 +155,13 @@ def _row(case: PlannedCase) -> Row:
     artifact, options = case.artifact, case.case.options
     share = None if artifact is None or artifact.engine is None else artifact.engine.share
     base = Row(
-        bundle=case.subject.label,
+        bundle=case.bundle.label,
         artifact="" if artifact is None else artifact.name,
         backend=f"{case.case.backend}:{options.variant}" if options.variant else case.case.backend,
         precision=case.case.precision,
         batch=case.case.batch,
         layers="" if share is None else share.text,
     )
-    if case.loss is None:
+    if case.failure is None:
         return base
-    return replace(base, status=case.loss.status, reason=case.loss.reason, fix=case.loss.fix)
+    return replace(base, status=case.failure.status, reason=case.failure.reason, fix=case.failure.fix)

@@ -9,9 +9,9 @@ from pathlib import Path
 from prune_deploy.environment import read_cpuinfo, usable_cpus
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_ways, plan, read_subject
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
 from prune_deploy.execution.traces import trace_case
-from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.execution.workers.process import Watchdog, WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Explanation, Trace, to_json
 from prune_deploy.reporting.explain.alignment import alignment_of
@@ -61,13 +61,13 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
     """Each bundle in a precision beside itself in another one."""
     if against in request.precisions:
         raise InputError(
-            f"--against {against} is what it is held against itself", fix=f"for example --precision int8 --against {against}"
+            f"--against {against} is what it is compared with itself", fix=f"for example --precision int8 --against {against}"
         )
-    ways = parse_ways(request.backends, (against, *request.precisions))
-    tracer_for(ways[0].backend.name)
-    subjects = [read_subject(folder.resolve()) for folder in request.bundles]
+    configs = parse_run_configs(request.backends, (against, *request.precisions))
+    tracer_for(configs[0].backend.name)
+    bundles = [read_loaded_bundle(folder.resolve()) for folder in request.bundles]
     planned = [
-        each for subject in subjects for each in plan(subject, (), ways, request.batches, request.spec, across="precisions")
+        each for bundle in bundles for each in plan(bundle, (), configs, request.batches, request.spec, across="precisions")
     ]
     require_runnable(planned, ())
     return planned
@@ -88,7 +88,7 @@ def explain_comparison(
         for name in (TRACES_DIR, EXPLANATIONS_DIR, "logs"):
             (folder / name).mkdir(exist_ok=True)
     limit = None if spec.memory_limit_mib is None else spec.memory_limit_mib << 20
-    with Warden() as watchdog, Jobs(watchdog, folder / "logs" / f"{planned.name}-traces.log", limit) as jobs:
+    with Watchdog() as watchdog, Jobs(watchdog, folder / "logs" / f"{planned.name}-traces.log", limit) as jobs:
         tracer = _Tracer(jobs, folder, spec, say)
         for other in others:
             yield _explained(dense, other, tracer)

@@ -189,7 +189,7 @@ def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, wat
         parent=parent,
         images=train.readable,
         validated=validation.readable,
-        validation=division.said,
+        validation=division.message,
         top1_before=history.top1_before,
         epochs=history.epochs,
         device="cpu" if request.device == "cpu" else torch.cuda.get_device_name(),

@@ -13,14 +13,14 @@ from typing import Protocol
 from prune_deploy.backends import discover
 from prune_deploy.environment import capture
 from prune_deploy.errors import InputError
-from prune_deploy.execution.accuracy import Scores, require_data
-from prune_deploy.execution.candidate import Loss
+from prune_deploy.execution.accuracy import SweepAccuracy, require_data
+from prune_deploy.execution.candidate import Failure
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, Subject, plan, read_subject
+from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison, plan, read_loaded_bundle
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import trace_case
-from prune_deploy.execution.workers.process import Warden, WorkerError
+from prune_deploy.execution.workers.process import Watchdog, WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, RunRecord, to_json
 from prune_deploy.reporting.figures.run_pairs import differences
@@ -28,7 +28,7 @@ from prune_deploy.runs import PROFILES_DIR, RUN_FILE, TRACES_DIR, append_cases, 
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant
 from prune_deploy.workflows.bench import Observer
 from prune_deploy.workflows.machine_lock import machine
-from prune_deploy.workflows.sweep_plan import Step, plan_sweep, predicted_s
+from prune_deploy.workflows.sweep_plan import SweepStep, plan_sweep, predicted_s
 
 BUNDLES_DIR = "bundles"
 _LOGS_DIR = "logs"
@@ -49,11 +49,11 @@ class Sweep:
 
     spec: SweepSpec
     folder: Path
-    steps: list[Step]
+    steps: list[SweepStep]
     finished: list[CaseRecord]
-    todo: list[Step]
+    todo: list[SweepStep]
     mended: bool = False
-    _subjects: dict[str, Subject | Loss] = field(default_factory=dict)
+    _subjects: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
 
     def run(self, watcher: SweepObserver, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
         """Make and measure what is still to do; each comparison's records are on the disk when they are yielded.
@@ -64,10 +64,10 @@ class Sweep:
             StorageError: the disk is full or the place cannot be written.
         """
         limit = self.spec.measure.memory_limit_mib
-        with machine(share=share_machine), Warden() as watchdog, locked_clocks(self.spec.measure.lock_clocks_mhz):
+        with machine(share=share_machine), Watchdog() as watchdog, locked_clocks(self.spec.measure.lock_clocks_mhz):
             log = self.folder / _LOGS_DIR / "jobs.log"
             log.parent.mkdir(parents=True, exist_ok=True)
-            scores = Scores(self.spec, self.finished)
+            scores = SweepAccuracy(self.spec, self.finished)
             with Jobs(watchdog, log, None if limit is None else limit << 20) as jobs:
                 try:
                     while self.todo:
@@ -79,17 +79,19 @@ class Sweep:
                 finally:
                     shutil.rmtree(self.folder / CACHES_DIR, ignore_errors=True)
 
-    def _measure(self, step: Step, jobs: Jobs, watchdog: Warden, watcher: SweepObserver, scores: Scores) -> list[CaseRecord]:
+    def _measure(
+        self, step: SweepStep, jobs: Jobs, watchdog: Watchdog, watcher: SweepObserver, scores: SweepAccuracy
+    ) -> list[CaseRecord]:
         """One comparison: what it needs is made, the rest is measured."""
         made = {variant.name: self._subject(variant, jobs, watcher) for variant in step.variants}
-        anchor = made[step.dense.name]
-        if isinstance(anchor, Loss):
-            because = replace(anchor, reason=f"{step.dense.name} could not be made: {anchor.reason}")
-            losses = {name: subject if isinstance(subject, Loss) else because for name, subject in made.items()}
-            return [self._lost(step, variant, losses[variant.name], None) for variant in step.variants]
-        subjects = [subject for name, subject in made.items() if name != step.dense.name and isinstance(subject, Subject)]
-        planned = self._planned(step, anchor, subjects, step.batch)
-        scores.take(self._planned(step, anchor, subjects, max(self.spec.batches)), jobs, watcher)
+        baseline = made[step.dense.name]
+        if isinstance(baseline, Failure):
+            because = replace(baseline, reason=f"{step.dense.name} could not be made: {baseline.reason}")
+            failures = {name: bundle if isinstance(bundle, Failure) else because for name, bundle in made.items()}
+            return [self._lost(step, variant, failures[variant.name], None) for variant in step.variants]
+        bundles = [bundle for name, bundle in made.items() if name != step.dense.name and isinstance(bundle, LoadedBundle)]
+        planned = self._planned(step, baseline, bundles, step.batch)
+        scores.take(self._planned(step, baseline, bundles, max(self.spec.batches)), jobs, watcher)
         if planned.can_run:
             watcher.begin(step.name, predicted_s([step], self.spec), predicted_s(self.todo, self.spec))
         records, interrupted = run_comparison(planned, self.spec.measure, self.folder, watchdog, watcher)
@@ -101,12 +103,12 @@ class Sweep:
         return [
             self._named(found[variant.name], variant)
             if variant.name in found
-            else self._lost(step, variant, made[variant.name], anchor)  # type: ignore[arg-type]  # a subject would have been found
+            else self._lost(step, variant, made[variant.name], baseline)  # type: ignore[arg-type]  # a subject would have been found
             for variant in step.variants
         ]
 
-    def _planned(self, step: Step, anchor: Subject, subjects: Sequence[Subject], batch: int) -> PlannedComparison:
-        (planned,) = plan(anchor, subjects, [step.way], [batch], self.spec.measure)
+    def _planned(self, step: SweepStep, baseline: LoadedBundle, bundles: Sequence[LoadedBundle], batch: int) -> PlannedComparison:
+        (planned,) = plan(baseline, bundles, [step.config], [batch], self.spec.measure)
         return replace(planned, name=step.name)
 
     def _traced(self, case: PlannedCase, record: CaseRecord, jobs: Jobs, watcher: SweepObserver) -> CaseRecord:
@@ -124,7 +126,7 @@ class Sweep:
             return replace(record, warnings=(*record.warnings, f"not traced: {error.message}"))
         return record
 
-    def _subject(self, variant: Variant, jobs: Jobs, watcher: SweepObserver) -> Subject | Loss:
+    def _subject(self, variant: Variant, jobs: Jobs, watcher: SweepObserver) -> LoadedBundle | Failure:
         """The bundle of a variant, made if it is not there, or why there is none."""
         if variant.name not in self._subjects:
             watcher.stage(f"making {variant.name}")
@@ -132,9 +134,9 @@ class Sweep:
             request = self._request(variant)
             try:
                 jobs.export(request, folder, self.spec.stages().get(variant.name, ()), self.spec.build_limit_s)
-                self._subjects[variant.name] = read_subject(folder)
+                self._subjects[variant.name] = read_loaded_bundle(folder)
             except WorkerError as error:
-                self._subjects[variant.name] = Loss(status=error.status, reason=error.message, fix=error.fix)
+                self._subjects[variant.name] = Failure(status=error.status, reason=error.message, fix=error.fix)
         return self._subjects[variant.name]
 
     def _request(self, variant: Variant) -> ExportSpec:
@@ -155,7 +157,7 @@ class Sweep:
         """The record with the variant as the sweep calls it: its protocol is known to nobody else."""
         return replace(record, variant=variant)
 
-    def _lost(self, step: Step, variant: Variant, loss: Loss, anchor: Subject | None) -> CaseRecord:
+    def _lost(self, step: SweepStep, variant: Variant, failure: Failure, baseline: LoadedBundle | None) -> CaseRecord:
         """The record of a variant that could not be made."""
         return CaseRecord(
             case=step.case(variant, self.spec),
@@ -166,16 +168,16 @@ class Sweep:
             artifact="",
             artifact_sha256="",
             counts=None,
-            dense_counts=None if anchor is None else anchor.record.receipt.after,
-            status=loss.status,
-            reason=loss.reason,
-            fix=loss.fix,
+            dense_counts=None if baseline is None else baseline.record.receipt.after,
+            status=failure.status,
+            reason=failure.reason,
+            fix=failure.fix,
             variant=variant,
             comparison=step.name,
             ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _forget(self, step: Step) -> None:
+    def _forget(self, step: SweepStep) -> None:
         """Remove the bundles of which nothing is left to do, where they are not to be kept."""
         if self.spec.bundles == "keep":
             return

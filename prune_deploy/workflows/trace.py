@@ -10,7 +10,7 @@ from prune_deploy.backends import usable
 from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.comparison import base_record
-from prune_deploy.execution.planning import PlannedComparison, parse_ways, plan, read_subject
+from prune_deploy.execution.planning import PlannedComparison, parse_run_configs, plan, read_loaded_bundle
 from prune_deploy.execution.traces import RUNS, Traced, trace_cases
 from prune_deploy.records import CaseRecord, RunRecord
 from prune_deploy.runs import append_cases, create_run, trace_stem
@@ -45,17 +45,17 @@ def plan_traces(request: TraceRequest) -> list[PlannedComparison]:
         CannotRunError: the backend cannot run or be traced here, or the bundle has nothing that it opens.
         VerificationError: the bundle's files are not those that were exported.
     """
-    subject = read_subject(request.bundle.resolve())
-    way = parse_ways((request.backend,), (request.precision,))[0]
-    tracer_for(way.backend.name)
-    planned = plan(subject, (), (way,), request.batches, request.spec)
+    bundle = read_loaded_bundle(request.bundle.resolve())
+    config = parse_run_configs((request.backend,), (request.precision,))[0]
+    tracer_for(config.backend.name)
+    planned = plan(bundle, (), (config,), request.batches, request.spec)
     for comparison in planned:
-        loss = comparison.cases[0].loss
-        if loss is not None and loss.status == "unavailable":
-            raise CannotRunError(loss.reason, fix=loss.fix)
-        if loss is not None:
-            raise VerificationError(loss.reason, fix=loss.fix)
-    usable(way.backend.name)
+        failure = comparison.cases[0].failure
+        if failure is not None and failure.status == "unavailable":
+            raise CannotRunError(failure.reason, fix=failure.fix)
+        if failure is not None:
+            raise VerificationError(failure.reason, fix=failure.fix)
+    usable(config.backend.name)
     return planned
 
 
@@ -83,7 +83,7 @@ def trace_bundle(
         started_at=environment.captured_at,
     )
     create_run(folder, run)
-    # The only case of a comparison that is none: it is no anchor, and its dense model is not at hand.
+    # The only case of a comparison that is none: it is no baseline, and its dense model is not at hand.
     records = [replace(base_record(each, each.cases[0], index=-1), role="candidate", dense_counts=None) for each in planned]
     wanted = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
     traced = trace_cases(wanted, request.spec, folder, starting, request.runs)
@@ -95,7 +95,7 @@ def trace_bundle(
 
 def _with_outcome(record: CaseRecord, found: Traced) -> CaseRecord:
     """The record of a case that was traced, or could not be: in either case it has no latency, and says why."""
-    if found.loss is not None:
-        return replace(record, status=found.loss.status, reason=found.loss.reason, fix=found.loss.fix)
+    if found.failure is not None:
+        return replace(record, status=found.failure.status, reason=found.failure.reason, fix=found.failure.fix)
     settings = {} if found.trace is None else found.trace.settings
     return replace(record, reason=_TRACED_ONLY, fix=_TIMED_BY, settings=settings)

@@ -63,15 +63,15 @@ def test_a_changed_figure_is_noticed_and_mended(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("<!-- table nonsense -->\n<!-- end of table -->", "no table 'nonsense'"),
         ("<!-- table curve_sizes -->\n| 1 |", "no <!-- end of table -->"),
         ("<!-- table curve_sizes -->\n<!-- table curve_sizes -->\n<!-- end of table -->", "no <!-- end of table -->"),
     ],
 )
-def test_a_marker_that_says_nothing_is_refused(tables: ModuleType, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_marker_that_says_nothing_is_refused(tables: ModuleType, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         tables.fill(text)
 
 
@@ -107,7 +107,7 @@ def test_a_bench_s_rows_say_why_they_have_no_figures(tables: ModuleType, tmp_pat
     lines = cells(tables.bench("laptop"))
     assert len(lines) == len(records)
     assert {line[6] for line in lines if line[1] == "trt"} == {"unavailable"}
-    assert {line[6] for line in lines if line[1] == "ort" and line[0] == "resnet50-dense"} == {"anchor"}
+    assert {line[6] for line in lines if line[1] == "ort" and line[0] == "resnet50-dense"} == {"baseline"}
 
 
 def test_the_benchmark_s_latencies_stand_beside_the_published_ones(tables: ModuleType, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_benchmark_s_latencies_stand_beside_the_published_ones(tables: Modul
         ["`e`", "depgraph-group", "published", "0.3", "2.25", "-"],
         ["`e`", "depgraph-group", "own", "0.3", "2.25", "10.00"],
     ]
-    assert [line[7] for line in lines] == ["anchor", "FASTER", "failed", "FASTER"]
+    assert [line[7] for line in lines] == ["baseline", "FASTER", "failed", "FASTER"]
     assert tables.pytorch_pruning_latency("ours", "eager").count("\n") == 1
 
 

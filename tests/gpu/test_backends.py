@@ -149,13 +149,13 @@ def test_it_says_what_is_in_force_and_how_much_memory_it_takes(exported: Exporte
 
 @pytest.mark.parametrize("enabled", [False, True])
 def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
-    said = {}
+    message = {}
     for name in ("eager", "ort"):
         with opened(exported, usable(name), "", images(1), tf32=enabled) as session:
-            said[name] = session.settings()
+            message[name] = session.settings()
     precision = "tf32" if enabled else "ieee"
-    assert said["eager"]["tf32"] == f"matmul {precision}, conv {precision}"
-    assert f"use_tf32={int(enabled)}" in said["ort"]["provider_options"]
+    assert message["eager"]["tf32"] == f"matmul {precision}, conv {precision}"
+    assert f"use_tf32={int(enabled)}" in message["ort"]["provider_options"]
 
 
 def test_tf32_changes_a_matrix_product() -> None:
@@ -186,24 +186,24 @@ def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict
 
 def test_the_graph_variant_is_a_graph(exported: Exported) -> None:
     backend = usable("trt")
-    said = {}
+    message = {}
     for variant in backend.variants:
         with opened(exported, backend, variant, images(1)) as session:
             session.run()
             session.check()
-            said[variant] = session.settings()["cuda_graph"]
-    assert said[""] == "none"
-    assert "captured" in said["cuda-graph"]
+            message[variant] = session.settings()["cuda_graph"]
+    assert message[""] == "none"
+    assert "captured" in message["cuda-graph"]
 
 
 def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path) -> None:
     engine = artifact(exported, usable("trt"))
     other = "sm75" if cuda_target() != "sm75" else "sm86"
-    stranger = tmp_path / engine.name.replace(f".{cuda_target()}.", f".{other}.")
-    stranger.write_bytes(engine.read_bytes())
+    unknown = tmp_path / engine.name.replace(f".{cuda_target()}.", f".{other}.")
+    unknown.write_bytes(engine.read_bytes())
     with (
         pytest.raises(CannotRunError, match=f"built for {other}, the GPU here is {cuda_target()}") as caught,
-        usable("trt").open(stranger, images(1), RunOptions(device="cuda")),
+        usable("trt").open(unknown, images(1), RunOptions(device="cuda")),
     ):
         pass
     assert f"--target {cuda_target()}" in caught.value.fix

@@ -13,7 +13,7 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError
 from prune_deploy.evaluate.parity import THRESHOLDS
-from prune_deploy.execution.planning import artifact_for, parse_ways, read_subject
+from prune_deploy.execution.planning import artifact_for, parse_run_configs, read_loaded_bundle
 from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import TARGETS, Precision, QuantizeSpec, RunOptions
@@ -67,9 +67,9 @@ def images() -> Images:
 
 def answer(folder: Path, name: str, precision: Precision) -> tuple[Images, dict[str, str]]:
     """Logits and settings of a checked session."""
-    way = parse_ways((name,), (precision,))[0]
+    config = parse_run_configs((name,), (precision,))[0]
     backend = usable(name)
-    artifact = folder if backend.consumes == "module" else folder / artifact_for(read_subject(folder), way, 4).name
+    artifact = folder if backend.consumes == "module" else folder / artifact_for(read_loaded_bundle(folder), config, 4).name
     with backend.open(artifact, images(), RunOptions(device="cuda", precision=precision)) as session:
         session.run()
         session.synchronize()

@@ -101,8 +101,8 @@ def test_every_runtime_is_as_accurate_as_plain_pytorch_counts(measured: Path) ->
 
 
 def test_each_artifact_is_scored_once_and_the_figure_is_printed(measured: Path) -> None:
-    said = (measured.parent / "said.txt").read_text()
-    assert len(re.findall(r"scoring \S+ (?:eager|ort) fp32 on digits", said)) == 4
+    message = (measured.parent / "said.txt").read_text()
+    assert len(re.findall(r"scoring \S+ (?:eager|ort) fp32 on digits", message)) == 4
     printed = (measured.parent / "printed.txt").read_text()
     assert "top-1 %" in printed
     assert f"Top-1: of {DIGITS} images of digits" in printed

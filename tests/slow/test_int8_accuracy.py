@@ -36,9 +36,9 @@ def _train(loaded: LoadedModel, epochs: int) -> None:
     loaded.module.train()
     for _ in range(epochs):
         for chosen in torch.randperm(len(inputs))[: steps * _BATCH].split(_BATCH):  # type: ignore[no-untyped-call]
-            loss = torch.nn.functional.cross_entropy(loaded.module(inputs[chosen]), labels[chosen])
+            failure = torch.nn.functional.cross_entropy(loaded.module(inputs[chosen]), labels[chosen])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            failure.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     loaded.module.eval()

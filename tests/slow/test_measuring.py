@@ -22,7 +22,7 @@ QUIET = 0.02
 
 @pytest.mark.timeout(3600)
 def test_a_model_against_itself(tmp_path: Path) -> None:
-    """T1: 40 short sessions, the anchor first and cold. That half of them converge takes a quiet machine; how quiet it was is said.
+    """T1: 40 short sessions, the baseline first and cold. That half of them converge takes a quiet machine; how quiet it was is said.
 
     A true 95 % interval fails the last bound in 0.3 % of the cases.
     """

@@ -189,8 +189,8 @@ def test_the_table_and_the_goals_are_those_of_the_rows(tmp_path: Path) -> None:
     assert f"| timm 10+40 | 10.00 % | 19.00 % | 20.00 % | {known} | 3, 3 | 1 |" in lines
     assert f"| prune-deploy | 0.40 % | 45.04 % | 50.00 % | {known} | 3, 3 | 0 |" in lines
     assert f"| prune-deploy, converged | 0.30 % | 0.39 % | 0.40 % | {known} | 2, 3 | 0 |" in lines
-    said = "converged A/A 2, ratio 3; verdicts 3 FASTER; A/A interval holds 1 in 2 of 3"
-    assert f"prune-deploy, 3 trials: {said}" in lines
+    message = "converged A/A 2, ratio 3; verdicts 3 FASTER; A/A interval holds 1 in 2 of 3"
+    assert f"prune-deploy, 3 trials: {message}" in lines
     goals = [line for line in lines if line.startswith("- ")]
     assert [line.rpartition(", ")[2] for line in goals] == ["met", "met", "missed", "met"]
     assert goals[2].endswith("at least 5: 0.4 (timm 10+40: 19.00 %, prune-deploy: 45.04 %), missed")

@@ -44,7 +44,7 @@ def test_a_reference_model_runs_at_every_ratio_with_no_group_protected(code: str
     # One multiple of eight is the least that stays: the narrowest squeeze layers of EfficientNet have no more to begin with.
     assert all(width.channels <= 8 for width in whole if width.reason == "minimum")
     assert {width.reason for width in plan.groups} <= {"as-asked", "rounded", "minimum", "ignored"}
-    narrowed = cut_copy(planner.twin, planner.groups, plan)
+    narrowed = cut_copy(planner.meta_copy, planner.groups, plan)
     with torch.no_grad():
         for batch in (1, 2):
             assert narrowed(example_input(size_of(code), batch)).shape == (batch, 10)
@@ -53,7 +53,7 @@ def test_a_reference_model_runs_at_every_ratio_with_no_group_protected(code: str
 @pytest.mark.parametrize("code", SHORT_CODES)
 def test_half_of_the_channels_is_at_least_65_percent_of_parameters_and_macs(code: str) -> None:
     planner = planner_of(code)
-    after = count(cut_copy(planner.twin, planner.groups, planner.plan(0.5)), size_of(code))
+    after = count(cut_copy(planner.meta_copy, planner.groups, planner.plan(0.5)), size_of(code))
     assert after.params <= 0.35 * planner.before.params
     assert after.macs <= 0.35 * planner.before.macs
     assert after.macs_with_attention <= 0.35 * planner.before.macs_with_attention

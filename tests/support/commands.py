@@ -102,7 +102,7 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def refused(result: Result, code: int, said: str, folder: Path | None = None) -> None:
+def refused(result: Result, code: int, expected: str, folder: Path | None = None) -> None:
     """Assert a short, helpful refusal; with `folder`, that nothing appeared in it."""
     lines = result.stderr.strip().splitlines()
     assert result.code == code, result.stderr
@@ -110,7 +110,7 @@ def refused(result: Result, code: int, said: str, folder: Path | None = None) ->
     message = lines[error:]
     assert 2 <= len(message) <= 4, result.stderr
     assert any(line.startswith("Fix: ") and len(line) > len("Fix: ") for line in message), result.stderr
-    assert said in "\n".join(message), result.stderr
+    assert expected in "\n".join(message), result.stderr
     # Nothing but the story so far comes before it, and Python's own story never comes.
     assert all(line.startswith(("[", "no GPU here", "the weights are random", "TensorRT-RTX does not")) for line in lines[:error])
     assert "Traceback" not in result.stderr

@@ -50,7 +50,7 @@ def without_records(run: Path, target: Path) -> Path:
 def kill_until_done(arguments: tuple[str, ...], undisturbed: Path, run: Path, kills: int) -> None:
     """Kill `prune-deploy sweep` at so many random moments, go on with it each time, and hold its end against the undisturbed run.
 
-    A run that comes to its end before enough kills is held against it too, and begun anew.
+    A run that comes to its end before enough kills is compared with it too, and begun anew.
     """
     environment = os.environ | {_MARK: f"{os.getpid()}-{time.time()}"}
     moments, done = random.Random(0), 0
@@ -60,15 +60,15 @@ def kill_until_done(arguments: tuple[str, ...], undisturbed: Path, run: Path, ki
         if process.poll() is None:
             process.kill()
             done += 1
-        _, said = process.communicate()
+        _, message = process.communicate()
         if process.returncode == 0:
             assert identities(run) == identities(undisturbed)
             (run / RECORDS_FILE).unlink()
         else:
-            assert process.returncode == -9, said
+            assert process.returncode == -9, message
     last = _start(arguments, run.parent, environment)
-    _, said = last.communicate(timeout=120)
-    assert last.returncode == 0, said
+    _, message = last.communicate(timeout=120)
+    assert last.returncode == 0, message
     assert identities(run) == identities(undisturbed)
     _assert_nobody_is_left(environment[_MARK])
 

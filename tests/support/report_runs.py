@@ -66,7 +66,7 @@ class Planned:
 
     variant: Variant
     cost_ms: float | None
-    loss: tuple[str, str, str] = ("unavailable", NO_GPU, "measure on a machine with an NVIDIA GPU")
+    failure: tuple[str, str, str] = ("unavailable", NO_GPU, "measure on a machine with an NVIDIA GPU")
 
 
 def counts(ratio: float) -> Counts:
@@ -109,8 +109,8 @@ def write_curve(folder: Path) -> Path:
             for backend in sweep.backends:
                 cases = [Planned(variant=each, cost_ms=_cpu_ms(each, backend, batch)) for each in (variants[0], *half)]
                 if backend == "eager" and batch == 8 and chunk == 2:
-                    loss = ("failed", "the worker was ended by signal 9 (SIGKILL), out of memory?", "lower --batch")
-                    cases[3] = Planned(variant=half[2], cost_ms=None, loss=loss)
+                    failure = ("failed", "the worker was ended by signal 9 (SIGKILL), out of memory?", "lower --batch")
+                    cases[3] = Planned(variant=half[2], cost_ms=None, failure=failure)
                 noise = Noise(drift=0.25, block=0.3) if backend == "eager" and batch == 1 and chunk == 2 else Noise()
                 run.compare(f"resnet50-dense-{backend}-fp32-b{batch}-{chunk}", backend, batch, cases, noise)
     kept = folder / "bundles" / variants[5].name
@@ -141,7 +141,7 @@ def write_bench(folder: Path) -> Path:
             times = ((dense, dense_ms), (pruned, pruned_ms), (masked, masked_ms))
             cases = [Planned(variant=variant, cost_ms=cost_ms * scale) for variant, cost_ms in times]
             run.compare(f"resnet50-dense-{backend.replace(':', '-')}-fp32-b{batch}", backend, batch, cases, Noise(drift=0.001))
-    compiled = [Planned(variant=dense, cost_ms=4.4), Planned(variant=pruned, cost_ms=None, loss=broken)]
+    compiled = [Planned(variant=dense, cost_ms=4.4), Planned(variant=pruned, cost_ms=None, failure=broken)]
     run.compare("resnet50-dense-compile-fp32-b1", "compile", 1, compiled, Noise())
     _add_details(folder, run.records)
     return folder
@@ -237,7 +237,7 @@ class Writer:
         """What is known of a case before it runs."""
         variant, (base, _, how) = planned.variant, backend.partition(":")
         files = {"trt": "model.fp32.sm86.b1-8.tensorrt-11.1.engine", "ort": "model.onnx"}
-        status, reason, fix = planned.loss if planned.cost_ms is None else ("ok", "", "")
+        status, reason, fix = planned.failure if planned.cost_ms is None else ("ok", "", "")
         scored = self.sweep is not None and base != "trt"
         return CaseRecord(
             case=Case(

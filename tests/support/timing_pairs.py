@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.group import Group
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.records import ComparisonStats, Role
@@ -65,7 +65,7 @@ def candidates(files: Sequence[Path], pixels: int, *, threads: int | None, batch
 def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> ComparisonStats:
     """What a comparison of candidates says."""
     folder.mkdir(parents=True, exist_ok=True)
-    with Warden() as watchdog:
+    with Watchdog() as watchdog:
         launcher = Group(group, spec, watchdog, logs=folder, caches=folder / "caches")
         labels, roles = [each.label for each in group], [each.role for each in group]
         return analyze(Comparison(launcher, labels, roles, spec, lambda *_: None).run())
@@ -74,7 +74,7 @@ def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> Com
 def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
     """Median of a candidate's runs with no neighbour at all, in milliseconds."""
     spec = MeasureSpec(rigor="quick")
-    with Warden() as watchdog:
+    with Watchdog() as watchdog:
         group = Group([candidate], spec, watchdog, logs=folder, caches=folder / "caches")
         with group.launch(0, [0]) as lanes:
             first = lanes.run(0, 5)

@@ -152,9 +152,9 @@ def test_what_is_there_twice_counts_once_and_a_whole_file_is_not_touched(folder:
     assert list(read_run(folder).cases) == records
 
 
-@pytest.mark.parametrize("stranger", [("c", "net-l2"), ("a", "other-l2")])
-def test_a_stranger_s_record_is_refused_and_left_where_it_is(folder: Path, stranger: tuple[str, str]) -> None:
-    append_cases(folder, [of("a", "net-dense"), of(*stranger)])
+@pytest.mark.parametrize("unknown", [("c", "net-l2"), ("a", "other-l2")])
+def test_a_stranger_s_record_is_refused_and_left_where_it_is(folder: Path, unknown: tuple[str, str]) -> None:
+    append_cases(folder, [of("a", "net-dense"), of(*unknown)])
     with pytest.raises(InputError, match="a record of another run"):
         mend_records(read_run(folder), expected())
     assert len(read_run(folder).cases) == 2

@@ -73,18 +73,18 @@ def run(
     plan: Callable[[BenchRequest, Progress], list[PlannedComparison]],
     request: BenchRequest,
     name: str,
-    subject: str,
+    bundle: str,
     out: str | None,
 ) -> tuple[Path, list[CaseRecord]]:
     """Plan and measure with progress on stderr; the run's folder and all records."""
     planned = plan(request, StageLines())
-    folder = run_folder(name, subject, out)
+    folder = run_folder(name, bundle, out)
     return folder, measure(planned, request.spec, folder)
 
 
-def run_folder(command: str, subject: str, out: str | None) -> Path:
+def run_folder(command: str, bundle: str, out: str | None) -> Path:
     """Where a run goes: as told, or into a folder of its own."""
-    return Path(out) if out else PROFILES_DIR / new_run_id(command, subject)
+    return Path(out) if out else PROFILES_DIR / new_run_id(command, bundle)
 
 
 def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
@@ -105,10 +105,10 @@ def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Pat
 
 def say_untraced(traced: Sequence[Traced]) -> int:
     """Say on stderr which cases could not be traced; 1 if one of them failed."""
-    lost = [(each.stem, each.loss) for each in traced if each.loss is not None]
-    for stem, loss in lost:
-        say(f"{stem}: not traced: {loss.status}: {loss.reason}\n  Fix: {loss.fix}")
-    return 1 if any(loss.status in FAILED_STATUSES for _, loss in lost) else 0
+    lost = [(each.stem, each.failure) for each in traced if each.failure is not None]
+    for stem, failure in lost:
+        say(f"{stem}: not traced: {failure.status}: {failure.reason}\n  Fix: {failure.fix}")
+    return 1 if any(failure.status in FAILED_STATUSES for _, failure in lost) else 0
 
 
 def documents(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:

@@ -43,8 +43,8 @@ def run_matrix(
         say(f"  {row.model}: {row.verdict}, {row.seconds:.0f} s{f', {row.reason}' if row.reason else ''}")
     if markdown is not None:
         before, after = _parts(markdown)
-        said = f"{counts(rows)} of {len(rows)}, at ratio {ratio:g}."
-        write_text(markdown, f"{before}{_BEGIN}\n\n{said}\n\n{markdown_table(rows)}\n\n{_END}{after}")
+        message = f"{counts(rows)} of {len(rows)}, at ratio {ratio:g}."
+        write_text(markdown, f"{before}{_BEGIN}\n\n{message}\n\n{markdown_table(rows)}\n\n{_END}{after}")
     if as_json:
         emit_json({"rows": [dataclasses.asdict(row) | {"gone": row.gone} for row in rows], "counts": counts(rows)})
     else:

@@ -56,7 +56,7 @@ def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> ScoreRequest:
 
 def _document(row: Row) -> dict[str, Any]:
     found = dataclasses.asdict(row)
-    return found | {"remarks": [] if row.accuracy is None else list(row.accuracy.remarks)}
+    return found | {"warnings": [] if row.accuracy is None else list(row.accuracy.warnings)}
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
@@ -88,17 +88,19 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _sentences(accuracy: Accuracy) -> list[str]:
     """What the figures are of, and what must be said beside them."""
-    said = [f"* {note}" for note in accuracy.notes]
-    said += [remark for remark in accuracy.remarks if remark not in accuracy.notes]
+    message = [f"* {note}" for note in accuracy.notes]
+    message += [remark for remark in accuracy.warnings if remark not in accuracy.notes]
     if accuracy.unreadable:
         more = accuracy.unreadable - len(accuracy.unreadable_names)
         names = ", ".join(accuracy.unreadable_names) + (f" and {more} more" if more else "")
-        said.append(f"{accuracy.unreadable} of the images could not be read: {names}")
+        message.append(f"{accuracy.unreadable} of the images could not be read: {names}")
     if accuracy.top1 is None:
-        said.append(f"{accuracy.images:,} images of {accuracy.data}; as FP32: the same first class as the bundle's FP32 module")
-        return said
-    said.append(
+        message.append(
+            f"{accuracy.images:,} images of {accuracy.data}; as FP32: the same first class as the bundle's FP32 module"
+        )
+        return message
+    message.append(
         f"Top-1 of {accuracy.images:,} images of {accuracy.data}, with the {100 * accuracy.confidence:g} % interval of a share; "
         f"as FP32: the same first class as the bundle's FP32 module"
     )
-    return said
+    return message

@@ -107,8 +107,10 @@ def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
         rows.add_row(step.name, ", ".join(variant.name for variant in step.others) or "-", f"{predicted_s([step], spec):.0f}")
     data_console.print(rows)
     cases = sum(len(step.variants) for step in steps)
-    said = f"{len(variants)} variants to make, {cases} cases in {len(steps)} comparisons, about {_minutes(seconds)} of measuring"
-    data_console.print(f"{said}; run: {folder}", soft_wrap=True)
+    message = (
+        f"{len(variants)} variants to make, {cases} cases in {len(steps)} comparisons, about {_minutes(seconds)} of measuring"
+    )
+    data_console.print(f"{message}; run: {folder}", soft_wrap=True)
 
 
 def _minutes(seconds: float) -> str:

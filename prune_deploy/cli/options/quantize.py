@@ -79,8 +79,8 @@ def precisions_of(text: str) -> tuple[Precision, ...]:
         InputError: there is none, or one that is unknown.
     """
     known = get_args(Precision)
-    strangers = [word for word in words(text) if word not in known]
-    if strangers or not words(text):
+    unknown = [word for word in words(text) if word not in known]
+    if unknown or not words(text):
         raise InputError(f"--precision got {text!r}", fix=f"list some of {', '.join(known)}")
     return words(text)  # type: ignore[return-value]  # each was looked up
 

@@ -72,9 +72,9 @@ def _changed(spec: SweepSpec, values: dict[str, Any], given: set[str], source: s
             for block in spec.blocks
             if asked & set(block.models)
         ]
-        strangers = asked - {model for block in spec.blocks for model in block.models}
-        if strangers:
-            raise InputError(f"the {source} has no model {min(strangers)}", fix="leave it out, or make a sweep of its own")
+        unknown = asked - {model for block in spec.blocks for model in block.models}
+        if unknown:
+            raise InputError(f"the {source} has no model {min(unknown)}", fix="leave it out, or make a sweep of its own")
         spec = replace(spec, blocks=tuple(blocks))
     if "precisions" in given:
         # Both at once: INT8 and where it comes from depend on each other.
@@ -145,9 +145,9 @@ def network(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _masks(text: str) -> tuple[MaskKind, ...]:
-    strangers = [word for word in words(text) if word not in get_args(MaskKind)]
-    if strangers:
-        raise InputError(f"unknown mask {strangers[0]!r}", fix=f"one of {', '.join(get_args(MaskKind))}")
+    unknown = [word for word in words(text) if word not in get_args(MaskKind)]
+    if unknown:
+        raise InputError(f"unknown mask {unknown[0]!r}", fix=f"one of {', '.join(get_args(MaskKind))}")
     return words(text)  # type: ignore[return-value]  # each was looked up
 
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from prune_deploy.cli.output.console import data_console
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import MISSING, interval, number, percent, ratio, with_half_width
-from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
 from prune_deploy.reporting.figures.rows import Row, row
+from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
 
 _COLUMNS = (
     ("bundle", "left"),
@@ -69,7 +69,7 @@ def print_reasons(records: Sequence[CaseRecord]) -> None:
     """Print why cases have no figures, each reason once."""
     for absence in absences(row(record) for record in records):
         data_console.print(
-            f"{', '.join(absence.bundles)} {absence.ways} batch {absence.batches}: {absence.status}: {absence.reason}\n"
+            f"{', '.join(absence.bundles)} {absence.configs} batch {absence.batches}: {absence.status}: {absence.reason}\n"
             f"  Fix: {absence.fix}",
             soft_wrap=True,
         )
@@ -82,7 +82,7 @@ def _print_sentences(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None
             data_console.print(f"{each.name}: {sentence}", soft_wrap=True)
     print_warnings(rows)
     for control in controls(records):
-        data_console.print(f"{control.comparison}: the anchor against its own copy {control.text}")
+        data_console.print(f"{control.comparison}: the baseline against its own copy {control.text}")
     if any(each.converged is False for each in rows):
         data_console.print(UNCONVERGED)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from prune_deploy.execution.workers.process import RefusedError, Warden, WorkerError, WorkerProcess
+from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError, WorkerProcess
 from prune_deploy.records import to_json
 from prune_deploy.specs import ExportSpec
 
@@ -19,7 +19,7 @@ _MODULE = "prune_deploy.execution.jobs.server"
 class Jobs:
     """A child process that is started when it is first asked, and again after it broke."""
 
-    def __init__(self, watchdog: Warden, log: Path, memory_limit_bytes: int | None = None) -> None:
+    def __init__(self, watchdog: Watchdog, log: Path, memory_limit_bytes: int | None = None) -> None:
         self._watchdog = watchdog
         self._log = log
         self._memory_limit_bytes = memory_limit_bytes

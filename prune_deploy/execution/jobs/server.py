@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prune_deploy.pipeline import Network
 
 
-class Workshop:
+class BuildWorker:
     """Does what a coordinator's `Jobs` asks for."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Workshop:
 
 def main() -> None:
     """Entry point."""
-    run_child(Workshop().answer)
+    run_child(BuildWorker().answer)
 
 
 if __name__ == "__main__":

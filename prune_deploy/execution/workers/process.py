@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from prune_deploy.errors import LimitError
-from prune_deploy.execution.workers import watchdog as warden
+from prune_deploy.execution.workers import watchdog as watchdog
 from prune_deploy.execution.workers.memory import MemoryWatch, peak_rss_bytes
 from prune_deploy.execution.workers.protocol import Channel, ChannelClosed, Message
 from prune_deploy.records import Status
@@ -46,12 +46,12 @@ class RefusedError(WorkerError):
     """A worker's answer that it cannot do what it was asked; it is well and takes the next message."""
 
 
-class Warden:
+class Watchdog:
     """A process that outlives this one for a moment, to end the workers of a coordinator that was killed."""
 
     def __init__(self) -> None:
         reading, self._writing = os.pipe()
-        command = [sys.executable, "-I", "-S", warden.__file__, str(reading)]
+        command = [sys.executable, "-I", "-S", watchdog.__file__, str(reading)]
         self._process = subprocess.Popen(command, pass_fds=(reading,), stdin=subprocess.DEVNULL, start_new_session=True)
         os.close(reading)
 
@@ -63,7 +63,7 @@ class Warden:
         """The group is gone."""
         os.write(self._writing, f"-{group}\n".encode())
 
-    def __enter__(self) -> Warden:
+    def __enter__(self) -> Watchdog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -76,7 +76,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        watchdog: Warden,
+        watchdog: Watchdog,
         log: Path,
         environment: Mapping[str, str],
         memory_limit_bytes: int | None,
@@ -151,8 +151,8 @@ class WorkerProcess:
             raise self._explain_end() from None
         except LimitError as error:
             raise WorkerError("failed", error.message, error.fix) from None
-        if (said := message.header.get("error")) is not None:
-            raise RefusedError(said["status"], said["message"], said["fix"])
+        if (refusal := message.header.get("error")) is not None:
+            raise RefusedError(refusal["status"], refusal["message"], refusal["fix"])
         return message
 
     def request(self, header: dict[str, Any], limit_s: float, doing: str) -> Message:
@@ -211,11 +211,11 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             return WorkerError("failed", "the worker closed its channel and lives on", self._with_log("report it"))
         if code == -signal.SIGKILL:
-            said = "the worker was killed (SIGKILL): if nobody did it by hand, the kernel ran out of memory"
-            return WorkerError("failed", said, "take a smaller batch, or see the kernel's log")
+            message = "the worker was killed (SIGKILL): if nobody did it by hand, the kernel ran out of memory"
+            return WorkerError("failed", message, "take a smaller batch, or see the kernel's log")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        said = f"the worker crashed ({name}){self._last_words()}"
-        return WorkerError("failed", said, self._with_log("the runtime crashed: report it with the model's name"))
+        message = f"the worker crashed ({name}){self._last_words()}"
+        return WorkerError("failed", message, self._with_log("the runtime crashed: report it with the model's name"))
 
     def _last_words(self) -> str:
         with self._log.open("rb") as stream:

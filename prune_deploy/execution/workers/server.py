@@ -50,9 +50,9 @@ def serve(channel: Channel, answer: Answer) -> None:
             channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix}})
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is this case's record, not the end of the comparison
             traceback.print_exc()
-            said = f"{type(error).__name__}: {first_line(error, 300)}"
+            text = f"{type(error).__name__}: {first_line(error, 300)}"
             channel.send(
-                {"error": {"status": "failed", "message": said, "fix": "see whether the model runs with prune-deploy run"}}
+                {"error": {"status": "failed", "message": text, "fix": "see whether the model runs with prune-deploy run"}}
             )
         else:
             channel.send(header, data)

@@ -75,13 +75,13 @@ class OperatorTypes:
             return body[index + len(body) - len(node.output)]
         if node.op_type == "Constant":
             return constant_tensor(node).data_type
-        said = {attribute.name: attribute for attribute in node.attribute}
+        message = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == "ConstantOfShape":
-            return said["value"].t.data_type if "value" in said else _FLOAT
-        for attribute in TYPE_ATTRIBUTES & said.keys():
-            return int(said[attribute].i)
+            return message["value"].t.data_type if "value" in message else _FLOAT
+        for attribute in TYPE_ATTRIBUTES & message.keys():
+            return int(message[attribute].i)
         if node.op_type == _NORMALIZATION and index:
-            return int(said["stash_type"].i) if "stash_type" in said else _FLOAT
+            return int(message["stash_type"].i) if "stash_type" in message else _FLOAT
         schema = self._schema(node.op_type, node.domain)
         formal = schema.outputs[min(index, len(schema.outputs) - 1)] if schema else None
         if schema is not None and formal is not None:

@@ -14,7 +14,7 @@ from prune_deploy.export.int8.layers import Layer
 from prune_deploy.export.int8.qdq_plan import plan
 from prune_deploy.export.int8.smoothing import Norm, smooth
 from prune_deploy.export.int8.writer import quantize
-from prune_deploy.records import Placement8
+from prune_deploy.records import QdqPlacement
 from prune_deploy.specs import RestPrecision
 
 
@@ -32,7 +32,9 @@ class Draft:
         changed = smooth(model, self.norms, self.ranges)
         return model, Ranges(self.ranges.tensors | changed)
 
-    def write(self, placement: Placement8, layers: Sequence[Layer], path: Path, rest: RestPrecision = "fp32") -> tuple[Path, ...]:
+    def write(
+        self, placement: QdqPlacement, layers: Sequence[Layer], path: Path, rest: RestPrecision = "fp32"
+    ) -> tuple[Path, ...]:
         """Write the INT8 file with those of `layers` quantised that have no reason against it; the files written.
 
         Raises:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import onnx
 
 from prune_deploy.errors import InputError
-from prune_deploy.records import KeptReason
+from prune_deploy.records import UnquantizedReason
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 """Operators that are counted as layers."""
@@ -40,7 +40,7 @@ class Layer:
     bias: str = ""
     axis: int = 0
     shape: tuple[int, ...] = ()
-    reason: KeptReason | None = None
+    reason: UnquantizedReason | None = None
 
 
 def find_layers(graph: onnx.GraphProto) -> list[Layer]:
@@ -103,7 +103,7 @@ def _layer(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> Layer
     return replace(layer, reason=_reason(node, layer, shapes))
 
 
-def _reason(node: onnx.NodeProto, layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> KeptReason | None:
+def _reason(node: onnx.NodeProto, layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> UnquantizedReason | None:
     if layer.source in shapes:
         return "unsupported"  # the constant stands first
     if not layer.weight:

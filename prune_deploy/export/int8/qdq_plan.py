@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from prune_deploy.export.int8.layers import Layer, quantisable
-from prune_deploy.records import Placement8
+from prune_deploy.records import QdqPlacement
 
 # What ONNX Runtime folds into the QuantizeLinear node behind it, because cutting at zero is what its range does anyway.
 _FOLDED = ("Relu", "Clip")
@@ -36,7 +36,7 @@ class Plan:
         return list(dict.fromkeys([*(nodes[name].input[position] for name, position in self.inputs), *self.everywhere]))
 
 
-def plan(placement: Placement8, graph: onnx.GraphProto, layers: Iterable[Layer]) -> Plan:
+def plan(placement: QdqPlacement, graph: onnx.GraphProto, layers: Iterable[Layer]) -> Plan:
     """The plan of a placement for those of `layers` that have no reason to stay float."""
     chosen = quantisable(layers)
     return _tensorrt(graph, chosen) if placement == "tensorrt" else _onnxruntime(graph, chosen)

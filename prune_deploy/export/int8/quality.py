@@ -19,7 +19,7 @@ _IMAGES = ((128 << 20, 16), (512 << 20, 8))
 _FEWEST_IMAGES = 4
 
 
-class Judge:
+class QualityCheck:
     """Holds files against the FP32 file `source`. `top1_of` says what top-1 counts: labels, where the images have the network's classes,
     else agreement with the FP32 file."""
 

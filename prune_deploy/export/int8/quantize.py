@@ -15,15 +15,15 @@ from prune_deploy.export.int8.draft import Draft
 from prune_deploy.export.int8.imported import take_given
 from prune_deploy.export.int8.layers import Layer, find_layers, keep_by_name, keep_sensitive, quantisable
 from prune_deploy.export.int8.qdq_plan import plan
-from prune_deploy.export.int8.quality import Judge
+from prune_deploy.export.int8.quality import QualityCheck
 from prune_deploy.export.int8.sensitivity import costliest, fewest_kept, layer_costs
 from prune_deploy.export.int8.smoothing import Norm, smoothable
 from prune_deploy.export.onnx import load_graph
 from prune_deploy.interfaces import Progress
-from prune_deploy.records import Calibration, KeptLayer, Placement8, Preprocessing, Quantization
+from prune_deploy.records import Calibration, KeptLayer, Preprocessing, QdqPlacement, Quantization
 from prune_deploy.specs import QuantizeSpec, RestPrecision
 
-_PLACEMENTS: tuple[Placement8, ...] = ("tensorrt", "onnxruntime")
+_PLACEMENTS: tuple[QdqPlacement, ...] = ("tensorrt", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def make_int8(
     preprocessing: Preprocessing,
     *,
     progress: Progress,
-    placements: Sequence[Placement8] = _PLACEMENTS,
+    placements: Sequence[QdqPlacement] = _PLACEMENTS,
 ) -> list[Int8File]:
     """Calibrate once and write a file for each placement into `folder`.
 
@@ -94,7 +94,7 @@ class _Maker:
 
     def __init__(self, source: Path, folder: Path, spec: QuantizeSpec, images: CalibrationImages, progress: Progress) -> None:
         self._source, self._folder, self._spec, self._progress = source, folder, spec, progress
-        self._judge = Judge(source, images)
+        self._judge = QualityCheck(source, images)
         seen = _look(source, spec)
         self._layers = seen.layers
         sha256 = calibration_sha256(spec.calibration, spec.samples)
@@ -105,21 +105,21 @@ class _Maker:
         self._draft = Draft(source, ranges, () if spec.smooth == "off" else seen.norms)
         self._costs: dict[str, float] = {}
 
-    def files(self, placements: Sequence[Placement8]) -> list[Int8File]:
+    def files(self, placements: Sequence[QdqPlacement]) -> list[Int8File]:
         if self._spec.smooth == "auto" and self._draft.norms:
             self._decide_smoothing(placements[0])
         if self._spec.keep_top or self._spec.max_drop is not None:
             self._costs = layer_costs(self._draft, self._layers, self._judge, self._progress)
         return [self._file(placement) for placement in placements]
 
-    def _decide_smoothing(self, placement: Placement8) -> None:
+    def _decide_smoothing(self, placement: QdqPlacement) -> None:
         """Smooth only where the outputs come closer to FP32's by it."""
         self._progress.stage("trying whether smoothing helps")
         plain = replace(self._draft, norms=())
         if self._cosine(self._draft, placement) <= self._cosine(plain, placement):
             self._draft = plain
 
-    def _file(self, placement: Placement8) -> Int8File:
+    def _file(self, placement: QdqPlacement) -> Int8File:
         path = self._folder / onnx_file("int8", placement)
         self._progress.stage(f"quantising: {path.name}")
         # ONNX Runtime's CPU kernels have no FP16, so there the rest stays FP32.
@@ -150,7 +150,7 @@ class _Maker:
         )
         return Int8File(paths, record)
 
-    def _sensitive(self, placement: Placement8, path: Path, rest: RestPrecision) -> list[str]:
+    def _sensitive(self, placement: QdqPlacement, path: Path, rest: RestPrecision) -> list[str]:
         """Names of the layers that stay float for what they lose."""
         if self._spec.max_drop is None:
             return costliest(self._costs)[: self._spec.keep_top]
@@ -162,7 +162,7 @@ class _Maker:
 
         return fewest_kept(self._costs, drop, self._spec.max_drop)
 
-    def _cosine(self, draft: Draft, placement: Placement8) -> float:
+    def _cosine(self, draft: Draft, placement: QdqPlacement) -> float:
         """The cosine of a draft with all layers quantised that can be; what it writes is overwritten later."""
         path = self._folder / onnx_file("int8", placement)
         draft.write(placement, self._layers, path)

@@ -13,7 +13,7 @@ from prune_deploy.errors import BuildError
 from prune_deploy.export.int8.draft import Draft
 from prune_deploy.export.int8.layers import Layer, quantisable
 from prune_deploy.export.int8.qdq_plan import plan
-from prune_deploy.export.int8.quality import Array, Judge, cosine
+from prune_deploy.export.int8.quality import Array, QualityCheck, cosine
 from prune_deploy.export.int8.sessions import open_model
 from prune_deploy.export.int8.writer import quantize
 from prune_deploy.interfaces import Progress
@@ -23,7 +23,7 @@ _FLAGS = "int8_layers"
 _COST_IMAGES = 8
 
 
-def layer_costs(draft: Draft, layers: Sequence[Layer], judge: Judge, progress: Progress) -> dict[str, float]:
+def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, progress: Progress) -> dict[str, float]:
     """What quantising each layer alone costs: 1 less the cosine of the outputs to those of the network with none quantised.
 
     One network is run once for each layer, with a switch at each layer between its float and its INT8 operands.

@@ -160,9 +160,9 @@ def _parse(trt: Any, parser: Any, network: Any, log: BuildLog, onnx_path: Path) 
         return
     codes = {parser.get_error(index).code() for index in range(parser.num_errors)}
     if not codes or codes & {trt.ErrorCode.MODEL_DESERIALIZE_FAILED, trt.ErrorCode.INVALID_GRAPH}:
-        said = log.describe_errors()
+        message = log.describe_errors()
         raise InputError(
-            f"{onnx_path} is not a complete ONNX model{f':{os.linesep}{said}' if said else ''}",
+            f"{onnx_path} is not a complete ONNX model{f':{os.linesep}{message}' if message else ''}",
             fix="export it again; a model with external data needs its .data file beside it",
         )
     raise _failure(log, f"TensorRT cannot read {onnx_path.name}")
@@ -293,6 +293,6 @@ def _inspect(library: TensorRTLibrary, log: BuildLog, plan: Any) -> str:
 
 
 def _failure(log: BuildLog, what: str) -> BuildError:
-    said = log.describe_errors() or "(TensorRT gave no reason)"
-    fix = next((fix for needle, fix in _FIXES if needle in said), _OTHER_FIX)
-    return BuildError(f"{what}:\n{said}", fix=fix)
+    message = log.describe_errors() or "(TensorRT gave no reason)"
+    fix = next((fix for needle, fix in _FIXES if needle in message), _OTHER_FIX)
+    return BuildError(f"{what}:\n{message}", fix=fix)

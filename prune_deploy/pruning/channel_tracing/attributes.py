@@ -25,10 +25,10 @@ class Size:
     labels: Labels
 
 
-def sizes_of(twin: nn.Module, traced: Traced, fixed: Collection[type[nn.Module]] = ()) -> Iterator[Size]:
+def sizes_of(meta_copy: nn.Module, traced: Traced, fixed: Collection[type[nn.Module]] = ()) -> Iterator[Size]:
     """Attributes that hold the size of an axis which the module's own operations made, or else read; none of modules of a `fixed` type."""
-    modules = dict(twin.named_modules())
-    for (name, size), seen in (traced.given | traced.told).items():
+    modules = dict(meta_copy.named_modules())
+    for (name, size), seen in (traced.given | traced.message).items():
         if not isinstance(modules[name], _HANDLED) and type(modules[name]) not in fixed:
             for leaf, element in _named(modules[name], size):
                 # Of several axes of this size the last is meant: what a module makes of its channels in the end.

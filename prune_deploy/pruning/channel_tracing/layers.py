@@ -31,10 +31,10 @@ class Slot:
     axis: int = 0
 
 
-def slots_of(twin: nn.Module, traced: Traced) -> Iterator[Slot]:
+def slots_of(meta_copy: nn.Module, traced: Traced) -> Iterator[Slot]:
     """Every slot of a traced model, in model order."""
     taken: set[str] = set()
-    for name, module in twin.named_modules():
+    for name, module in meta_copy.named_modules():
         for slot, leaves in _layer_slots(name, module, traced):
             yield slot
             taken.update(f"{name}.{leaf}".lstrip(".") for leaf in leaves)

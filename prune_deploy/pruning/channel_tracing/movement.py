@@ -49,8 +49,8 @@ def repeat(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 def slice_of(state: State, args: Sequence[Any], _out: Any) -> list[Axes]:
     # The first axis, from its beginning to its end, each position: unless told otherwise.
-    told = dict(enumerate(args[1:]))
-    axis, part = told.get(0, 0), slice(told.get(1), told.get(2), told.get(3, 1))
+    message = dict(enumerate(args[1:]))
+    axis, part = message.get(0, 0), slice(message.get(1), message.get(2), message.get(3, 1))
     return [_taken(state, args[0], positive(axis, args[0].dim()), part)]
 
 

@@ -26,20 +26,20 @@ class _Draft:
 
 
 def read_groups(
-    twin: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = (), fixed: Collection[type[nn.Module]] = ()
+    meta_copy: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = (), fixed: Collection[type[nn.Module]] = ()
 ) -> tuple[ChannelGroup, ...]:
     """All channel groups of a weightless model, in model order.
 
     `example` has shape (1, channels, height, width) and lives on the twin's device; `tied` as for `trace`. Attributes of modules of a
     type in `fixed` are no widths, though they have the size of one.
     """
-    traced = trace(twin, example, tied)
-    slots, sizes = list(slots_of(twin, traced)), list(sizes_of(twin, traced, fixed))
+    traced = trace(meta_copy, example, tied)
+    slots, sizes = list(slots_of(meta_copy, traced)), list(sizes_of(meta_copy, traced, fixed))
     roots = traced.classes.roots()
     drafts = [d for d in _drafts(slots, roots) if _root_slot(slots, d) is not None]
     attributes = _attributes(sizes, roots, drafts)
-    groups = [_group(twin, traced, slots, draft, found) for draft, found in zip(drafts, attributes, strict=True)]
-    return tuple(_mark_residual(_ordered(twin, _unique_names(groups)), traced))
+    groups = [_group(meta_copy, traced, slots, draft, found) for draft, found in zip(drafts, attributes, strict=True)]
+    return tuple(_mark_residual(_ordered(meta_copy, _unique_names(groups)), traced))
 
 
 def _drafts(slots: Sequence[Slot], roots: Labels) -> list[_Draft]:
@@ -89,7 +89,9 @@ def _attributes(sizes: Sequence[Size], roots: Labels, drafts: Sequence[_Draft]) 
     return result
 
 
-def _group(twin: nn.Module, traced: Traced, slots: Sequence[Slot], draft: _Draft, attributes: Sequence[Member]) -> ChannelGroup:
+def _group(
+    meta_copy: nn.Module, traced: Traced, slots: Sequence[Slot], draft: _Draft, attributes: Sequence[Member]
+) -> ChannelGroup:
     root = _root_slot(slots, draft)
     assert root is not None
     blocks = len(draft.slots[root][0])
@@ -99,7 +101,7 @@ def _group(twin: nn.Module, traced: Traced, slots: Sequence[Slot], draft: _Draft
         channels=len(draft.roots) * blocks,
         members=(*layers, *attributes),
         blocks=blocks,
-        aligned_blocks=blocks > 1 and not _feeds_grouped(twin, layers),
+        aligned_blocks=blocks > 1 and not _feeds_grouped(meta_copy, layers),
         signature=";".join(f"{slots[s].kind}:{'out' if slots[s].is_output else 'in'}" for s in sorted(draft.slots)),
         unusable=next((reason for unit in draft.roots if (reason := traced.classes.pinned(unit))), ""),
     )
@@ -121,8 +123,8 @@ def _member(slot: Slot, positions: Sequence[Sequence[int]], blocks: int) -> Memb
     )
 
 
-def _feeds_grouped(twin: nn.Module, members: Sequence[Member]) -> bool:
-    layers = [twin.get_submodule(m.name) for m in members if not m.is_parameter]
+def _feeds_grouped(meta_copy: nn.Module, members: Sequence[Member]) -> bool:
+    layers = [meta_copy.get_submodule(m.name) for m in members if not m.is_parameter]
     return any(isinstance(m, nn.modules.conv._ConvNd) and 1 < m.groups < m.out_channels for m in layers)
 
 
@@ -140,8 +142,8 @@ def _unique_names(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
     return result
 
 
-def _ordered(twin: nn.Module, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    order = {name: index for index, (name, _) in enumerate(twin.named_modules())}
+def _ordered(meta_copy: nn.Module, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+    order = {name: index for index, (name, _) in enumerate(meta_copy.named_modules())}
     return sorted(groups, key=lambda group: order[group.name.partition("[")[0]])
 
 

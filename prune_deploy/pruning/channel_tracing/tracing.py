@@ -33,7 +33,7 @@ class Traced:
 
     classes: Classes
     tensors: dict[str, Axes]
-    told: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
+    message: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
     given: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
     entered: dict[str, list[Labels]] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
@@ -115,7 +115,7 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._above[id(tensor)] = frozenset().union(*above)
             if operation in _TOLD_SIZES:
                 for axis, labels in self._known[id(tensor)].items():
-                    self.traced.told.setdefault((self.stack[-1], tensor.shape[axis]), []).append(labels)
+                    self.traced.message.setdefault((self.stack[-1], tensor.shape[axis]), []).append(labels)
 
 
 @contextlib.contextmanager
@@ -132,16 +132,16 @@ def _named_calls(model: nn.Module, run: _Run) -> Iterator[None]:
             hook.remove()
 
 
-def trace(twin: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = ()) -> Traced:
+def trace(meta_copy: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = ()) -> Traced:
     """Run a weightless model once, with every operation's effect on channels.
 
     `example` has shape (1, channels, height, width). Attention is run unfused, so that its products are seen. Modules of a type in
     `tied` make axes as wide as what they are called with, because they ask it for its width: those channels go together.
     """
-    run = _Run(twin)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _named_calls(twin, run), run:
-        twin(example)
-    for name, module in twin.named_modules():
+    run = _Run(meta_copy)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _named_calls(meta_copy, run), run:
+        meta_copy(example)
+    for name, module in meta_copy.named_modules():
         if type(module) in tied:
             _tie(run.traced, name)
     return run.traced
@@ -149,5 +149,5 @@ def trace(twin: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Modul
 
 def _tie(traced: Traced, name: str) -> None:
     for labels in traced.entered.get(name, []):
-        for made in traced.told.get((name, len(labels)), []):
+        for made in traced.message.get((name, len(labels)), []):
             traced.classes.unite(labels, made)

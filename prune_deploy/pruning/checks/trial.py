@@ -1,4 +1,4 @@
-"""The safety net: cut a weightless copy, run it, and find the groups whose narrowing breaks the forward pass."""
+"""The safety net: cut a meta copy, run it, and find the groups whose narrowing breaks the forward pass."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from prune_deploy.pruning.apply import cut, select_first
 from prune_deploy.pruning.checks.search import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import first_line
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.records import WidthPlan
 
 # A batch of 2 after a batch of 1: some models fold a wrong width into the batch axis, which only one of the two survives.
 TRIAL_BATCHES = (1, 2)
 
 
-def cut_copy(twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan) -> nn.Module:
-    """A weightless copy of `twin`, narrowed as planned."""
-    narrowed = weightless_copy(twin)
+def cut_copy(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan) -> nn.Module:
+    """A meta copy of `twin`, narrowed as planned."""
+    narrowed = make_meta_copy(meta_copy)
     cut(narrowed, groups, plan, select_first(groups, plan))
     return narrowed
 
 
-def failure(twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]) -> str:
+def failure(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]) -> str:
     """Why the planned model does not run, in one line, or an empty text if it runs."""
     # Whatever a cut or a model's forward raises is the finding here, so every kind of exception is one.
     try:
-        narrowed = cut_copy(twin, groups, plan)
+        narrowed = cut_copy(meta_copy, groups, plan)
         with torch.no_grad():
             for batch in TRIAL_BATCHES:
                 shape = narrowed(example_input(input_size, batch)).shape
@@ -42,7 +42,7 @@ def failure(twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, in
 
 
 def breaking_groups(
-    twin: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
+    meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
 ) -> dict[str, str]:
     """Groups that must be protected for the planned model to run, each with the error it causes.
 
@@ -52,7 +52,7 @@ def breaking_groups(
     narrowing = [g for g in groups if _narrows(plan, g.name)]
 
     def broken_with(chosen: Sequence[ChannelGroup]) -> str:
-        return failure(twin, groups, _only(plan, {g.name for g in chosen}), input_size)
+        return failure(meta_copy, groups, _only(plan, {g.name for g in chosen}), input_size)
 
     return first_breaking(narrowing, broken_with)
 

@@ -2,7 +2,7 @@
 
 Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (arXiv 2301.12900), as implemented in torch-pruning 1.6.1.
 
-The graph is traced on the weightless twin, every group is enumerated once on the dense model, and everything after that (choosing,
+The graph is traced on the meta copy, every group is enumerated once on the dense model, and everything after that (choosing,
 trying out, cutting) works with names and dense channel numbers. So a plan costs no weights, and one group's cut cannot disturb the
 index mapping of the next.
 """
@@ -55,7 +55,9 @@ class _Tracer:
     names: dict[Any, str] = field(default_factory=dict)
 
 
-def trace_groups(twin: nn.Module, example: torch.Tensor, *, limit_s: float = DEFAULT_TIME_LIMIT_S) -> tuple[ChannelGroup, ...]:
+def trace_groups(
+    meta_copy: nn.Module, example: torch.Tensor, *, limit_s: float = DEFAULT_TIME_LIMIT_S
+) -> tuple[ChannelGroup, ...]:
     """All dependency groups of a weightless model, in model order.
 
     `example` has shape (batch, channels, height, width) and lives on the twin's device.
@@ -63,10 +65,10 @@ def trace_groups(twin: nn.Module, example: torch.Tensor, *, limit_s: float = DEF
     Raises:
         PruningError: the graph cannot be built, or building it takes longer than `limit_s` seconds.
     """
-    name = type(twin).__name__
+    name = type(meta_copy).__name__
     try:
         with time_limit(limit_s), _quiet():
-            tracer = _trace(twin, example)
+            tracer = _trace(meta_copy, example)
             return tuple(_mark_residual(list(_enumerate(tracer)), tracer))
     except TimeoutError:
         raise PruningError(
@@ -94,22 +96,24 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _trace(twin: nn.Module, example: torch.Tensor) -> _Tracer:
+def _trace(meta_copy: nn.Module, example: torch.Tensor) -> _Tracer:
     graph = tp.DependencyGraph()
     graph.build_dependency(
-        twin,
+        meta_copy,
         example_inputs=example,
         # Without it, torch-pruning first calls model(*example), a batch taken apart, and hides whatever that raises: a time limit too.
         forward_fn=lambda model, images: model(images),
         customized_pruners=families.custom_layers(),
-        ignored_params=families.parameters_without_channels(twin),
+        ignored_params=families.parameters_without_channels(meta_copy),
         verbose=False,
     )
     _refuse_explosion(graph)
-    names: dict[Any, str] = {module: name for name, module in twin.named_modules()}
-    names.update({parameter: name for name, parameter in twin.named_parameters()})
-    attention: dict[nn.Module, families.AttentionLayout] = {layout.qkv: layout for layout in families.attention_layouts(twin)}
-    return _Tracer(model=twin, graph=graph, attention=attention, names=names)
+    names: dict[Any, str] = {module: name for name, module in meta_copy.named_modules()}
+    names.update({parameter: name for name, parameter in meta_copy.named_parameters()})
+    attention: dict[nn.Module, families.AttentionLayout] = {
+        layout.qkv: layout for layout in families.attention_layouts(meta_copy)
+    }
+    return _Tracer(model=meta_copy, graph=graph, attention=attention, names=names)
 
 
 def _refuse_explosion(graph: tp.DependencyGraph) -> None:

@@ -23,14 +23,14 @@ def distribution_views(report: Report) -> list[View]:
         InputError: a file of samples is damaged.
         VerificationError: it is not the one that was measured.
     """
-    return [_view(report, run, record) for run in report.runs for record in _anchors(run)]
+    return [_view(report, run, record) for run in report.runs for record in _baselines(run)]
 
 
 def readable_distributions(report: Report) -> tuple[list[View], list[str]]:
     """The same for the samples that can be trusted, and a sentence for each file that cannot."""
     views, damaged = [], []
     for run in report.runs:
-        for record in _anchors(run):
+        for record in _baselines(run):
             try:
                 views.append(_view(report, run, record))
             except (InputError, VerificationError) as error:
@@ -45,7 +45,7 @@ def _view(report: Report, run: ReportedRun, record: CaseRecord) -> View:
     return View(name=name, charts=(_boxes(run, record, samples),))
 
 
-def _anchors(run: ReportedRun) -> list[CaseRecord]:
+def _baselines(run: ReportedRun) -> list[CaseRecord]:
     """The first record of each comparison whose samples are there: runs are published without them too."""
     found: dict[str, CaseRecord] = {}
     for record in run.run.cases:
@@ -54,8 +54,8 @@ def _anchors(run: ReportedRun) -> list[CaseRecord]:
     return list(found.values())
 
 
-def _boxes(run: ReportedRun, anchor: CaseRecord, samples: Samples) -> Boxes:
-    names = {record.index: record.label for record in run.run.cases if record.samples_file == anchor.samples_file}
+def _boxes(run: ReportedRun, baseline: CaseRecord, samples: Samples) -> Boxes:
+    names = {record.index: record.label for record in run.run.cases if record.samples_file == baseline.samples_file}
     if samples.copy is not None:
         names[samples.copy] = f"{names[samples.dense]}, its copy" if samples.dense in names else "the copy"
     boxes = tuple(
@@ -68,7 +68,7 @@ def _boxes(run: ReportedRun, anchor: CaseRecord, samples: Samples) -> Boxes:
         title="How single runs scatter",
         x=Axis(title="Against the model's own median (%)"),
         boxes=boxes,
-        note=f"{anchor.comparison}. Box: quartiles; whiskers: 5 % and 95 %; dots: every n-th run in the order of time.",
+        note=f"{baseline.comparison}. Box: quartiles; whiskers: 5 % and 95 %; dots: every n-th run in the order of time.",
     )
 
 

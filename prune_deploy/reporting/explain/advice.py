@@ -61,7 +61,7 @@ def _sentences(explanation: Explanation, alignment: Alignment | None, unknown_sh
     if unknown_share > _UNKNOWN:
         yield (
             f"{share(unknown_share)} of its layer time is in kernels that fuse several layers: their own work is not known, so they are "
-            "held against the dense model's kernel of the same name, or all together where it has none."
+            "compared with the dense model's kernel of the same name, or all together where it has none."
         )
 
 

@@ -60,8 +60,8 @@ def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
     as_fast = time_us <= predicted_us * (1 + TOLERANCE) + by.run_us * _NEGLIGIBLE_RUN
     if ratio is None:
         times = f"×{time_us / pair.dense.time_us:.2f} of the time"
-        said = f"{times}; its own work is not known, the network has ×{1 / by.macs_ratio:.2f} of the MACs"
-        return ("as-predicted" if as_fast else "other"), said
+        message = f"{times}; its own work is not known, the network has ×{1 / by.macs_ratio:.2f} of the MACs"
+        return ("as-predicted" if as_fast else "other"), message
     if by.same_network:
         return _other_precision(pair, pair.dense, pair.pruned, as_fast)
     if as_fast:
@@ -69,7 +69,7 @@ def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
     return _slower(pair, pair.dense, pair.pruned, predicted_us, by)
 
 
-def yardstick(
+def roofline(
     pairs: Sequence[LayerPair],
     *,
     bandwidth_gb_s: float,

@@ -15,7 +15,7 @@ from math import fsum
 from prune_deploy.records import BETWEEN_LAYERS, Cause, Estimate, Explanation, LayerVerdict, Trace, WaterfallStep
 from prune_deploy.reporting.explain.advice import advise, tell
 from prune_deploy.reporting.explain.alignment import Alignment
-from prune_deploy.reporting.explain.causes import Yardstick, find_cause, yardstick
+from prune_deploy.reporting.explain.causes import Yardstick, find_cause, roofline
 from prune_deploy.reporting.explain.layer_pairs import Joined, LayerPair, join
 
 _NS_PER_MS = 1_000_000
@@ -44,11 +44,11 @@ class Machine:
 def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Explanation:
     """Why the pruned model takes the time it takes; the steps add up to the measured time to the nanosecond.
 
-    With two traces of one bundle in two precisions, the first is what the second is held against.
+    With two traces of one bundle in two precisions, the first is what the second is compared with.
     """
     joined = join(dense, pruned, timing.dense_ms, timing.measured_ms)
     against = dense.case.precision if dense.label == pruned.label and dense.case.precision != pruned.case.precision else ""
-    by = yardstick(
+    by = roofline(
         joined.pairs,
         bandwidth_gb_s=machine.bandwidth_gb_s,
         alignment=machine.alignment,
@@ -87,7 +87,7 @@ def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> LayerVerdict:
     pruned_us = pair.pruned.time_us if pair.pruned is not None else 0.0
     macs = (pair.dense.macs or 0) if pair.dense is not None else 0
     ratio = pair.work_ratio
-    # Nothing known of its work: it is held against the whole network's ratio. In another precision the work is all there, in fewer bytes.
+    # Nothing known of its work: it is compared with the whole network's ratio. In another precision the work is all there, in fewer bytes.
     left = 1 / by.macs_ratio if ratio is None or by.same_network else ratio
     predicted_us = dense_us * left
     cause, evidence = find_cause(pair, predicted_us, by)

@@ -50,13 +50,13 @@ def curves(records: Iterable[CaseRecord]) -> list[Curve]:
         variant, case = record.variant, record.case
         if variant is None:
             continue
-        way = (variant.model, case.backend, case.options.variant, case.precision, case.batch)
+        config = (variant.model, case.backend, case.options.variant, case.precision, case.batch)
         if variant.method == "dense":
             # Several comparisons have the dense model; the first one that was timed stands for all.
-            if way not in dense or dense[way].latency is None:
-                dense[way] = record
+            if config not in dense or dense[config].latency is None:
+                dense[config] = record
         elif variant.prune is not None and variant.ratio is not None:
-            found.setdefault((*way, variant.method, variant.protocol), {})[variant.ratio] = record
+            found.setdefault((*config, variant.method, variant.protocol), {})[variant.ratio] = record
     return [_curve(dense.get(key[:5]), steps) for key, steps in found.items()]
 
 

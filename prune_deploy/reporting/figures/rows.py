@@ -78,8 +78,8 @@ class Row:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict, with an asterisk where the interval is wider than aimed for; where there is none, "anchor" or the status."""
-        without = "anchor" if self.role == "dense" else self.status
+        """The verdict, with an asterisk where the interval is wider than aimed for; where there is none, "baseline" or the status."""
+        without = "baseline" if self.role == "dense" else self.status
         if self.latency_ms is None:
             without = "not timed" if self.status == "ok" else self.status  # only traced
         verdict = self.verdict or without
@@ -201,5 +201,5 @@ def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, Any]:
         "top5": accuracy.top5,
         "accuracy_images": accuracy.images,
         "data": accuracy.data,
-        "accuracy_note": "; ".join(accuracy.remarks),
+        "accuracy_note": "; ".join(accuracy.warnings),
     }

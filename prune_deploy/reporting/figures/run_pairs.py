@@ -37,19 +37,19 @@ def pair_runs(first: Run, second: Run) -> Iterator[PairedCase]:
 
 def differences(first: Environment, second: Environment) -> tuple[str, ...]:
     """How the machines of two runs differ, one phrase per thing; empty where nothing that is on record differs."""
-    said = []
+    message = []
     for field in fields(Environment):
         if field.name in ("captured_at", "libraries"):
             continue
         old, new = getattr(first, field.name), getattr(second, field.name)
         if old != new:
-            said.append(f"{field.name.replace('_', ' ')}: {_text(old)} → {_text(new)}")
+            message.append(f"{field.name.replace('_', ' ')}: {_text(old)} → {_text(new)}")
     names = sorted(first.libraries.keys() | second.libraries.keys())
     for name in names:
         old, new = first.libraries.get(name, "absent"), second.libraries.get(name, "absent")
         if old != new:
-            said.append(f"{name} {old} → {new}")
-    return tuple(said)
+            message.append(f"{name} {old} → {new}")
+    return tuple(message)
 
 
 def _text(value: object) -> str:

@@ -35,8 +35,8 @@ def _of_run(run: ReportedRun) -> list[str]:
     real = [line for line in lines if not line.row.zeroed]
     timed = [line for line in real if line.row.speedup is not None]
     few = len(timed) <= _ALL_NAMED
-    said = [_claim(line.row) for line in timed] if few else [_counts(timed), *_ranges(timed), *_slower(timed)]
-    return [*_unfinished(run), *said, *_slower_steps(run), *_accuracies(run), *_zeroed(lines), *_missing(run.lines)]
+    message = [_claim(line.row) for line in timed] if few else [_counts(timed), *_ranges(timed), *_slower(timed)]
+    return [*_unfinished(run), *message, *_slower_steps(run), *_accuracies(run), *_zeroed(lines), *_missing(run.lines)]
 
 
 def _unfinished(run: ReportedRun) -> list[str]:
@@ -81,7 +81,7 @@ def _ranges(timed: Sequence[Line]) -> list[str]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for line in timed:
         groups.setdefault((line.row.model, line.row.backend), []).append(line.row)
-    said: list[str] = []
+    message: list[str] = []
     undecided: list[str] = []
     for (model, backend), rows in groups.items():
         batch = max(row.batch for row in rows)
@@ -92,9 +92,9 @@ def _ranges(timed: Sequence[Line]) -> list[str]:
         least, most = min(decided, key=_value), max(decided, key=_value)
         where = f"{model} on {backend_title(backend)} at batch {batch}"
         span = f"{_span(least)} ({least.bundle})"
-        said.append(f"{where}: {span}." if least is most else f"{where}: from {span} to {_span(most)} ({most.bundle}).")
+        message.append(f"{where}: {span}." if least is most else f"{where}: from {span} to {_span(most)} ({most.bundle}).")
     # Where nothing at all is decided, the counts have said so.
-    return [*said, *([f"Nothing is decided at the largest batch of {_listed(undecided)}."] if said and undecided else [])]
+    return [*message, *([f"Nothing is decided at the largest batch of {_listed(undecided)}."] if message and undecided else [])]
 
 
 def _value(row: Row) -> float:
@@ -128,16 +128,16 @@ def _accuracies(run: ReportedRun) -> list[str]:
     found: dict[tuple[str, str, int | None, str], list[Row]] = {}
     for row in (line.row for line in run.lines if line.row.top1 is not None):
         found.setdefault((row.model, row.data, row.accuracy_images, row.accuracy_note), []).append(row)
-    said = []
+    message = []
     for (model, data, images, note), rows in found.items():
         dense = next((_right(row) for row in rows if row.role == "dense"), None)
         others = sorted((row for row in rows if row.role != "dense"), key=lambda row: row.top1 or 0.0)
         spans = [f"{_right(row)} ({row.bundle} on {backend_title(row.backend)})" for row in others[:1] + others[1:][-1:]]
         parts = [*([f"dense {dense}"] if dense is not None else []), *([" to ".join(spans)] if spans else [])]
-        said.append(
+        message.append(
             f"Top-1 of {model} on {images:,} images of {data}: {', pruned or masked '.join(parts)}{f'; {note}' if note else ''}."
         )
-    return said
+    return message
 
 
 def _right(row: Row) -> str:
@@ -159,9 +159,9 @@ def _zeroed(lines: Sequence[Line]) -> list[str]:
 def _missing(lines: Iterable[Line]) -> list[str]:
     without = [line.row for line in lines if line.row.latency_ms is None]
     traced = sum(row.status == "ok" for row in without)
-    said = [f"{plural(traced, 'case')} only traced, not timed."] if traced else []
+    message = [f"{plural(traced, 'case')} only traced, not timed."] if traced else []
     lost = len(without) - traced
-    return [*said, *([f"{plural(lost, 'case')} could not be timed; the reasons are below."] if lost else [])]
+    return [*message, *([f"{plural(lost, 'case')} could not be timed; the reasons are below."] if lost else [])]
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -39,5 +39,5 @@ def _line(row: Compatibility) -> str:
     gone = "-" if row.gone is None else f"{row.gone:.0%}"
     reached = "all" if row.reached == STAGES[-1] else (row.reached or "none")
     cells = (row.model, amount(row.params_before), amount(row.params_after), gone, reached, row.verdict, f"{row.seconds:.0f}")
-    said = obstacle(row).replace("|", "\\|").replace("\n", " ")
-    return f"| {' | '.join(cells)} | {said} |"
+    message = obstacle(row).replace("|", "\\|").replace("\n", " ")
+    return f"| {' | '.join(cells)} | {message} |"

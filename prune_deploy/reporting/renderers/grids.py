@@ -8,8 +8,8 @@ from prune_deploy.reporting.charts.curve import CurveGroup, curve_groups
 from prune_deploy.reporting.figures.curve import CurvePoint
 from prune_deploy.reporting.figures.formatting import MISSING, interval, percent, plus_minus, with_half_width
 from prune_deploy.reporting.figures.naming import backend_title
-from prune_deploy.reporting.figures.remarks import controls
 from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.run_warnings import controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def _both_figures(line: Line | None) -> list[str]:
     if row.latency_ms is None:
         return [row.status, MISSING]
     speedup = (
-        "anchor" if row.role == "dense" else f"{interval(row.speedup, row.speedup_low, row.speedup_high)} {row.verdict_text}"
+        "baseline" if row.role == "dense" else f"{interval(row.speedup, row.speedup_low, row.speedup_high)} {row.verdict_text}"
     )
     return [with_half_width(row.latency_ms, row.latency_high_ms), speedup]
 

@@ -10,8 +10,8 @@ from typing import Any
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.charts import View, curve_views, readable_distributions, tradeoff_views, waterfall_views
 from prune_deploy.reporting.figures.formatting import interval
-from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, warned
 from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, warned
 from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers.grids import controls_grid, curve_grids, side_by_side
 from prune_deploy.reporting.renderers.html_table import SIGNS, table

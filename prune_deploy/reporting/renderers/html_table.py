@@ -18,13 +18,13 @@ from prune_deploy.reporting.figures.formatting import (
     units,
     with_half_width,
 )
-from prune_deploy.reporting.figures.remarks import compile_sentence
 from prune_deploy.reporting.figures.report import Line, Report
 from prune_deploy.reporting.figures.rows import Row
+from prune_deploy.reporting.figures.run_warnings import compile_sentence
 
 NOT_TIMED = "not timed"
 
-SIGNS = {"FASTER": "▲", "SLOWER": "▼", "SAME": "=", "INCONCLUSIVE": "?", "anchor": "•", "not timed": "•"}
+SIGNS = {"FASTER": "▲", "SLOWER": "▼", "SAME": "=", "INCONCLUSIVE": "?", "baseline": "•", "not timed": "•"}
 """A sign for each verdict, for those who do not see its colour; every other word is a status."""
 
 
@@ -141,8 +141,8 @@ def _table_row(line: Line, columns: Sequence[Column], span: tuple[float, float])
     row = line.row
     cells = _cells(line)
     verdict = row.verdict_text.rstrip("*")
-    tones = {"FASTER": "better", "SLOWER": "worse", "SAME": "even", "INCONCLUSIVE": "open", "anchor": "anchor"}
-    tones[NOT_TIMED] = "anchor"
+    tones = {"FASTER": "better", "SLOWER": "worse", "SAME": "even", "INCONCLUSIVE": "open", "baseline": "baseline"}
+    tones[NOT_TIMED] = "baseline"
     return TableRow(
         line=line,
         cells=tuple(cells[column.key] for column in columns),

@@ -8,8 +8,8 @@ from typing import Any
 
 from prune_deploy.records import SCHEMA_VERSION, Estimate
 from prune_deploy.reporting.figures.curve import curves
-from prune_deploy.reporting.figures.remarks import controls
 from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
+from prune_deploy.reporting.figures.run_warnings import controls
 from prune_deploy.reporting.figures.summary import summaries
 
 

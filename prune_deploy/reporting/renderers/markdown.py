@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.figures.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
-from prune_deploy.reporting.figures.remarks import UNCONVERGED, absences, accuracies, controls, warned
 from prune_deploy.reporting.figures.report import Line, Report
+from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, controls, warned
 from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
 
 
 def render_markdown(report: Report) -> bytes:
     """Summary, table, curves, reasons, controls, machines."""
-    parts = [f"# {_escape(report.title)}", *_summary(report), _cases(report), *_remarks(report)]
+    parts = [f"# {_escape(report.title)}", *_summary(report), _cases(report), *_warnings(report)]
     parts += [f"### {_escape(grid.name)}\n\n{_grid(grid)}" for grid in curve_grids(report)]
     shared = side_by_side(report)
     if shared is not None:
@@ -56,20 +56,20 @@ def _cells(line: Line, several: bool, scored: bool) -> list[str]:
     ]
 
 
-def _remarks(report: Report) -> Iterable[str]:
+def _warnings(report: Report) -> Iterable[str]:
     rows = [line.row for line in report.lines]
-    said = [
-        f"{each.status}: {each.reason}. Fix: {each.fix} ({each.ways}, batch {each.batches}: {', '.join(each.bundles)})"
+    message = [
+        f"{each.status}: {each.reason}. Fix: {each.fix} ({each.configs}, batch {each.batches}: {', '.join(each.bundles)})"
         for each in absences(rows)
     ]
-    said += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
-    said += accuracies(rows)
+    message += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
+    message += accuracies(rows)
     if any(row.zeroed for row in rows):
-        said.append(f"zeroed: {NO_DENSE_SPEEDUP}")
+        message.append(f"zeroed: {NO_DENSE_SPEEDUP}")
     if any(row.converged is False for row in rows):
-        said.append(UNCONVERGED.replace("* ", "\\*: ", 1))
-    if said:
-        yield _bullets(said)
+        message.append(UNCONVERGED.replace("* ", "\\*: ", 1))
+    if message:
+        yield _bullets(message)
     checked = [(run.machine, each) for run in report.runs for each in controls(run.run.cases)]
     if checked:
         table = _table(["Comparison", "Dense / its copy"], [[each.comparison, each.text] for _, each in checked], words=1)
@@ -77,13 +77,13 @@ def _remarks(report: Report) -> Iterable[str]:
 
 
 def _machines(report: Report) -> str:
-    said = []
+    message = []
     for run in report.runs:
         environment, spec = run.run.record.environment, run.run.record.spec
         where = ", ".join([*environment.gpus, environment.cpu])
         libraries = ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items()))
-        said.append(f"{run.id}: {where}; rigor {spec.rigor}, mode {spec.mode}; {libraries}")
-    return _bullets(said)
+        message.append(f"{run.id}: {where}; rigor {spec.rigor}, mode {spec.mode}; {libraries}")
+    return _bullets(message)
 
 
 def _grid(grid: Grid) -> str:
@@ -96,8 +96,8 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) 
     return "\n".join(f"| {' | '.join(map(_escape, each))} |" for each in (titles, rule, *rows))
 
 
-def _bullets(said: Iterable[str]) -> str:
-    return "\n".join(f"- {_escape(each)}" for each in said)
+def _bullets(message: Iterable[str]) -> str:
+    return "\n".join(f"- {_escape(each)}" for each in message)
 
 
 def _escape(text: str) -> str:

@@ -98,12 +98,12 @@ def machines(report: Report) -> list[MachinePart]:
 def machine_differences(report: Report) -> tuple[str, ...]:
     """How the other runs' environments differ from the first one's."""
     first = report.runs[0].run.record.environment
-    said = []
+    message = []
     for run in report.runs[1:]:
         changed = differences(first, run.run.record.environment)
         if changed:
-            said.append(f"{run.id}: {'; '.join(changed)}")
-    return tuple(said)
+            message.append(f"{run.id}: {'; '.join(changed)}")
+    return tuple(message)
 
 
 def _machine(run: ReportedRun) -> MachinePart:

@@ -41,12 +41,12 @@ def test_channels_last_changes_the_layout_and_not_the_logits(made: Made) -> None
     np.testing.assert_allclose(other, plain, atol=1e-5 * float(plain.std()) + 1e-6)
 
 
-@pytest.mark.parametrize(("enabled", "said"), [(False, "matmul ieee, conv ieee"), (True, "matmul tf32, conv tf32")])
-def test_tf32_is_set_for_all_of_cuda_and_read_back_and_put_back(made: Made, enabled: bool, said: str) -> None:
+@pytest.mark.parametrize(("enabled", "message"), [(False, "matmul ieee, conv ieee"), (True, "matmul tf32, conv tf32")])
+def test_tf32_is_set_for_all_of_cuda_and_read_back_and_put_back(made: Made, enabled: bool, message: str) -> None:
     before = tf32_state()
     on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     with BACKEND.open(made.folder, INPUTS, RunOptions(tf32=enabled)) as session:
-        assert session.settings()["tf32"] == tf32_state() == said
+        assert session.settings()["tf32"] == tf32_state() == message
         # The older switch says the same: Inductor's templates still ask it, and PyTorch raises where the two differ.
         assert torch.backends.cuda.matmul.allow_tf32 is enabled
         assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu  # type: ignore[attr-defined]

@@ -137,7 +137,7 @@ def test_what_is_no_model_is_bad_input_and_its_layers_are_unknown_from_afar(tmp_
 
 
 @pytest.mark.parametrize(
-    ("file", "precision", "error", "said"),
+    ("file", "precision", "error", "message"),
     [
         ("fp32", "int8", BuildError, f"int8 was asked for, 0 of {LAYERS} layers compute in INT8"),
         ("fp32", "fp16", BuildError, f"fp16 was asked for, 0 of {LAYERS} layers compute in FP16"),
@@ -145,12 +145,12 @@ def test_what_is_no_model_is_bad_input_and_its_layers_are_unknown_from_afar(tmp_
     ],
 )
 def test_a_session_whose_label_is_not_true_is_refused(
-    precise: Path, file: str, precision: Precision, error: type[Exception], said: str
+    precise: Path, file: str, precision: Precision, error: type[Exception], message: str
 ) -> None:
     with BACKEND.open(precise / file_of(precise, file).name, INPUTS, RunOptions(precision=precision)) as session:
         session.run()
         assert session.settings()["precision_layers"] == f"0/{LAYERS}"
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             session.check()
     assert error.status == ("failed" if error is BuildError else "unavailable")  # type: ignore[attr-defined]
 

@@ -18,7 +18,7 @@ NO_ENGINE = ("--engine", "none")
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("resnt50", "did you mean resnet50"),
         ("vit_larg_patch16_224", "vit_large_patch16_224"),
@@ -29,8 +29,8 @@ NO_ENGINE = ("--engine", "none")
         ("hf-hub:nobody/nothing", "unknown model"),
     ],
 )
-def test_an_unknown_model_is_answered_with_the_nearest_names(here: Path, name: str, said: str) -> None:
-    refused(call("export", "--model", name, *HALF, *NO_ENGINE), 2, said, here)
+def test_an_unknown_model_is_answered_with_the_nearest_names(here: Path, name: str, message: str) -> None:
+    refused(call("export", "--model", name, *HALF, *NO_ENGINE), 2, message, here)
 
 
 @pytest.mark.parametrize("ratio", ["0", "1", "-1", "2", "nan", "inf", "-inf", "1e-400"])
@@ -39,7 +39,7 @@ def test_a_ratio_outside_0_and_1_is_refused(here: Path, ratio: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ((), "got none"),
         (("--ratio", "0.5", "--target-macs", "0.5x"), "got --ratio and --target-macs"),
@@ -49,8 +49,8 @@ def test_a_ratio_outside_0_and_1_is_refused(here: Path, ratio: str) -> None:
         (("--dense", "--target-macs", "0.5x"), "--dense contradicts --target-macs"),
     ],
 )
-def test_exactly_one_amount_is_asked_for(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call(*TINY, *options, *NO_ENGINE), 2, said, here)
+def test_exactly_one_amount_is_asked_for(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call(*TINY, *options, *NO_ENGINE), 2, message, here)
 
 
 @pytest.mark.parametrize("option", ["--target-macs", "--target-params"])
@@ -60,7 +60,7 @@ def test_targets_that_are_no_amount_of_the_model_are_refused(here: Path, option:
 
 
 @pytest.mark.parametrize(
-    ("ignore", "said"),
+    ("ignore", "message"),
     [
         ("nonsense", "--ignore nonsense matches no module and no parameter"),
         ("head,block*", "--ignore block* matches no module"),
@@ -68,12 +68,12 @@ def test_targets_that_are_no_amount_of_the_model_are_refused(here: Path, option:
         ("none,head", "--ignore got none,head"),
     ],
 )
-def test_an_ignored_name_that_matches_nothing_is_refused(here: Path, ignore: str, said: str) -> None:
-    refused(call(*TINY, *HALF, "--ignore", ignore, *NO_ENGINE), 2, said, here)
+def test_an_ignored_name_that_matches_nothing_is_refused(here: Path, ignore: str, message: str) -> None:
+    refused(call(*TINY, *HALF, "--ignore", ignore, *NO_ENGINE), 2, message, here)
 
 
 @pytest.mark.parametrize(
-    ("model", "size", "said"),
+    ("model", "size", "message"),
     [
         ("test_vit", "3,200,200", "test_vit refuses an input of 3x200x200: patches of 16x16 do not divide it"),
         ("vit_tiny_patch16_224", "200", "patches of 16x16 do not divide it"),
@@ -86,8 +86,8 @@ def test_an_ignored_name_that_matches_nothing_is_refused(here: Path, ignore: str
         ("test_vit", "", "--input-size got ''"),
     ],
 )
-def test_an_input_size_that_the_model_refuses(here: Path, model: str, size: str, said: str) -> None:
-    refused(call("export", "--model", model, *HALF, "--input-size", size, *NO_ENGINE), 2, said, here)
+def test_an_input_size_that_the_model_refuses(here: Path, model: str, size: str, message: str) -> None:
+    refused(call("export", "--model", model, *HALF, "--input-size", size, *NO_ENGINE), 2, message, here)
 
 
 @pytest.mark.parametrize("target", ["sm99", "sm8", "86", "a2001", "nonsense", ""])
@@ -101,7 +101,7 @@ def test_batches_that_are_no_list_of_different_sizes_are_refused(here: Path, bat
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--method", "l3"), "one of bn-scale, fpgm, l1, l2, lamp, random"),
         (("--method", "../l2"), "unknown pruning method"),
@@ -124,8 +124,8 @@ def test_batches_that_are_no_list_of_different_sizes_are_refused(here: Path, bat
         (("--weights", "."), "--weights .: no such file"),
     ],
 )
-def test_other_options_that_make_no_sense_are_refused(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call(*TINY, *HALF, *options, *(() if "--engine" in options else NO_ENGINE)), 2, said, here)
+def test_other_options_that_make_no_sense_are_refused(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call(*TINY, *HALF, *options, *(() if "--engine" in options else NO_ENGINE)), 2, message, here)
 
 
 @pytest.mark.parametrize("arguments", [("exprot",), ("verify",), ("run", "--no-such"), ("run", "x", "--top", "0"), ("export",)])
@@ -134,7 +134,7 @@ def test_usage_errors_name_the_help_to_read(here: Path, arguments: tuple[str, ..
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "no such file"),
         ("", "not valid JSON"),
@@ -146,11 +146,11 @@ def test_usage_errors_name_the_help_to_read(here: Path, arguments: tuple[str, ..
         ('{"model": "x", "groups": [], "schema_version": 99}', "schema version 99"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused(here: Path, content: str | None, said: str) -> None:
+def test_a_plan_that_does_not_fit_is_refused(here: Path, content: str | None, message: str) -> None:
     if content is not None:
         Path("plan.json").write_text(content)
     result = call(*TINY, "--plan", "plan.json", *NO_ENGINE)
-    refused(result, 2, said if content is not None else "plan.json: No such file")
+    refused(result, 2, message if content is not None else "plan.json: No such file")
     assert remains(here) == ([] if content is None else ["plan.json"])
 
 

@@ -94,8 +94,8 @@ def test_an_altered_sample_is_noticed(bundle: Path, here: Path) -> None:
 def test_the_table_shows_figures_reasons_and_the_control(bundle: Path) -> None:
     result = call("bench", bundle, "--backends", "ort,trt", "--batch", "1", *QUICK)
     assert result.code == 0, result.stderr
-    assert "anchor" in result.stdout
-    assert "the anchor against its own copy" in result.stdout
+    assert "baseline" in result.stdout
+    assert "the baseline against its own copy" in result.stdout
     assert "not timed: no CUDA device" in result.stdout
     assert "engine built by TensorRT-RTX" in result.stdout
     assert "run: profiles" in result.stdout
@@ -135,7 +135,7 @@ def test_a_batch_outside_the_engines_profiles_is_a_row(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--backends", "onnx"), "unknown backend"),
         (("--backends", "ort:warp"), "no variant"),
@@ -150,8 +150,8 @@ def test_a_batch_outside_the_engines_profiles_is_a_row(bundle: Path) -> None:
         (("--memory-limit", "-1"), "--memory-limit"),
     ],
 )
-def test_bad_options_are_told_before_any_work(bundle: Path, here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("bench", bundle, *options), 2, said)
+def test_bad_options_are_told_before_any_work(bundle: Path, here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("bench", bundle, *options), 2, message)
     assert not (here / "profiles").exists()
 
 
@@ -205,10 +205,10 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here
         mine = psutil.Process(child.pid).children(recursive=True)
         assert mine
         child.send_signal(signal.SIGINT)
-        said = child.stderr.read()
-        assert child.wait(timeout=30) == 130, said
-    assert "what was measured so far is in run" in said
-    assert "Traceback" not in said
+        message = child.stderr.read()
+        assert child.wait(timeout=30) == 130, message
+    assert "what was measured so far is in run" in message
+    assert "Traceback" not in message
     _, alive = psutil.wait_procs(mine, timeout=10)
     assert alive == []
     lines = (here / "run" / RECORDS_FILE).read_text().splitlines()

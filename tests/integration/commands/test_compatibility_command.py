@@ -72,15 +72,15 @@ def test_a_model_that_takes_too_long_ends_as_a_row(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--families", "resnet1"), "unknown model 'resnet1'"),
         (("--families", "test_vit", "--ratio", "1.5"), "--ratio must lie between 0 and 1"),
         (("--families", "test_vit", "--markdown", "none.md"), "none.md has no lines"),
     ],
 )
-def test_what_makes_no_sense_is_refused(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("compatibility", *options, "--out", "out"), 2, said, here)
+def test_what_makes_no_sense_is_refused(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("compatibility", *options, "--out", "out"), 2, message, here)
 
 
 def test_a_table_says_what_is_in_the_way() -> None:

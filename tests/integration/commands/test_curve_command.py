@@ -57,9 +57,9 @@ def test_engines_are_built_at_every_step_and_say_why_they_were_not_timed(measure
 
 
 def test_the_curve_is_printed_as_it_goes_and_as_a_whole(measured: Path) -> None:
-    printed, said = (measured / "printed.txt").read_text(), (measured / "said.txt").read_text()
+    printed, message = (measured / "printed.txt").read_text(), (measured / "said.txt").read_text()
     for ratio in ("0.25", "0.50", "0.75", "1.00"):
-        assert f"step {ratio}" in said
+        assert f"step {ratio}" in message
     lines = [line.split() for line in printed.splitlines() if line[:4] in ("0.00", "0.25", "0.50", "0.75", "1.00")]
     timed = [line for line in lines if "unavailable" not in line]
     assert [line[0] for line in timed] == ["0.00", "0.25", "0.50", "0.75", "1.00"]
@@ -98,7 +98,7 @@ def test_a_stage_begun_anew_as_after_a_kill_is_the_stage_that_follows_from_the_o
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--steps", "0"), "--steps"),
         (("--to-ratio", "1.5"), "--to-ratio"),
@@ -107,5 +107,5 @@ def test_a_stage_begun_anew_as_after_a_kill_is_the_stage_that_follows_from_the_o
         (("--method", "nosuch"), "unknown pruning method"),
     ],
 )
-def test_requests_that_make_no_sense(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("curve", "--model", "test_resnet", "--backends", "ort", *options), 2, said, here)
+def test_requests_that_make_no_sense(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("curve", "--model", "test_resnet", "--backends", "ort", *options), 2, message, here)

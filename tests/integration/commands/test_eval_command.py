@@ -64,7 +64,7 @@ def test_the_document_has_all_that_was_seen(precise: Path) -> None:
     assert done.document["data"] == "digits"
     rows = {row["precision"]: row for row in done.document["rows"]}
     assert list(rows) == ["fp32", "int8", "fp16"], "in the order of the command line"
-    assert all(row.keys() == {field.name for field in dataclasses.fields(Row)} | {"remarks"} for row in rows.values())
+    assert all(row.keys() == {field.name for field in dataclasses.fields(Row)} | {"warnings"} for row in rows.values())
     fp32, int8, fp16 = (from_json_row(rows[each]) for each in ("fp32", "int8", "fp16"))
     assert fp32 is not None
     assert int8 is not None
@@ -87,7 +87,7 @@ def from_json_row(row: dict[str, Any]) -> Accuracy | None:
 
 def test_by_default_each_bundle_is_scored_in_the_precisions_that_it_has_files_for(precise: Path, made: Made) -> None:
     asked = dataclasses.replace(request(precise, precisions=(), backends=("ort",)), bundles=(precise, made.folder, precise))
-    planned = [(case.subject.folder, case.case.precision) for case in plan_scores(asked)]
+    planned = [(case.bundle.folder, case.case.precision) for case in plan_scores(asked)]
     here_too = [(precise, each) for each in ("fp32", "fp16", "bf16", "int8")]
     assert planned[:4] == here_too
     assert (made.folder, "fp32") in planned
@@ -96,7 +96,7 @@ def test_by_default_each_bundle_is_scored_in_the_precisions_that_it_has_files_fo
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--data", "imagefolder:nowhere"), 2, "there is no folder nowhere"),
         (("--data", "imagenet"), 2, "unknown data 'imagenet'"),
@@ -110,8 +110,8 @@ def test_by_default_each_bundle_is_scored_in_the_precisions_that_it_has_files_fo
         (("--data", "digits", "--threads", "0"), 2, "--threads must be at least 1"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(made: Made, here: Path, options: tuple[str, ...], code: int, said: str) -> None:
-    refused(call("eval", made.folder, *options, "--device", "cpu"), code, said, here)
+def test_what_cannot_be_scored_is_refused(made: Made, here: Path, options: tuple[str, ...], code: int, message: str) -> None:
+    refused(call("eval", made.folder, *options, "--device", "cpu"), code, message, here)
 
 
 def test_of_images_of_other_classes_only_the_agreement_is_told(made: Made, here: Path) -> None:
@@ -123,7 +123,7 @@ def test_of_images_of_other_classes_only_the_agreement_is_told(made: Made, here:
     (row,) = result.document["rows"]
     assert (row["accuracy"]["top1"], row["accuracy"]["top5"], row["accuracy"]["low"]) == (None, None, None)
     assert row["accuracy"]["agreement"] == 1.0
-    assert row["remarks"] == [
+    assert row["warnings"] == [
         "the model tells 10 classes apart, imagefolder:images has 2: only agreement with FP32 means something"
     ]
     refused(call("eval", here, "--data", "digits"), 2, "no bundle")

@@ -125,7 +125,7 @@ def test_the_terminal_shows_bars_layers_and_sentences(odd: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--backend", "trt"), 4, "no CUDA device"),
         (("--backend", "null"), 4, "backend null cannot be traced"),
@@ -134,9 +134,11 @@ def test_the_terminal_shows_bars_layers_and_sentences(odd: Path) -> None:
         (("--batch", "0"), 2, "--batch got"),
     ],
 )
-def test_what_cannot_be_explained_is_refused_before_any_work(odd: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_cannot_be_explained_is_refused_before_any_work(
+    odd: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     before = sorted(Path("profiles").glob("*"))
-    refused(call("explain", odd, *arguments, *QUICK), code, said)
+    refused(call("explain", odd, *arguments, *QUICK), code, message)
     assert sorted(Path("profiles").glob("*")) == before
 
 

@@ -202,14 +202,14 @@ def test_without_an_engine_the_rest_is_made_and_the_reason_is_told(here: Path) -
     (folder,) = (here / "engines").iterdir()
     assert folder.name == "test_byobnet-l2-r0.50"
     assert list(folder.glob("*.engine")) == []
-    for said in (
+    for message in (
         "test_byobnet, 10 classes, weights random, seed 0",
         "parameters M",
         "Receipt",
         "ignored: --ignore head",
         "passed",
     ):
-        assert said in result.stdout
+        assert message in result.stdout
     assert "prune-deploy verify engines/test_byobnet-l2-r0.50" in result.stdout, "the next step can be copied"
 
 

@@ -66,12 +66,12 @@ def training(folder: Path) -> tuple[BundleRecord, Any]:
 
 
 def test_a_dense_model_learns_from_nothing(trained: Trained) -> None:
-    document, (record, told) = trained.result.document, training(trained.dense)
+    document, (record, message) = trained.result.document, training(trained.dense)
     assert record.receipt.request is None
     assert document["before"]["top1"] < 0.3
     assert document["after"]["top1"] >= 0.95
     assert document["after"]["low"] < document["after"]["top1"] < document["after"]["high"]
-    assert (told.images, told.validated, told.validation) == (898, 899, "the test split of digits")
+    assert (message.images, message.validated, message.validation) == (898, 899, "the test split of digits")
     assert "epoch 4/4: loss" in trained.result.stderr
 
 
@@ -83,10 +83,10 @@ def test_what_pruning_by_half_costs_comes_back_with_the_dense_model_s_help(train
     assert Path(result.document["bundle"]) == folder
     assert result.document["before"]["top1"] < dense - 0.2
     assert result.document["after"]["top1"] > dense - 0.03
-    parent, (record, told) = read_bundle(trained.pruned), training(folder)
-    assert (told.parent.name, told.parent.key) == ("pruned", parent.key)
-    assert told.parent.weights_sha256 == file_sha256(trained.pruned / WEIGHTS)
-    assert told.teacher == "dense"
+    parent, (record, message) = read_bundle(trained.pruned), training(folder)
+    assert (message.parent.name, message.parent.key) == ("pruned", parent.key)
+    assert message.parent.weights_sha256 == file_sha256(trained.pruned / WEIGHTS)
+    assert message.teacher == "dense"
     assert (record.request, record.receipt, record.weights) == (parent.request, parent.receipt, parent.weights)
     assert record.key != parent.key
     assert {each.name: each.role for each in record.artifacts} == {
@@ -113,10 +113,10 @@ def test_ctrl_c_leaves_a_training_that_goes_on_to_the_same_bits(pruned: Path) ->
             if "epoch 1/3" in line:
                 break
         child.send_signal(signal.SIGINT)
-        said = child.stderr.read()
-        assert child.wait(timeout=60) == 130, said
-    assert "the same command goes on" in said
-    assert "Traceback" not in said
+        message = child.stderr.read()
+        assert child.wait(timeout=60) == 130, message
+    assert "the same command goes on" in message
+    assert "Traceback" not in message
     waiting = Path("pruned-finetuned.training")
     assert json.loads((waiting / "state.json").read_text())["history"]["step"] >= 7
     assert not Path("pruned-finetuned").exists()
@@ -158,12 +158,12 @@ def test_a_folder_of_images_some_of_which_are_broken(pruned: Path) -> None:
     assert result.code == 0, result.stderr
     assert "images that could not be read, and took no part: 1" in result.stderr
     assert "4 of the 40 images of imagefolder:data, held out" in result.stdout
-    _, told = training(Path("pruned-finetuned"))
-    assert (told.images + told.validated, told.unreadable) == (39, 1)
+    _, message = training(Path("pruned-finetuned"))
+    assert (message.images + message.validated, message.unreadable) == (39, 1)
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--data", "digits", "--epochs", "0"), 2, "--epochs must be at least 1"),
         (("--data", "imagenet"), 2, "unknown data 'imagenet'"),
@@ -175,12 +175,12 @@ def test_a_folder_of_images_some_of_which_are_broken(pruned: Path) -> None:
         (("--data", "digits", "--out", "/proc/bundle", "--device", "cpu"), 4, "cannot write /proc/bundle"),
     ],
 )
-def test_refusals_leave_nothing(pruned: Path, options: tuple[str, ...], code: int, said: str) -> None:
+def test_refusals_leave_nothing(pruned: Path, options: tuple[str, ...], code: int, message: str) -> None:
     for name in "ab":
         (Path("two") / name).mkdir(parents=True)
         for number in range(3):
             Image.new("RGB", (8, 8)).save(Path("two") / name / f"{number}.png")
-    refused(call("finetune", pruned.name, *options), code, said)
+    refused(call("finetune", pruned.name, *options), code, message)
     assert sorted(path.name for path in Path().iterdir()) == ["pruned", "two"]
 
 

@@ -36,7 +36,7 @@ def test_without_a_format_the_table_is_printed_and_the_page_written(runs: tuple[
     result = call("report", *runs)
     assert result.code == 0, result.stderr
     assert "RTX A2000 12GB, 20261121-bench-resnet50" in result.stdout
-    assert "the anchor against its own copy" in result.stdout
+    assert "the baseline against its own copy" in result.stdout
     assert f"report: {runs[0] / 'report.html'}" in result.stdout
     assert (runs[0] / "report.html").read_bytes().startswith(b"<!doctype html>")
     assert not (runs[1] / "report.html").exists()

@@ -82,7 +82,7 @@ def test_files_that_are_no_picture_are_bad_input(made: Made, here: Path) -> None
     broken_png = bytearray(picture("whole.png").read_bytes())
     broken_png[60:90] = bytes(30)
     Path("broken.png").write_bytes(broken_png)
-    for name, said in {
+    for name, message in {
         "text.png": "text.png is no image",
         "empty.png": "empty.png is no image",
         "folder.png": "Is a directory",
@@ -90,7 +90,7 @@ def test_files_that_are_no_picture_are_bad_input(made: Made, here: Path) -> None
         "truncated.jpg": "truncated",
         "broken.png": "cannot read broken.png",
     }.items():
-        refused(call("run", made.folder, "--image", name), 2, said)
+        refused(call("run", made.folder, "--image", name), 2, message)
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused(made: Made, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,8 +109,8 @@ def test_the_table_shows_layers_cost_and_files(folder: Path, monkeypatch: pytest
             assert f"{layer.time_us:,.1f}" in result.stdout
         assert f"and {len(trace.layers) - 3} more" in result.stdout
         assert f"trace: table/traces/{trace.chrome_file}" in result.stdout
-    for said in ("time µs", "pruned ort fp32 batch 2", "2 runs; the profiler adds", "run: table"):
-        assert said in result.stdout, said
+    for message in ("time µs", "pruned ort fp32 batch 2", "2 runs; the profiler adds", "run: table"):
+        assert message in result.stdout, message
     report = call("report", "table")
     assert report.code == 0, report.stderr
     refused(call("trace", "pruned", "--out", "table"), 2, "is there already")
@@ -166,9 +166,9 @@ BAD: list[tuple[tuple[str, ...], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "code", "said"), BAD, ids=[" ".join(options) for options, _, _ in BAD])
-def test_bad_options_are_told_before_any_work(made: Made, here: Path, options: tuple[str, ...], code: int, said: str) -> None:
-    refused(call("trace", made.folder, *options), code, said, here)
+@pytest.mark.parametrize(("options", "code", "message"), BAD, ids=[" ".join(options) for options, _, _ in BAD])
+def test_bad_options_are_told_before_any_work(made: Made, here: Path, options: tuple[str, ...], code: int, message: str) -> None:
+    refused(call("trace", made.folder, *options), code, message, here)
 
 
 def test_what_cannot_be_traced_says_why(made: Made, here: Path) -> None:

@@ -75,7 +75,7 @@ def test_int8_layers_are_counted_as_int8(models: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "label", "said"),
+    ("model", "label", "message"),
     [
         ("resnet.onnx", "fp16", "no layer of the engine computes in Half"),
         ("resnet.onnx", "int8", "no layer of the engine computes in Int8"),
@@ -83,8 +83,8 @@ def test_int8_layers_are_counted_as_int8(models: Path, tmp_path: Path) -> None:
         ("resnet.int8.onnx", "tf32", "compute in Int8"),
     ],
 )
-def test_a_label_that_does_not_hold_is_refused(models: Path, tmp_path: Path, model: str, label: str, said: str) -> None:
-    assert said in refused(BuildError, models / model, spec(label), tmp_path).message
+def test_a_label_that_does_not_hold_is_refused(models: Path, tmp_path: Path, model: str, label: str, message: str) -> None:
+    assert message in refused(BuildError, models / model, spec(label), tmp_path).message
 
 
 def test_unknown_targets_and_precisions(models: Path, tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_too_small_a_workspace_names_the_option(models: Path, tmp_path: Path) ->
     assert "--workspace" in error.fix
 
 
-@pytest.mark.parametrize(("batch", "said"), [(2**31 - 1, "volume"), (2**31, "refused"), (2**63, "refused")])
-def test_absurd_batches_end_in_an_error_that_says_so(models: Path, tmp_path: Path, batch: int, said: str) -> None:
+@pytest.mark.parametrize(("batch", "message"), [(2**31 - 1, "volume"), (2**31, "refused"), (2**63, "refused")])
+def test_absurd_batches_end_in_an_error_that_says_so(models: Path, tmp_path: Path, batch: int, message: str) -> None:
     error = refused(BuildError, models / "resnet.onnx", spec(batches=(batch,)), tmp_path)
-    assert said in error.message
+    assert message in error.message
     assert "--batch" in error.fix
 
 

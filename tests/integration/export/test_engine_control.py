@@ -113,8 +113,8 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
             assert "Timing tactics" in phases
         sent = time.monotonic()
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
-    assert (child.returncode, said) == (130, "")
+        _, message = child.communicate(timeout=60)
+    assert (child.returncode, message) == (130, "")
     assert time.monotonic() - sent < 10
     assert list(tmp_path.iterdir()) == []
 

@@ -13,12 +13,12 @@ import pytest
 from prune_deploy.data import CalibrationImages
 from prune_deploy.errors import BuildError, InputError
 from prune_deploy.export.int8.layers import find_layers
-from prune_deploy.export.int8.quality import Judge, cosine
+from prune_deploy.export.int8.quality import QualityCheck, cosine
 from prune_deploy.export.int8.quantize import Int8File, make_int8
 from prune_deploy.export.onnx import check_dynamic_batch
 from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.interfaces import Silent
-from prune_deploy.records import Placement8, Quantization, from_json, to_json
+from prune_deploy.records import QdqPlacement, Quantization, from_json, to_json
 from prune_deploy.specs import EngineSpec, QuantizeSpec
 from support.models.int8_models import constants, fp32, optimized, outputs, own_cache, preprocessing, quantized
 
@@ -39,7 +39,7 @@ def _nodes(file: Int8File, *kinds: str) -> list[onnx.NodeProto]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("placement", ["tensorrt", "onnxruntime"])
-def test_both_files_compute_what_fp32_computes(fp32: Path, tmp_path: Path, name: str, placement: Placement8) -> None:
+def test_both_files_compute_what_fp32_computes(fp32: Path, tmp_path: Path, name: str, placement: QdqPlacement) -> None:
     file = quantized(fp32 / f"{name}.onnx", tmp_path, placement)
     assert [path.name for path in file.paths] == ["model.int8.onnx" if placement == "tensorrt" else "model.int8.ort.onnx"]
     assert cosine(outputs(fp32 / f"{name}.onnx", _images()), outputs(file.paths[0], _images())) > 0.99
@@ -175,13 +175,13 @@ def test_the_costliest_layers_stay_float(fp32: Path, tmp_path: Path) -> None:
 def test_as_many_layers_stay_float_as_top1_needs(fp32: Path, tmp_path: Path) -> None:
     source, images = fp32 / "test_resnet.onnx", CalibrationImages("synthetic", preprocessing(), 32)
     plain = quantized(source, tmp_path, "onnxruntime", samples=32)
-    drop = Judge(source, images).top1_drop(plain.paths[0])
+    drop = QualityCheck(source, images).top1_drop(plain.paths[0])
     assert drop > 0  # random weights: the classes lie close together
     exact = quantized(source, tmp_path, "onnxruntime", samples=32, max_drop=drop / 2)
     assert exact.quantization.quantized < plain.quantization.quantized
     assert exact.quantization.top1_drop is not None
     assert exact.quantization.top1_drop <= drop / 2
-    assert exact.quantization.top1_drop == pytest.approx(Judge(source, images).top1_drop(exact.paths[0]))
+    assert exact.quantization.top1_drop == pytest.approx(QualityCheck(source, images).top1_drop(exact.paths[0]))
     assert exact.quantization.top1_of == "fp32"
     loose = quantized(source, tmp_path, "onnxruntime", samples=32, max_drop=drop)
     assert loose.quantization.quantized == plain.quantization.quantized

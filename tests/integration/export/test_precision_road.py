@@ -94,7 +94,7 @@ def test_a_bundle_is_explained_against_itself(road: tuple[Path, dict[str, Any]],
     total = found["predicted_ms"] + sum(step["delta_ms"] for step in found["steps"])
     assert total == pytest.approx(found["measured_ms"])
     assert len(list((here / "run" / TRACES_DIR).glob("*.layers.json"))) == 2
-    refused(call("explain", road[0], "--against", "fp32", "--precision", "fp32", *QUICK), 2, "is what it is held against itself")
+    refused(call("explain", road[0], "--against", "fp32", "--precision", "fp32", *QUICK), 2, "is what it is compared with itself")
 
 
 def test_verify_holds_every_precision_against_the_module(road: tuple[Path, dict[str, Any]]) -> None:
@@ -107,7 +107,7 @@ def test_verify_holds_every_precision_against_the_module(road: tuple[Path, dict[
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--precision", "fp32,int8"), "int8 needs images to calibrate on"),
         (("--precision", "fp8"), "--precision got 'fp8'"),
@@ -121,8 +121,8 @@ def test_verify_holds_every_precision_against_the_module(road: tuple[Path, dict[
         (("--precision", "int8", "--onnx", "x.onnx"), "x.onnx"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call(*NETWORK, "--engine", "none", *options), 2, said, here)
+def test_what_cannot_be_asked_for_is_refused(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call(*NETWORK, "--engine", "none", *options), 2, message, here)
 
 
 def test_half_precision_comes_by_default(here: Path) -> None:

@@ -17,7 +17,7 @@ SHORT = ("--budget-s", "0.5", "--share-machine")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             ("--models", MODEL, "--data", "digits"),
@@ -28,5 +28,5 @@ SHORT = ("--budget-s", "0.5", "--share-machine")
         ((*NETWORK, "--data-samples", "5"), "without --data"),
     ],
 )
-def test_data_that_cannot_be_used_is_told_before_anything_is_made(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("sweep", *options, "--backends", "ort", "--out", "run"), 2, said, here)
+def test_data_that_cannot_be_used_is_told_before_anything_is_made(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("sweep", *options, "--backends", "ort", "--out", "run"), 2, message, here)

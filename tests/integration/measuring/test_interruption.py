@@ -31,13 +31,13 @@ def stop_at(
     """Exit code, stderr and seconds until the end of an export that got a signal, or two, so long after a stage began."""
     with start(*LONG, *options, folder=folder) as child:
         assert child.stderr is not None
-        said = []
+        message = []
         for line in child.stderr:
-            said.append(line)
+            message.append(line)
             if stage in line:
                 break
         else:
-            raise AssertionError("".join(said))
+            raise AssertionError("".join(message))
         time.sleep(after_s)
         assert child.poll() is None, "it ended before the signal"
         sent = time.monotonic()
@@ -46,7 +46,7 @@ def stop_at(
             time.sleep(0.05)
             child.send_signal(number)
         rest = child.stderr.read()
-        return child.wait(timeout=60), "".join(said) + rest, time.monotonic() - sent
+        return child.wait(timeout=60), "".join(message) + rest, time.monotonic() - sent
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def stop_at(
 def test_a_signal_ends_an_export_with_130_and_leaves_nothing(
     here: Path, stage: str, number: signal.Signals, after_s: float
 ) -> None:
-    code, said, seconds = stop_at(stage, number, here, after_s, impatient=number == signal.SIGTERM)
-    assert code == 130, said
-    assert said.rstrip().endswith("interrupted: nothing half-made was left behind")
-    assert "Traceback" not in said
-    assert "Error" not in said
+    code, message, seconds = stop_at(stage, number, here, after_s, impatient=number == signal.SIGTERM)
+    assert code == 130, message
+    assert message.rstrip().endswith("interrupted: nothing half-made was left behind")
+    assert "Traceback" not in message
+    assert "Error" not in message
     assert remains(here) in ([], ["engines"])
     assert seconds < 10
 
@@ -130,10 +130,10 @@ def test_ctrl_c_while_the_imports_run(here: Path) -> None:
         assert "the engine is built for" in first or "building" in first
         time.sleep(0.5)
         child.send_signal(signal.SIGINT)
-        said = child.stderr.read()
-        assert child.wait(timeout=60) == 130, said
-    assert said.rstrip().endswith("interrupted: nothing half-made was left behind")
-    assert "Traceback" not in said
+        message = child.stderr.read()
+        assert child.wait(timeout=60) == 130, message
+    assert message.rstrip().endswith("interrupted: nothing half-made was left behind")
+    assert "Traceback" not in message
     assert remains(here) in ([], ["engines"])
 
 
@@ -155,13 +155,13 @@ def test_a_kill_leaves_the_old_bundle_and_the_next_export_sweeps_up(here: Path) 
 
 def test_two_exports_of_the_same_bundle_at_once(here: Path) -> None:
     children = [start(*TINY, "--ratio", "0.5", "--engine", "none", "--out", "bundle", folder=here) for _ in range(2)]
-    said = []
+    message = []
     for child in children:
         with child:
             assert child.stderr is not None
-            said.append(child.stderr.read())
-            assert child.wait(timeout=120) == 0, said[-1]
-    assert all("Traceback" not in text for text in said)
+            message.append(child.stderr.read())
+            assert child.wait(timeout=120) == 0, message[-1]
+    assert all("Traceback" not in text for text in message)
     assert [path.name for path in here.iterdir()] == ["bundle"]
     assert call("verify", "bundle").code == 0
 

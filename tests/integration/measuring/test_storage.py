@@ -33,7 +33,7 @@ def test_a_file_in_the_place_of_the_folder_of_all_bundles(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
         ("/dev/null/bundle", "/dev/null is a file"),
         ("/proc/bundle", "cannot write /proc/bundle"),
@@ -42,8 +42,8 @@ def test_a_file_in_the_place_of_the_folder_of_all_bundles(here: Path) -> None:
         ("deep/" * 2 + "x" * 250, "File name too long"),
     ],
 )
-def test_places_where_no_folder_can_be_made(here: Path, out: str, said: str) -> None:
-    refused(call(*TINY, *HALF, *NO_ENGINE, "--out", out), 4, said)
+def test_places_where_no_folder_can_be_made(here: Path, out: str, message: str) -> None:
+    refused(call(*TINY, *HALF, *NO_ENGINE, "--out", out), 4, message)
     assert [name for name in remains(here) if name not in ("deep", "deep/deep")] == []
 
 

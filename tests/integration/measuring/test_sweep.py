@@ -61,9 +61,9 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(begun: Path, here: Path, undistu
     while "[2/4]" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on with it" in said
+    assert "the same command goes on with it" in message
     assert len(read_run(begun).cases) in (3, 6)
     assert spawn("sweep", *NULL, "--out", "run", folder=here).code == 0
     assert identities(begun) == identities(undisturbed)
@@ -133,7 +133,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--methods", "l1", "--ratios", "0.5"), "a sweep needs models"),
         (("--models", "resnet18", "--methods", "l1"), "need ratios"),
@@ -150,8 +150,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Path) -> None:
         (("--resume", "nowhere"), "is no run"),
     ],
 )
-def test_requests_that_make_no_sense(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("sweep", *options), 2, said, here)
+def test_requests_that_make_no_sense(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("sweep", *options), 2, message, here)
 
 
 def test_nothing_that_can_run_is_told_before_anything_is_made(here: Path) -> None:

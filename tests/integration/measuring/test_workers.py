@@ -20,7 +20,7 @@ from prune_deploy.execution import lanes as lanes_module
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.group import Group
 from prune_deploy.execution.lanes import Lanes
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.runner import CandidateLost
 from prune_deploy.records import Role
 from prune_deploy.specs import MeasureSpec, RunOptions
@@ -34,9 +34,9 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def watchdog() -> Iterator[Warden]:
-    with Warden() as warden:
-        yield warden
+def watchdog() -> Iterator[Watchdog]:
+    with Watchdog() as watchdog:
+        yield watchdog
 
 
 def candidate(path: Path, role: Role = "candidate") -> Candidate:
@@ -44,7 +44,7 @@ def candidate(path: Path, role: Role = "candidate") -> Candidate:
     return Candidate(label=path.stem, role=role, backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
 
 
-def made(folder: Path, watchdog: Warden, *behaviours: dict[str, Any], **spec: Any) -> Group:
+def made(folder: Path, watchdog: Watchdog, *behaviours: dict[str, Any], **spec: Any) -> Group:
     """A group of the dense model, which runs 2 ms, and one candidate per behaviour."""
     paths = [artifact(folder, "dense", run_ms=2.0)]
     paths += [artifact(folder, f"other{number}", **each) for number, each in enumerate(behaviours)]
@@ -66,7 +66,7 @@ def children() -> list[psutil.Process]:
     ]
 
 
-def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Warden) -> None:
+def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0}, {"run_ms": 4.0})
     with group.launch(0, [2, 0, 1]) as lanes:
         assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
@@ -84,7 +84,7 @@ def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Warden) -
         assert int(seen.settings["runs"]) >= 6
 
 
-def test_while_one_runs_the_others_are_stopped(tmp_path: Path, watchdog: Warden) -> None:
+def test_while_one_runs_the_others_are_stopped(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
     with group.launch(0, [0, 1]) as lanes:
         worker = lanes._workers[0]
@@ -110,9 +110,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("behaviour", "status", "said"), [each[1:] for each in FAULTS], ids=[each[0] for each in FAULTS])
+@pytest.mark.parametrize(("behaviour", "status", "message"), [each[1:] for each in FAULTS], ids=[each[0] for each in FAULTS])
 def test_however_one_ends_the_others_go_on(
-    tmp_path: Path, watchdog: Warden, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, Any], status: str, said: str
+    tmp_path: Path, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, Any], status: str, message: str
 ) -> None:
     monkeypatch.setattr(lanes_module, "_LEAST_LIMIT_S", 1.0)
     group = made(tmp_path, watchdog, {"run_ms": 1.0, **behaviour}, {"run_ms": 1.0}, memory_limit_mib=400, open_limit_s=8.0)
@@ -124,16 +124,16 @@ def test_however_one_ends_the_others_go_on(
         assert group.candidates == (0, 2)
         assert len(lanes.run(0, 3).samples_ns) == len(lanes.run(2, 3).samples_ns) == 3
         assert len(children()) == 2
-    loss = group.observed[1].loss
-    assert loss is not None
-    assert loss.status == status
-    assert said in loss.reason
-    assert loss.fix
-    assert group.observed[0].loss is group.observed[2].loss is None
+    failure = group.observed[1].failure
+    assert failure is not None
+    assert failure.status == status
+    assert message in failure.reason
+    assert failure.fix
+    assert group.observed[0].failure is group.observed[2].failure is None
     assert children() == []
 
 
-def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Warden) -> None:
+def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Watchdog) -> None:
     broken = {"run_ms": 1.0, "fault": "raise", "at_run": 3}
     group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
     with group.launch(0, [0, 1, 2]) as lanes:
@@ -145,22 +145,22 @@ def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Warden) -> Non
     assert children() == []
 
 
-def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Path, watchdog: Warden) -> None:
+def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Path, watchdog: Watchdog) -> None:
     broken = {"run_ms": 1.0, "fault": "segfault", "at_run": 3}
     group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
     with group.launch(0, [0, 1, 2]) as lanes, pytest.raises(CandidateLost):
         run_often(lanes, 1)
-    losses = [seen.loss for seen in group.observed]
-    assert all(loss is not None for loss in losses)
-    assert losses[1] is not None
-    assert losses[2] is not None
-    assert "SIGSEGV" in losses[1].reason
-    assert losses[2].reason.startswith("its process ended with")
-    assert "--placement isolated" in losses[2].fix
+    failures = [seen.failure for seen in group.observed]
+    assert all(failure is not None for failure in failures)
+    assert failures[1] is not None
+    assert failures[2] is not None
+    assert "SIGSEGV" in failures[1].reason
+    assert failures[2].reason.startswith("its process ended with")
+    assert "--placement isolated" in failures[2].fix
     assert children() == []
 
 
-def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path, watchdog: Warden) -> None:
+def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
     with group.launch(0, [0, 1]) as lanes:
         os.kill(lanes._workers[1].pid, signal.SIGKILL)
@@ -168,30 +168,30 @@ def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path,
         with pytest.raises(CandidateLost):
             lanes.run(1, 1)
         assert group.candidates == (0,)
-    loss = group.observed[1].loss
-    assert loss is not None
-    assert "SIGKILL" in loss.reason
+    failure = group.observed[1].failure
+    assert failure is not None
+    assert "SIGKILL" in failure.reason
 
 
-def test_what_a_session_finds_wrong_after_its_runs_is_the_status(tmp_path: Path, watchdog: Warden) -> None:
+def test_what_a_session_finds_wrong_after_its_runs_is_the_status(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "recompiled"})
     with group.launch(0, [0, 1]) as lanes:
         lanes.run(1, 3)
-    loss = group.observed[1].loss
-    assert loss is not None
-    assert (loss.status, loss.reason) == ("recompiled", "compiled again")
+    failure = group.observed[1].failure
+    assert failure is not None
+    assert (failure.status, failure.reason) == ("recompiled", "compiled again")
 
 
-def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: Path, watchdog: Warden) -> None:
+def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "mislabelled"})
     with group.launch(0, [0, 1]) as lanes:
         assert len(lanes.run(0, 2).samples_ns) == 2, "the other one goes on"
-    loss = group.observed[1].loss
-    assert loss is not None
-    assert (loss.status, loss.reason) == ("failed", "no layer has that precision")
+    failure = group.observed[1].failure
+    assert failure is not None
+    assert (failure.status, failure.reason) == ("failed", "no layer has that precision")
 
 
-def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, watchdog: Warden) -> None:
+def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "cold_runs": 1, "cold_ms": 30.0})
     for number in range(3):
         with group.launch(number, [1, 0]) as lanes:
@@ -201,7 +201,7 @@ def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, w
     assert group.observed[1].starts[0].first_run_s >= 0.03
 
 
-def test_an_interruption_leaves_no_process(tmp_path: Path, watchdog: Warden) -> None:
+def test_an_interruption_leaves_no_process(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
     with pytest.raises(KeyboardInterrupt), group.launch(0, [0, 1]):  # noqa: PT012 - the block is what is interrupted
         assert len(children()) == 2

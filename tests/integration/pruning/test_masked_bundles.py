@@ -111,7 +111,7 @@ def test_a_masked_bundle_verifies_and_is_made_once(masked: tuple[Path, Result], 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--mask", "l1-unstructured", "--ratio", "0.5"), "mask ratio 0.3 there, 0.5 asked for"),
         (("--mask", "2:4"), "mask kind l1-unstructured there, 2:4 asked for"),
@@ -120,15 +120,17 @@ def test_a_masked_bundle_verifies_and_is_made_once(masked: tuple[Path, Result], 
         (("--mask", "l1-unstructured", "--ratio", "0.3", "--sparse-weights"), "engine sparse_weights None there, True asked for"),
     ],
 )
-def test_another_request_is_another_bundle(masked: tuple[Path, Result], here: Path, options: tuple[str, ...], said: str) -> None:
+def test_another_request_is_another_bundle(
+    masked: tuple[Path, Result], here: Path, options: tuple[str, ...], message: str
+) -> None:
     shutil.copytree(masked[0], here / "bundle")
     before = remains(here)
-    refused(call("export", *MODEL, *options, "--engine", "none", "--out", "bundle"), 2, said)
+    refused(call("export", *MODEL, *options, "--engine", "none", "--out", "bundle"), 2, message)
     assert remains(here) == before
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--mask", "l1-unstructured"), "--mask l1-unstructured needs --ratio"),
         (("--mask", "2:4", "--ratio", "0.3"), "a 2:4 mask zeroes one half, not 0.3"),
@@ -142,8 +144,8 @@ def test_another_request_is_another_bundle(masked: tuple[Path, Result], here: Pa
         (("--mask", "2:4", "--heads"), "--mask contradicts --heads"),
     ],
 )
-def test_options_that_contradict_a_mask_are_refused(here: Path, options: tuple[str, ...], said: str) -> None:
-    refused(call("export", *MODEL, *options), 2, said, here)
+def test_options_that_contradict_a_mask_are_refused(here: Path, options: tuple[str, ...], message: str) -> None:
+    refused(call("export", *MODEL, *options), 2, message, here)
 
 
 def test_a_ratio_that_zeroes_nothing_is_an_error(here: Path) -> None:

@@ -17,7 +17,7 @@ from prune_deploy.models import create_model
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.counting import count, count_params
 from prune_deploy.pruning.groups.depgraph import trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.pruning.pruner import Pruned, prune, score
 from prune_deploy.records import to_json
 from prune_deploy.specs import ModelSpec, PruneSpec
@@ -45,7 +45,7 @@ def assert_indexes(dense: nn.Module, model: nn.Module, result: Pruned, size: Siz
     """Every layer of `model` is the dense layer, indexed by the channels of the selection, in their order."""
     kept_out: dict[str, list[int]] = {}
     kept_in: dict[str, list[int]] = {}
-    for group in trace_groups(weightless_copy(dense), example_input(size)):
+    for group in trace_groups(make_meta_copy(dense), example_input(size)):
         stays = set(result.selection.kept[group.name])
         for member in group.members:
             place = kept_out if member.is_output else kept_in
@@ -74,8 +74,8 @@ def assert_indexes(dense: nn.Module, model: nn.Module, result: Pruned, size: Siz
 def test_the_receipt_agrees_with_the_network(build: Build, size: Size) -> None:
     dense, model, result = pruned(build, size)
     receipt = result.receipt
-    assert receipt.before == count(weightless_copy(dense), size)
-    assert receipt.after == count(weightless_copy(model), size)
+    assert receipt.before == count(make_meta_copy(dense), size)
+    assert receipt.after == count(make_meta_copy(model), size)
     assert receipt.before.params == sum(p.numel() for p in dense.parameters())
     assert receipt.after.params == sum(p.numel() for p in model.parameters())
     assert receipt.after.params < 0.5 * receipt.before.params
@@ -90,11 +90,11 @@ def test_the_receipt_agrees_with_the_network(build: Build, size: Size) -> None:
 @pytest.mark.parametrize(("build", "size"), NETWORKS)
 def test_every_group_really_has_its_planned_width(build: Build, size: Size) -> None:
     dense, model, result = pruned(build, size, ratio=0.3)
-    again = {g.name: g for g in trace_groups(weightless_copy(model), example_input(size))}
+    again = {g.name: g for g in trace_groups(make_meta_copy(model), example_input(size))}
     for width in result.plan.groups:
         assert again[width.name].channels == width.kept, width.name
         assert len(result.selection.kept[width.name]) == width.kept
-    assert {g.name: g.channels for g in trace_groups(weightless_copy(dense), example_input(size))} == {
+    assert {g.name: g.channels for g in trace_groups(make_meta_copy(dense), example_input(size))} == {
         w.name: w.channels for w in result.plan.groups
     }
 
@@ -102,7 +102,7 @@ def test_every_group_really_has_its_planned_width(build: Build, size: Size) -> N
 @pytest.mark.parametrize(("build", "size"), NETWORKS)
 def test_the_selection_is_of_the_best_scored_channels_and_says_what_was_kept(build: Build, size: Size) -> None:
     dense, model, result = pruned(build, size, method="l1")
-    groups = trace_groups(weightless_copy(dense), example_input(size))
+    groups = trace_groups(make_meta_copy(dense), example_input(size))
     scores = score(dense, groups, methods.create("l1"), None)
     for group in groups:
         blocks = scores[group.name].reshape(group.blocks, -1).mean(0)  # equal blocks lose equal positions
@@ -297,14 +297,14 @@ def test_a_narrowed_classifier_is_noted() -> None:
 def test_counts_are_of_one_image_and_shared_parameters_count_once() -> None:
     model = tiny.Plain()
     macs = 16 * 16 * (16 * 3 * 9 + 24 * 16 * 9) + 24 * 5
-    assert count(weightless_copy(model), tiny.SIZE).macs_with_attention == macs
+    assert count(make_meta_copy(model), tiny.SIZE).macs_with_attention == macs
     first, second = nn.Linear(4, 4), nn.Linear(4, 4)
     second.weight = first.weight
     assert count_params(nn.Sequential(first, second)) == 16 + 4 + 4
 
 
 def test_attention_products_are_counted_only_where_they_are_said_to_be() -> None:
-    counts = count(weightless_copy(tiny.vit(depth=1)), tiny.VIT_SIZE)
+    counts = count(make_meta_copy(tiny.vit(depth=1)), tiny.VIT_SIZE)
     tokens, width = 17, 48
     layers = 16 * width * 3 * 64 + tokens * width * (3 * width + width + 8 * width) + width * 5
     assert counts.macs_with_attention == layers + 2 * tokens * tokens * width

@@ -13,7 +13,7 @@ from torch import nn
 from prune_deploy.models import resolve, skeleton
 from prune_deploy.pruning.checks.trial import cut_copy
 from prune_deploy.pruning.counting import count, count_params
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner, plan_stages
 from prune_deploy.records import Counts, WidthPlan
 from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec
@@ -52,7 +52,7 @@ def planned(code: str, ratio: float) -> tuple[WidthPlan, int]:
     """Plan and parameters of the published rows of a ratio. Local widths do not depend on the method."""
     planner = planner_of(code)
     plan = planner.plan(ratio)
-    return plan, count_params(cut_copy(planner.twin, planner.groups, plan))
+    return plan, count_params(cut_copy(planner.meta_copy, planner.groups, plan))
 
 
 def test_the_golden_tables_are_whole() -> None:
@@ -101,7 +101,7 @@ def test_the_published_curve_comes_out(curve: list[tuple[WidthPlan, Counts]], ro
 
 
 def test_the_published_curve_starts_at_the_dense_model() -> None:
-    counts = count(weightless_copy(skeleton(resolve(ModelSpec(name="resnet50")))), SIZE)
+    counts = count(make_meta_copy(skeleton(resolve(ModelSpec(name="resnet50")))), SIZE)
     assert (f"{counts.macs / 1e9:.2f}", f"{counts.params / 1e6:.2f}") == (CURVE[0]["macs_g"], CURVE[0]["params_m"])
 
 

@@ -136,7 +136,7 @@ def test_a_target_is_met_around_a_group_that_must_be_protected() -> None:
     assert {w.name: w.reason for w in plan.groups}["second.0"] == "protected"
     params, macs = planner.counts(plan)
     assert abs(macs / planner.before.macs / 0.6 - 1) < 0.05
-    assert sum(p.numel() for p in cut_copy(planner.twin, planner.groups, plan).parameters()) == params
+    assert sum(p.numel() for p in cut_copy(planner.meta_copy, planner.groups, plan).parameters()) == params
 
 
 def test_targets_and_ratios_give_plans_of_the_same_kind() -> None:

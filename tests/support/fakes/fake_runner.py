@@ -95,8 +95,8 @@ class FakeRunner:
         try:
             for index in range(runs):
                 samples_ns[index] = self._once(candidate)
-        except CandidateLost as loss:
-            world.alive.discard(loss.candidate)
+        except CandidateLost as failure:
+            world.alive.discard(failure.candidate)
             raise
         finally:
             world.block += 1

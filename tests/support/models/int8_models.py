@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from prune_deploy.export.int8.quantize import Int8File, make_int8
 from prune_deploy.interfaces import Silent
-from prune_deploy.records import Placement8, Preprocessing
+from prune_deploy.records import Preprocessing, QdqPlacement
 from prune_deploy.specs import QuantizeSpec
 
 SIZE = 64
@@ -77,7 +77,7 @@ def preprocessing(channels: int = 3, size: int = SIZE) -> Preprocessing:
     )
 
 
-def quantized(source: Path, folder: Path, placement: Placement8, **spec: Any) -> Int8File:
+def quantized(source: Path, folder: Path, placement: QdqPlacement, **spec: Any) -> Int8File:
     """The INT8 file of one placement."""
     asked = QuantizeSpec(**{"calibration": "synthetic", "samples": 8, "rest": "fp32", "smooth": "off", **spec})
     return make_int8(source, folder, asked, preprocessing(), progress=Silent(), placements=[placement])[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.execution.planning import Subject, artifact_for, parse_ways, read_subject
+from prune_deploy.execution.planning import LoadedBundle, artifact_for, parse_run_configs, read_loaded_bundle
 from prune_deploy.records import Artifact
 from support.commands import call
 
@@ -34,5 +34,5 @@ def _make(base: Path) -> Path:
 
 def file_of(folder: Path, precision: str, backend: str = "ort") -> Artifact:
     """What a backend opens of a bundle in a precision."""
-    subject: Subject = read_subject(folder)
-    return artifact_for(subject, parse_ways((backend,), (precision,))[0], 1)
+    bundle: LoadedBundle = read_loaded_bundle(folder)
+    return artifact_for(bundle, parse_run_configs((backend,), (precision,))[0], 1)

@@ -13,7 +13,7 @@ from torch import nn
 
 from prune_deploy.pruning.channel_tracing import read_groups
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 
 Size = tuple[int, int, int]
 SMALL: Size = (3, 32, 32)
@@ -71,7 +71,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Size]] = {
 
 def own_groups(model: nn.Module, size: Size) -> tuple[ChannelGroup, ...]:
     """Our own reading of a model."""
-    return read_groups(weightless_copy(model), example_input(size))
+    return read_groups(make_meta_copy(model), example_input(size))
 
 
 def inner(groups: tuple[ChannelGroup, ...]) -> list[ChannelGroup]:

@@ -120,11 +120,11 @@ def test_tf32_is_a_label_of_gpus(name: str) -> None:
 
 
 def test_an_emulated_precision_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has, said in ((True, "fp16, weights and activations cast"), (False, "this CPU has no FP16 arithmetic")):
+    for has, message in ((True, "fp16, weights and activations cast"), (False, "this CPU has no FP16 arithmetic")):
         kernels = SimpleNamespace(_is_mkldnn_fp16_supported=lambda has=has: has, _is_mkldnn_bf16_supported=lambda: True)
         monkeypatch.setattr(torch.ops, "mkldnn", kernels)
         found = torch_precision.described(network(), RunOptions(precision="fp16"))["precision"]
-        assert found.endswith(said)
+        assert found.endswith(message)
 
 
 def graph(*nodes: Any, weights: dict[str, TensorProto.DataType]) -> GraphProto:

@@ -188,7 +188,7 @@ def test_a_file_name_tells_library_and_target(name: str, plan: bytes, expected: 
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "said"),
+    ("name", "error", "message"),
     [
         ("model.fp32.sm90.b1.tensorrt-rtx-1.7.engine", CannotRunError, "built for sm90, the GPU here is sm86"),
         ("model.fp32.sm86.b1.tensorrt-rtx-1.0.engine", CannotRunError, "made by tensorrt-rtx-1.0"),
@@ -196,11 +196,11 @@ def test_a_file_name_tells_library_and_target(name: str, plan: bytes, expected: 
     ],
 )
 def test_an_engine_that_cannot_load_is_refused_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], message: str
 ) -> None:
     monkeypatch.setattr(trt_engine, "cuda_target", lambda: "sm86")
     (tmp_path / name).write_bytes(b"vtrt" + bytes(range(256)) * 10)
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         trt_engine.load(tmp_path / name)
     assert type(caught.value) is error
 

@@ -19,8 +19,8 @@ from prune_deploy.data import Batches, ImageSet, open_images
 from prune_deploy.errors import InputError, OutputError
 from prune_deploy.evaluate.accuracy import accuracy
 from prune_deploy.records import CaseRecord, Preprocessing, from_json, to_json
-from prune_deploy.reporting.figures.remarks import accuracies
 from prune_deploy.reporting.figures.rows import row
+from prune_deploy.reporting.figures.run_warnings import accuracies
 from prune_deploy.specs import Block, RunOptions, SweepSpec, parse_data
 from support.run_records import case_record
 
@@ -110,9 +110,9 @@ def test_agreement_is_the_share_of_images_with_the_same_first_class_whatever_the
 
 def test_what_must_be_said_beside_an_accuracy_goes_with_it() -> None:
     found = accuracy(session(ReadsGrey(), 5), Batches(grey([1, 2], [1, 9]), SMALL, 5))
-    assert found.remarks == ()
+    assert found.warnings == ()
     noted = replace(found, random_weights=True, notes=("latency only",))
-    assert noted.remarks == ("latency only", "weights are random: chance level, 10 %, is expected")
+    assert noted.warnings == ("latency only", "weights are random: chance level, 10 %, is expected")
 
 
 def test_outputs_that_are_no_numbers_are_no_answers() -> None:
@@ -193,7 +193,7 @@ def test_cifar_is_opened_only_if_it_is_what_was_published(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ("imagenet", "unknown data 'imagenet'"),
         ("", "unknown data ''"),
@@ -202,8 +202,8 @@ def test_cifar_is_opened_only_if_it_is_what_was_published(tmp_path: Path, monkey
         ("cifar10:", "needs a folder"),
     ],
 )
-def test_words_that_mean_no_data(data: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as refusal:
+def test_words_that_mean_no_data(data: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refusal:
         SweepSpec(blocks=(Block(models=("resnet18",)),), backends=("ort",), data=data)
     assert refusal.value.fix
     with pytest.raises(InputError):
@@ -213,17 +213,17 @@ def test_words_that_mean_no_data(data: str, said: str) -> None:
 def test_folders_that_hold_no_data(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "empty" / "class").mkdir(parents=True)
-    for word, said in (("nowhere", "there is no folder"), ("bare", "no folder of a class"), ("empty", "holds no images")):
-        with pytest.raises(InputError, match=said):
+    for word, message in (("nowhere", "there is no folder"), ("bare", "no folder of a class"), ("empty", "holds no images")):
+        with pytest.raises(InputError, match=message):
             open_images(f"imagefolder:{tmp_path / word}")
     with pytest.raises(InputError, match="holds no CIFAR100"):
         open_images(f"cifar100:{tmp_path}")
 
 
-@pytest.mark.parametrize(("samples", "said"), [(0, "at least 1"), (5, "without --data")])
-def test_numbers_of_images_that_mean_nothing(samples: int, said: str) -> None:
+@pytest.mark.parametrize(("samples", "message"), [(0, "at least 1"), (5, "without --data")])
+def test_numbers_of_images_that_mean_nothing(samples: int, message: str) -> None:
     data = "digits" if samples == 0 else None
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         SweepSpec(blocks=(Block(models=("resnet18",)),), backends=("ort",), data=data, data_samples=samples)
 
 

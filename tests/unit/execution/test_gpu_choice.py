@@ -28,7 +28,7 @@ def test_the_gpu_is_the_first_that_cuda_sees(variables: dict[str, str], expected
 
 
 @pytest.mark.parametrize(
-    ("visible", "said"),
+    ("visible", "message"),
     [
         ("", "names none of the 2 GPUs"),
         ("-1", "names none"),
@@ -38,9 +38,9 @@ def test_the_gpu_is_the_first_that_cuda_sees(variables: dict[str, str], expected
         ("MIG-aaaa1111", "slice of a GPU"),
     ],
 )
-def test_a_gpu_that_cannot_be_told_is_refused(visible: str, said: str) -> None:
+def test_a_gpu_that_cannot_be_told_is_refused(visible: str, message: str) -> None:
     nvml = FakeNvml(FIRST, SECOND)
-    with pytest.raises(CannotRunError, match=said), open_gpu(nvml, {"CUDA_VISIBLE_DEVICES": visible}):
+    with pytest.raises(CannotRunError, match=message), open_gpu(nvml, {"CUDA_VISIBLE_DEVICES": visible}):
         pass
     assert nvml.open == 0
 

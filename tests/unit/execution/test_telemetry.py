@@ -265,9 +265,9 @@ def test_a_gpu_that_is_lost_on_the_way() -> None:
 
 def test_other_processes_on_the_gpu(burners: list[int]) -> None:
     gpu = FakeGpu()
-    worker, stranger = burners
+    worker, unknown = burners
     with Telemetry("cuda", FakeNvml(gpu)) as telemetry:
-        gpu.pids = (stranger, os.getpid(), worker)
+        gpu.pids = (unknown, os.getpid(), worker)
         assert telemetry.read(own_pids=[worker])["other_gpu_processes"] == 1
         assert telemetry.read(pid=worker)["other_gpu_processes"] == 1
         assert telemetry.read()["other_gpu_processes"] == 2

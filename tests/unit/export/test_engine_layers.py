@@ -197,7 +197,7 @@ def test_labels_that_hold(precision: Precision, found: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "found", "said"),
+    ("precision", "found", "message"),
     [
         ("fp16", {"Float": 9}, "no layer of the engine computes in Half"),
         ("bf16", {"Half": 9}, "no layer of the engine computes in BFloat16"),
@@ -211,7 +211,7 @@ def test_labels_that_hold(precision: Precision, found: dict[str, int]) -> None:
         ("fp12", {"Float": 1}, "unknown engine precision 'fp12'"),
     ],
 )
-def test_labels_that_do_not_hold(precision: Precision, found: dict[str, int], said: str) -> None:
+def test_labels_that_do_not_hold(precision: Precision, found: dict[str, int], message: str) -> None:
     with pytest.raises(BuildError) as caught:
         verify_precision(replace(RECORD, precision=precision, layer_types=found))
-    assert said in caught.value.message
+    assert message in caught.value.message

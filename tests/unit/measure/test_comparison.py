@@ -248,7 +248,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_seed_other_orders() ->
 def test_the_watcher_hears_every_phase_and_never_of_less_done(rigor: Rigor) -> None:
     heard: list[tuple[str, float]] = []
     launcher = FakeLauncher(some_models(0.006, 0.006, 0.003))
-    comparison = Comparison(launcher, "abc", roles_for(3), make_spec(rigor), lambda *told: heard.append(told))
+    comparison = Comparison(launcher, "abc", roles_for(3), make_spec(rigor), lambda *message: heard.append(message))
     assert comparison.prediction().most_s == make_spec(rigor).seconds
     comparison.run()
     phases = list(dict.fromkeys(phase for phase, _ in heard))

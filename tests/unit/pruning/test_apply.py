@@ -13,7 +13,7 @@ from torch import nn
 
 from prune_deploy.pruning.apply import cut, position_scores, select, select_first
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.records import GroupWidth, Selection, WidthPlan
 from prune_deploy.specs import PruneSpec
@@ -362,9 +362,9 @@ def test_the_order_of_groups_does_not_matter(build: Callable[[], nn.Module], siz
 def test_a_weightless_twin_is_cut_to_the_same_shapes(build: Callable[[], nn.Module], size: tuple[int, int, int]) -> None:
     dense = tiny.lively(build())
     planner, plan, chosen, _ = planned(dense, PruneSpec(ratio=0.4, round_to=2), size)
-    twin = weightless_copy(dense)
-    cut(twin, planner.groups, plan, select_first(planner.groups, plan))
-    shapes = {name: p.shape for name, p in twin.named_parameters()}
+    meta_copy = make_meta_copy(dense)
+    cut(meta_copy, planner.groups, plan, select_first(planner.groups, plan))
+    shapes = {name: p.shape for name, p in meta_copy.named_parameters()}
     assert shapes == {name: p.shape for name, p in cut_away(dense, planner, plan, chosen).named_parameters()}
 
 

@@ -19,7 +19,7 @@ from prune_deploy.pruning.find_groups import find_groups
 from prune_deploy.pruning.groups.agreement import contradicted
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import PruneSpec
@@ -108,7 +108,7 @@ class Shuffled(tiny.Pooled):
 
 def depgraph(model: nn.Module, size: Size = tiny.SIZE) -> tuple[ChannelGroup, ...]:
     """What torch-pruning reads."""
-    return trace_groups(weightless_copy(model), example_input(size))
+    return trace_groups(make_meta_copy(model), example_input(size))
 
 
 def test_a_shuffle_that_fits_is_contradicted_and_read_right() -> None:
@@ -141,13 +141,13 @@ def test_what_depgraph_understands_is_not_contradicted(build: Callable[[], nn.Mo
 
 @pytest.mark.parametrize("build", [tiny.Plain, tiny.Residual, tiny.Concat, tiny.Flattened])
 def test_both_readings_find_the_same_groups(build: Callable[[], nn.Module]) -> None:
-    def told(groups: tuple[ChannelGroup, ...]) -> dict[str, Any]:
+    def message(groups: tuple[ChannelGroup, ...]) -> dict[str, Any]:
         return {
             g.name: (g.channels, g.blocks, g.residual, {(m.name, m.is_output): set(m.positions) for m in g.members})
             for g in groups
         }
 
-    assert told(own_groups(build(), tiny.SIZE)) == told(depgraph(build()))
+    assert message(own_groups(build(), tiny.SIZE)) == message(depgraph(build()))
 
 
 def test_a_width_that_a_module_keeps_as_an_attribute_follows() -> None:
@@ -161,8 +161,8 @@ def test_whole_heads_are_refused_where_they_cannot_be_told() -> None:
     build, size = FAMILIES["beit"]
     planner = Planner(build(), PruneSpec(ratio=0.5, heads=True), size)
     reasons = {name: kept.detail for name, kept in planner.kept.items() if kept.reason == "protected"}
-    told = [g for g in planner.groups if g.heads is not None]
-    assert told or any("--heads" in reason for reason in reasons.values())
+    message = [g for g in planner.groups if g.heads is not None]
+    assert message or any("--heads" in reason for reason in reasons.values())
 
 
 @pytest.mark.parametrize("family", ["eva02", "xcit", "sknet"])

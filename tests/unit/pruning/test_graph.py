@@ -13,13 +13,13 @@ from torch import nn
 from prune_deploy.errors import PruningError
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.groups.depgraph import first_line, trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from support.models import tiny_models as tiny
 
 
 def groups_of(model: nn.Module, size: tuple[int, int, int] = tiny.SIZE) -> dict[str, ChannelGroup]:
     """The model's groups by name."""
-    return {g.name: g for g in trace_groups(weightless_copy(model), example_input(size))}
+    return {g.name: g for g in trace_groups(make_meta_copy(model), example_input(size))}
 
 
 def member(group: ChannelGroup, name: str, *, output: bool) -> Member:
@@ -224,7 +224,7 @@ def test_frozen_weights_and_training_mode_do_not_change_the_graph() -> None:
 def test_a_forward_pass_that_sleeps_ends_at_the_time_limit() -> None:
     started = time.monotonic()
     with pytest.raises(PruningError, match=r"dependency graph of Sleeper did not end within 0\.2 s") as caught:
-        trace_groups(weightless_copy(tiny.Sleeper()), example_input(tiny.SIZE), limit_s=0.2)
+        trace_groups(make_meta_copy(tiny.Sleeper()), example_input(tiny.SIZE), limit_s=0.2)
     assert time.monotonic() - started < 5
     assert "--graph-limit-s" in caught.value.fix
     assert caught.value.exit_code == 1
@@ -247,7 +247,7 @@ class Tangled(nn.Module):
 def test_a_graph_that_explodes_ends_at_the_time_limit() -> None:
     started = time.monotonic()
     with pytest.raises(PruningError, match="did not end within"):
-        trace_groups(weightless_copy(Tangled(400)), example_input((3, 4, 4)), limit_s=0.5)
+        trace_groups(make_meta_copy(Tangled(400)), example_input((3, 4, 4)), limit_s=0.5)
     assert time.monotonic() - started < 10
 
 

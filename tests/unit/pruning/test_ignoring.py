@@ -8,7 +8,7 @@ from torch import nn
 from prune_deploy.errors import InputError
 from prune_deploy.pruning.groups.depgraph import trace_groups
 from prune_deploy.pruning.ignoring import classifiers, ignored_names, left_alone
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.specs import PruneSpec
 from support.models import tiny_models as tiny
 
@@ -17,7 +17,7 @@ def kept(
     model: nn.Module, *ignore: str, size: tuple[int, int, int] = tiny.SIZE, bottleneck: bool = False
 ) -> dict[str, tuple[str, str]]:
     """Group → (reason, detail) of all that are left alone."""
-    groups = trace_groups(weightless_copy(model), example_input(size))
+    groups = trace_groups(make_meta_copy(model), example_input(size))
     spec = PruneSpec(ratio=0.5, ignore=ignore, bottleneck=bottleneck)
     return {name: (k.reason, k.detail) for name, k in left_alone(model, groups, spec).items()}
 

@@ -15,7 +15,7 @@ from prune_deploy.errors import InputError
 from prune_deploy.interfaces import LayerGroup, Method
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.groups.depgraph import trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.pruning.methods.base import FunctionMethod
 from prune_deploy.pruning.pruner import layer_group, score
 from support.models import tiny_models as tiny
@@ -32,7 +32,7 @@ IMPORTANCES: dict[str, Callable[[], Any]] = {
 
 def groups_of(model: nn.Module, size: tuple[int, int, int] = tiny.SIZE) -> dict[str, LayerGroup]:
     """The model's groups as a method sees them."""
-    groups = trace_groups(weightless_copy(model), example_input(size))
+    groups = trace_groups(make_meta_copy(model), example_input(size))
     return {g.name: layer_group(model, g) for g in groups}
 
 
@@ -155,7 +155,7 @@ def test_every_group_gets_one_finite_score_per_channel(
     name: str, build: Callable[[], nn.Module], size: tuple[int, int, int]
 ) -> None:
     model = tiny.lively(build())
-    groups = {g.name: g.channels for g in trace_groups(weightless_copy(model), example_input(size))}
+    groups = {g.name: g.channels for g in trace_groups(make_meta_copy(model), example_input(size))}
     for group, scores in scores_of(name, model, size).items():
         assert scores is not None, group
         assert scores.shape == (groups[group],)
@@ -267,7 +267,7 @@ def test_groups_that_a_plan_leaves_whole_are_not_scored() -> None:
     from prune_deploy.records import GroupWidth, WidthPlan
 
     model = tiny.lively(tiny.Plain())
-    groups = trace_groups(weightless_copy(model), example_input(tiny.SIZE))
+    groups = trace_groups(make_meta_copy(model), example_input(tiny.SIZE))
     widths = [GroupWidth(name=g.name, channels=g.channels, kept=8 if g.name == "first.0" else g.channels) for g in groups]
     plan = WidthPlan(groups=tuple(widths), model="m")
     assert set(score(model, groups, methods.create("l2"), plan)) == {"first.0"}

@@ -15,7 +15,7 @@ from torch import nn
 
 from prune_deploy.errors import InputError, PruneDeployError, PruningError
 from prune_deploy.pruning.counting import count
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner, plan_stages
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.records import GroupWidth, WidthPlan, to_json
@@ -96,7 +96,7 @@ def test_a_plan_of_another_model_is_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"channels": 32}, "8 of 32 channels; the model has 16"),
         ({"kept": 0}, "0 of 16 channels"),
@@ -104,10 +104,10 @@ def test_a_plan_of_another_model_is_bad_input(tmp_path: Path) -> None:
         ({"kept": -1}, "-1 of 16 channels"),
     ],
 )
-def test_widths_that_the_model_cannot_have_are_bad_input(fields: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_widths_that_the_model_cannot_have_are_bad_input(fields: dict[str, object], message: str, tmp_path: Path) -> None:
     error = refusal(changed(plan_of(tiny.Plain()), "first.0", **fields), tmp_path, tiny.Plain())
     assert isinstance(error, InputError)
-    assert f"the plan gives first.0 {said}" in error.message
+    assert f"the plan gives first.0 {message}" in error.message
 
 
 def test_a_grouped_convolution_takes_only_multiples_of_its_groups(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_stages_are_the_sizes_that_pruning_at_once_gives() -> None:
         model = tiny.lively(tiny.Residual())
         at_once = prune(model, replace(spec, ratio=ratio), tiny.SIZE)
         assert {w.name: w.kept for w in plan.groups} == {w.name: w.kept for w in at_once.plan.groups}
-        assert counts == at_once.receipt.after == count(weightless_copy(model), tiny.SIZE)
+        assert counts == at_once.receipt.after == count(make_meta_copy(model), tiny.SIZE)
 
 
 def test_stages_shrink_down_to_what_must_remain() -> None:

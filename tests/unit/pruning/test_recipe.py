@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import InputError
-from prune_deploy.pruning.meta_copy import weightless_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.pruning.recipe import changed_attributes, rebuild, tensors_of
 from prune_deploy.specs import PruneSpec
@@ -36,7 +36,7 @@ def pruned_network(build: Callable[[], nn.Module], size: Size, options: dict[str
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
-    return weightless_copy(build())
+    return make_meta_copy(build())
 
 
 @pytest.mark.parametrize(("build", "size", "options"), NETWORKS)

@@ -10,7 +10,7 @@ from prune_deploy.errors import PruningError
 from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import trace_groups
-from prune_deploy.pruning.meta_copy import example_input, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.records import GroupWidth, WidthPlan
 from prune_deploy.specs import PruneSpec
@@ -28,9 +28,9 @@ def halved(groups: tuple[ChannelGroup, ...], *, but: tuple[str, ...] = ("head",)
 
 def breaking(model: nn.Module, but: tuple[str, ...] = ("head",), size: tuple[int, int, int] = tiny.SIZE) -> dict[str, str]:
     """What the safety net finds when every group is halved."""
-    twin = weightless_copy(model)
-    groups = trace_groups(weightless_copy(model), example_input(size))
-    return breaking_groups(twin, groups, halved(groups, but=but), size)
+    meta_copy = make_meta_copy(model)
+    groups = trace_groups(make_meta_copy(model), example_input(size))
+    return breaking_groups(meta_copy, groups, halved(groups, but=but), size)
 
 
 def test_a_network_that_torch_pruning_understands_needs_no_protection() -> None:
@@ -108,20 +108,20 @@ def test_of_groups_that_break_only_together_one_is_protected() -> None:
 
 def test_a_failure_is_told_in_one_line_and_a_success_in_none() -> None:
     model = tiny.HardView()
-    groups = trace_groups(weightless_copy(model), example_input(tiny.SIZE))
-    twin = weightless_copy(model)
-    assert "\n" not in failure(twin, groups, halved(groups), tiny.SIZE)
-    assert failure(twin, groups, halved(groups), tiny.SIZE)
-    assert failure(twin, groups, halved(groups, but=("head", "second.0")), tiny.SIZE) == ""
+    groups = trace_groups(make_meta_copy(model), example_input(tiny.SIZE))
+    meta_copy = make_meta_copy(model)
+    assert "\n" not in failure(meta_copy, groups, halved(groups), tiny.SIZE)
+    assert failure(meta_copy, groups, halved(groups), tiny.SIZE)
+    assert failure(meta_copy, groups, halved(groups, but=("head", "second.0")), tiny.SIZE) == ""
 
 
 def test_trials_leave_the_twin_as_it_was() -> None:
-    twin = weightless_copy(tiny.Residual())
-    shapes = {name: p.shape for name, p in twin.named_parameters()}
-    groups = trace_groups(weightless_copy(tiny.Residual()), example_input(tiny.SIZE))
-    narrowed = cut_copy(twin, groups, halved(groups))
-    assert {name: p.shape for name, p in twin.named_parameters()} == shapes
-    assert sum(p.numel() for p in narrowed.parameters()) < sum(p.numel() for p in twin.parameters())
+    meta_copy = make_meta_copy(tiny.Residual())
+    shapes = {name: p.shape for name, p in meta_copy.named_parameters()}
+    groups = trace_groups(make_meta_copy(tiny.Residual()), example_input(tiny.SIZE))
+    narrowed = cut_copy(meta_copy, groups, halved(groups))
+    assert {name: p.shape for name, p in meta_copy.named_parameters()} == shapes
+    assert sum(p.numel() for p in narrowed.parameters()) < sum(p.numel() for p in meta_copy.parameters())
     assert all(p.is_meta for p in narrowed.parameters())
 
 

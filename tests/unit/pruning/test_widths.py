@@ -11,7 +11,7 @@ import torch
 from torch_pruning.pruner.algorithms.base_pruner import BasePruner
 
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
-from prune_deploy.pruning.widths import Kept, grain_of, plan_widths
+from prune_deploy.pruning.widths import KeepReason, grain_of, plan_widths
 from prune_deploy.records import GroupWidth
 from prune_deploy.specs import PruneSpec, Rounding
 
@@ -177,7 +177,7 @@ def test_the_grain_is_what_leaves_at_once() -> None:
 
 def test_groups_left_alone_keep_everything_and_say_what_was_asked() -> None:
     groups = [group(64, name="a"), group(64, name="b")]
-    a, b = plan_widths(groups, PruneSpec(ratio=0.5), 0.5, kept={"a": Kept("protected", "it breaks")})
+    a, b = plan_widths(groups, PruneSpec(ratio=0.5), 0.5, kept={"a": KeepReason("protected", "it breaks")})
     assert (a.kept, a.asked, a.reason, a.detail) == (64, 32, "protected", "it breaks")
     assert (b.kept, b.asked, b.reason) == (32, 32, "as-asked")
 
@@ -232,7 +232,7 @@ def test_global_scope_leaves_kept_groups_out_of_the_competition() -> None:
     groups = [group(10, name="weak"), group(10, name="strong")]
     scores = scores_of(("strong", [9.0] * 5 + [1.0] * 5))  # the weak group is not even scored
     spec = PruneSpec(ratio=0.5, scope="global", round_to=1)
-    weak, strong = plan_widths(groups, spec, 0.5, kept={"weak": Kept("ignored")}, scores=scores)
+    weak, strong = plan_widths(groups, spec, 0.5, kept={"weak": KeepReason("ignored")}, scores=scores)
     assert (weak.kept, strong.kept) == (10, 5)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.baseline import is_dense
-from prune_deploy.execution.candidate import Loss
+from prune_deploy.execution.candidate import Failure
 from prune_deploy.execution.comparison import run_comparison
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, Subject
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.export.tensorrt.engine import allow_sparse_weights
 from prune_deploy.export.tensorrt.layers import sparse_counts
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, probe_library
@@ -130,12 +130,12 @@ def record_of(spec: MaskSpec | None, sparse_layers: int | None, tmp_path: Path) 
     case = PlannedCase(
         case=Case(bundle="b", backend="trt", precision="tf32", batch=1, options=RunOptions()),
         role="candidate",
-        subject=Subject(folder=BUNDLE_V1, record=bundle),
+        bundle=LoadedBundle(folder=BUNDLE_V1, record=bundle),
         artifact=artifact,
-        loss=Loss(status="unavailable", reason="no CUDA device", fix="get one"),
+        failure=Failure(status="unavailable", reason="no CUDA device", fix="get one"),
     )
     planned = PlannedComparison(name="c", cases=(case,))
-    with Warden() as watchdog:
+    with Watchdog() as watchdog:
         records, _ = run_comparison(planned, MeasureSpec(), tmp_path, watchdog, lambda phase, share: None)
     return records[0]
 

@@ -165,8 +165,10 @@ def test_a_run_without_cases_is_a_page_that_says_so(tmp_path: Path) -> None:
 def test_damaged_samples_and_bundles_are_noticed(tmp_path: Path) -> None:
     run = read_run(GOLDEN_RUNS[1])
     broken = replace(run, cases=tuple(replace(each, samples_sha256="0" * 64) for each in run.cases))
-    said = Page(render_html(make_report([broken]), tmp_path).decode()).text
-    assert said.count("its hash differs. Its distribution is not shown.") == len({each.samples_file for each in run.cases} - {""})
+    message = Page(render_html(make_report([broken]), tmp_path).decode()).text
+    assert message.count("its hash differs. Its distribution is not shown.") == len(
+        {each.samples_file for each in run.cases} - {""}
+    )
     with pytest.raises(VerificationError, match="its hash differs"):
         render(make_report([broken]), "png", tmp_path)
     (tmp_path / "bundles" / "net").mkdir(parents=True)

@@ -18,10 +18,10 @@ from prune_deploy.reporting.charts import Point, Scatter, curve_views, tradeoff_
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.charts.tradeoff import pareto_front
 from prune_deploy.reporting.figures.formatting import amount, interval, number, plus_minus, share, with_half_width
-from prune_deploy.reporting.figures.remarks import absences
 from prune_deploy.reporting.figures.report import machine_names, make_report, read_report
 from prune_deploy.reporting.figures.reproduce import commands
 from prune_deploy.reporting.figures.rows import row
+from prune_deploy.reporting.figures.run_warnings import absences
 from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.runs import Run, read_run
 from prune_deploy.specs import MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
@@ -29,7 +29,7 @@ from support.report_runs import GOLDEN_RUNS
 from support.run_records import case, case_record, environment, estimate, run_record, speedup
 
 
-def said(*records: CaseRecord) -> str:
+def message(*records: CaseRecord) -> str:
     """The summary of a run of these records."""
     (summary,) = summaries(make_report([Run(Path(), run_record(), records, 0)]))
     return " ".join(summary.sentences)
@@ -49,16 +49,16 @@ def said(*records: CaseRecord) -> str:
     ],
 )
 def test_a_claim_has_its_interval(verdict: Verdict, ratio: float, sentence: str) -> None:
-    assert said(case_record(batch=8, speedup=speedup(ratio, verdict=verdict))) == sentence
+    assert message(case_record(batch=8, speedup=speedup(ratio, verdict=verdict))) == sentence
 
 
 def test_a_claim_without_an_interval_says_so() -> None:
-    assert "too few rounds for an interval" in said(case_record(ratio=2.0, half_width=None))
+    assert "too few rounds for an interval" in message(case_record(ratio=2.0, half_width=None))
 
 
 def test_many_cases_are_counted_and_the_slower_ones_named() -> None:
     fast = [case_record(ratio=ratio, label=f"net-{ratio}") for ratio in (1.5, 2.0, 3.0, 4.0)]
-    text = said(*fast, case_record(speedup=speedup(0.8, verdict="SLOWER"), label="net-slow"), case_record(ratio=None))
+    text = message(*fast, case_record(speedup=speedup(0.8, verdict="SLOWER"), label="net-slow"), case_record(ratio=None))
     assert "Of 5 measured cases, 4 faster than dense and 1 slower." in text
     assert "from 0.800× [0.796, 0.804] (net-slow) to 4.00× [3.98, 4.02] (net-4.0)" in text
     assert "Slower than dense: net-slow on ONNX Runtime at batch 1" in text
@@ -73,13 +73,13 @@ def test_a_run_that_goes_on_says_how_far_it_is() -> None:
 
 def test_a_case_that_was_only_traced_is_no_failure() -> None:
     traced = case_record(ratio=None, status="ok", reason="traced, not timed", fix="time it with prune-deploy bench")
-    assert said(traced) == "1 case only traced, not timed."
+    assert message(traced) == "1 case only traced, not timed."
     assert row(traced).verdict_text == "not timed"
     assert absences([row(traced)]) == []
 
 
 def test_zeroed_weights_are_never_called_faster() -> None:
-    text = said(case_record(ratio=1.2, nonzero_params=500, label="net-mask"))
+    text = message(case_record(ratio=1.2, nonzero_params=500, label="net-mask"))
     assert text == "net-mask only had weights set to zero: no dense speed-up expected, 1 FASTER."
 
 
@@ -184,12 +184,12 @@ def test_a_summary_says_how_accurate_the_dense_model_and_the_others_are() -> Non
         return case_record(accuracy=found, **changes)
 
     dense = scored(95, role="dense", label="net-dense", speedup=None)
-    text = said(dense, scored(90), scored(40, label="net-l2-r0.80"))
+    text = message(dense, scored(90), scored(40, label="net-l2-r0.80"))
     assert (
         "Top-1 of net on 100 images of digits: dense 95.0 % [1.0, 99.0], pruned or masked 40.0 % [1.0, 99.0] (net-l2-r0.80 on "
         "ONNX Runtime) to 90.0 % [1.0, 99.0] (net-l2-r0.50 on ONNX Runtime)." in text
     )
-    assert "weights are random: chance level, 10 %, is expected." in said(scored(10))
+    assert "weights are random: chance level, 10 %, is expected." in message(scored(10))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 4.0), (1.0, 1.1), (0.002, 30.0), (1e-6, 1e6), (97.0, 103.0), (5.0, 5.0)])
@@ -218,7 +218,7 @@ def test_a_reason_is_said_once_for_all_that_share_it() -> None:
     lost = [case_record(batch=batch, ratio=None, label=label) for label in ("a", "b") for batch in (1, 8)]
     other = case_record(ratio=None, label="c", reason="it crashed", status="failed")
     first, second = absences([row(record) for record in [*lost, other]])
-    assert (first.bundles, first.ways, first.batches, first.reason) == (("a", "b"), "ort fp32", "1, 8", "no CUDA device")
+    assert (first.bundles, first.configs, first.batches, first.reason) == (("a", "b"), "ort fp32", "1, 8", "no CUDA device")
     assert (second.bundles, second.status) == (("c",), "failed")
 
 

@@ -113,5 +113,5 @@ def test_verdicts_on_runs(ratio: float | None, half_width: float | None, verdict
 
 def test_machines_that_differ_are_named() -> None:
     assert differences(environment(), environment(captured_at="2027-01-01")) == ()
-    said = differences(environment(), environment(cpu="another CPU", libraries={"torch": "2.14.0", "timm": "1.0"}))
-    assert said == ("cpu: some CPU → another CPU", "timm absent → 1.0", "torch 2.15.0 → 2.14.0")
+    message = differences(environment(), environment(cpu="another CPU", libraries={"torch": "2.14.0", "timm": "1.0"}))
+    assert message == ("cpu: some CPU → another CPU", "timm absent → 1.0", "torch 2.15.0 → 2.14.0")

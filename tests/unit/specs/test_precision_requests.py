@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from prune_deploy.errors import InputError
-from prune_deploy.execution.planning import PlannedComparison, Subject, artifact_for, parse_ways, plan, read_subject, remarks
+from prune_deploy.execution.planning import (
+    LoadedBundle,
+    PlannedComparison,
+    artifact_for,
+    parse_run_configs,
+    plan,
+    planning_warnings,
+    read_loaded_bundle,
+)
 from prune_deploy.records import (
     LATENCY_ONLY,
     RTX_INT8,
@@ -18,7 +26,7 @@ from prune_deploy.records import (
     EngineProfile,
     EngineRecord,
     LayerShare,
-    Placement8,
+    QdqPlacement,
     Quantization,
     from_json,
     to_json,
@@ -48,7 +56,7 @@ def request(*precisions: Precision, **fields: Any) -> ExportSpec:
 
 
 @pytest.mark.parametrize(
-    ("precisions", "fields", "said"),
+    ("precisions", "fields", "message"),
     [
         ((), {}, "each precision once"),
         (("fp32", "fp32"), {}, "each precision once"),
@@ -57,8 +65,8 @@ def request(*precisions: Precision, **fields: Any) -> ExportSpec:
         (("fp16",), {"quantize": QuantizeSpec()}, "calibration without int8"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused(precisions: tuple[Any, ...], fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_requests_that_make_no_sense_are_refused(precisions: tuple[Any, ...], fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         request(*precisions, **fields)
 
 
@@ -86,14 +94,14 @@ def test_words_for_calibration_images() -> None:
         parse_calibration("")
 
 
-def with_files(*files: Artifact) -> Subject:
+def with_files(*files: Artifact) -> LoadedBundle:
     """The golden bundle with other files."""
-    subject = read_subject(BUNDLE_V1)
-    kept = tuple(each for each in subject.record.artifacts if each.role not in ("onnx", "engine"))
-    return replace(subject, record=replace(subject.record, artifacts=(*kept, *files)))
+    bundle = read_loaded_bundle(BUNDLE_V1)
+    kept = tuple(each for each in bundle.record.artifacts if each.role not in ("onnx", "engine"))
+    return replace(bundle, record=replace(bundle.record, artifacts=(*kept, *files)))
 
 
-def onnx(name: str, precision: Precision, placement: Placement8 | None = None) -> Artifact:
+def onnx(name: str, precision: Precision, placement: QdqPlacement | None = None) -> Artifact:
     made = None
     if placement is not None:
         made = Quantization(placement=placement, rest="fp32", calibration=SYNTHETIC, quantized=5, layers=6)
@@ -102,14 +110,14 @@ def onnx(name: str, precision: Precision, placement: Placement8 | None = None) -
 
 def test_onnx_runtime_gets_the_int8_file_that_was_made_for_it() -> None:
     for_both = with_files(onnx("model.int8.onnx", "int8", "tensorrt"), onnx("model.int8.ort.onnx", "int8", "onnxruntime"))
-    (way,) = parse_ways(("ort",), ("int8",))
-    assert artifact_for(for_both, way, 1).name == "model.int8.ort.onnx"
+    (config,) = parse_run_configs(("ort",), ("int8",))
+    assert artifact_for(for_both, config, 1).name == "model.int8.ort.onnx"
     given = with_files(onnx("model.int8.onnx", "int8", "tensorrt"))
-    assert artifact_for(given, way, 1).name == "model.int8.onnx"
+    assert artifact_for(given, config, 1).name == "model.int8.onnx"
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision", "said"),
+    ("backend", "precision", "message"),
     [
         ("eager", "int8", "runs no int8"),
         ("compile", "int8", "runs no int8"),
@@ -117,31 +125,33 @@ def test_onnx_runtime_gets_the_int8_file_that_was_made_for_it() -> None:
         ("ort", "bf16", "no bf16"),
     ],
 )
-def test_what_a_backend_or_a_bundle_has_not_is_told(backend: str, precision: str, said: str) -> None:
-    (way,) = parse_ways((backend,), (precision,))
-    with pytest.raises(InputError, match=said):
-        artifact_for(with_files(onnx("model.onnx", "fp32")), way, 1)
+def test_what_a_backend_or_a_bundle_has_not_is_told(backend: str, precision: str, message: str) -> None:
+    (config,) = parse_run_configs((backend,), (precision,))
+    with pytest.raises(InputError, match=message):
+        artifact_for(with_files(onnx("model.onnx", "fp32")), config, 1)
 
 
 @pytest.mark.parametrize("names", [(), ("fp32", "fp8")])
 def test_precisions_that_mean_nothing_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
-        parse_ways(("ort",), names)
+        parse_run_configs(("ort",), names)
 
 
 def test_precisions_come_in_the_order_they_were_asked_for() -> None:
-    assert [way.precision for way in parse_ways(("null",), ("fp16", "fp32"))] == ["fp16", "fp32"]
+    assert [config.precision for config in parse_run_configs(("null",), ("fp16", "fp32"))] == ["fp16", "fp32"]
 
 
-def across(subject: Subject) -> list[PlannedComparison]:
-    return plan(subject, [subject], parse_ways(("null", "eager"), ("fp32", "bf16")), (1,), MeasureSpec(), across="precisions")
+def across(bundle: LoadedBundle) -> list[PlannedComparison]:
+    return plan(
+        bundle, [bundle], parse_run_configs(("null", "eager"), ("fp32", "bf16")), (1,), MeasureSpec(), across="precisions"
+    )
 
 
-def test_across_precisions_there_is_one_comparison_per_backend_with_one_anchor() -> None:
-    subject = read_subject(BUNDLE_V1)
-    first, second = across(subject)
-    assert first.name == f"{subject.label}-null-across-precisions-b1"
-    assert second.name == f"{subject.label}-eager-across-precisions-b1"
+def test_across_precisions_there_is_one_comparison_per_backend_with_one_baseline() -> None:
+    bundle = read_loaded_bundle(BUNDLE_V1)
+    first, second = across(bundle)
+    assert first.name == f"{bundle.label}-null-across-precisions-b1"
+    assert second.name == f"{bundle.label}-eager-across-precisions-b1"
     assert [(case.role, case.case.precision) for case in second.cases] == [
         ("dense", "fp32"),
         ("candidate", "fp32"),
@@ -169,14 +179,14 @@ def test_int8_says_what_its_reader_must_know() -> None:
         share=LayerShare(computing=53, layers=54, source="build log"),
     )
     built = Artifact(name="m.engine", role="engine", size_bytes=1, sha256="", precision="int8", engine=engine)
-    subject = with_files(onnx("model.int8.onnx", "int8", "tensorrt"), built)
-    (comparison,) = plan(subject, [], parse_ways(("trt:cuda-graph",), ("int8",)), (1,), MeasureSpec())
+    bundle = with_files(onnx("model.int8.onnx", "int8", "tensorrt"), built)
+    (comparison,) = plan(bundle, [], parse_run_configs(("trt:cuda-graph",), ("int8",)), (1,), MeasureSpec())
     (case,) = comparison.cases
     if case.artifact is None:  # a GPU is here, and the engine is for another one
         pytest.skip("needs a machine without a GPU")
-    assert remarks(case) == (f"INT8 {LATENCY_ONLY}", RTX_INT8)
-    assert case.loss is not None
-    assert "int8 in 53/54 layers" in case.loss.reason
+    assert planning_warnings(case) == (f"INT8 {LATENCY_ONLY}", RTX_INT8)
+    assert case.failure is not None
+    assert "int8 in 53/54 layers" in case.failure.reason
 
 
 def test_rows_say_how_many_layers_have_the_precision() -> None:
@@ -188,15 +198,15 @@ def test_rows_say_how_many_layers_have_the_precision() -> None:
 
 
 def test_tf32_is_a_label_of_its_own() -> None:
-    subject = with_files(onnx("model.onnx", "fp32"))
-    ways = parse_ways(("ort", "eager"), ("tf32",))
+    bundle = with_files(onnx("model.onnx", "fp32"))
+    configs = parse_run_configs(("ort", "eager"), ("tf32",))
     on_gpu = MeasureSpec(options=RunOptions(device="cuda"))
-    for way in ways:
-        (here,) = plan(subject, [], (way,), (1,), MeasureSpec())[0].cases
-        assert here.loss is not None
-        assert "TF32 is a GPU's" in here.loss.reason
-        (there,) = plan(subject, [], (way,), (1,), on_gpu)[0].cases
+    for config in configs:
+        (here,) = plan(bundle, [], (config,), (1,), MeasureSpec())[0].cases
+        assert here.failure is not None
+        assert "TF32 is a GPU's" in here.failure.reason
+        (there,) = plan(bundle, [], (config,), (1,), on_gpu)[0].cases
         assert there.artifact is not None
         assert there.artifact.name in ("model.onnx", "weights.safetensors")
     with pytest.raises(InputError, match="under an FP32 label"):
-        plan(subject, [], parse_ways(("ort",), ("fp32",)), (1,), MeasureSpec(options=RunOptions(device="cuda", tf32=True)))
+        plan(bundle, [], parse_run_configs(("ort",), ("fp32",)), (1,), MeasureSpec(options=RunOptions(device="cuda", tf32=True)))

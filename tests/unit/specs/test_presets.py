@@ -158,7 +158,7 @@ settings = { scope = "global", group_cap = 1, ignore = ["head", "layer4*"] }
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "fix"),
+    ("text", "message", "fix"),
     [
         ("", "is empty", "docs/sweeps.md"),
         ('precisions = ["int8"]\n' + GOOD, "int8 needs images to calibrate on", "--calib"),
@@ -203,12 +203,12 @@ settings = { scope = "global", group_cap = 1, ignore = ["head", "layer4*"] }
         ),
     ],
 )
-def test_a_mistaken_file_is_told_its_key_and_what_to_do(tmp_path: Path, text: str | bytes, said: str, fix: str) -> None:
+def test_a_mistaken_file_is_told_its_key_and_what_to_do(tmp_path: Path, text: str | bytes, message: str, fix: str) -> None:
     path = file(tmp_path, text)
     with pytest.raises(InputError) as caught:
         read_sweep(path)
     assert caught.value.message.startswith(str(path))
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert fix in caught.value.fix
 
 
@@ -216,7 +216,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_sweep(file(tmp_path, "together = 'x'\n" + GOOD.replace("methods", "method").replace("0.5", "'half'")))
     assert all(
-        said in caught.value.message for said in ("together: a whole", "blocks[0]: unknown method", "blocks[0].ratios[0]:")
+        message in caught.value.message for message in ("together: a whole", "blocks[0]: unknown method", "blocks[0].ratios[0]:")
     )
     assert "did you mean methods" in caught.value.fix
 

@@ -73,8 +73,8 @@ def test_one_name_for_two_settings_is_refused_until_a_protocol_tells_them_apart(
     theirs = {"models": ("resnet18",), "methods": ("l1",), "ratios": (0.5,), "settings": PruneSpec(ratio=0.5, round_to=2)}
     with pytest.raises(InputError, match=r"resnet18-l1-r0\.50 with different settings"):
         sweep(ours, Block(**theirs)).models()  # type: ignore[arg-type]
-    told = sweep(ours, Block(**theirs, protocol="published"))  # type: ignore[arg-type]
-    assert names(told)[0][-1] == "resnet18-l1-r0.50-published"
+    message = sweep(ours, Block(**theirs, protocol="published"))  # type: ignore[arg-type]
+    assert names(message)[0][-1] == "resnet18-l1-r0.50-published"
 
 
 def test_one_name_for_two_models_is_refused() -> None:
@@ -88,7 +88,7 @@ def test_a_sweep_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "message"),
     [
         ({"models": ()}, "needs models"),
         ({"models": ("a",), "methods": ("l1",)}, "need ratios"),
@@ -99,8 +99,8 @@ def test_a_sweep_survives_json() -> None:
         ({"models": ("a",), "seeds": ()}, "once each"),
     ],
 )
-def test_blocks_that_make_no_sense(block: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_blocks_that_make_no_sense(block: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Block(**block)  # type: ignore[arg-type]
 
 

@@ -349,7 +349,7 @@ def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"spec": FinetuneSpec(data="digits", epochs=7, batch=8)}, "--epochs 3 there, 7 asked for"),
         ({"parent": replace(PARENT, name="other")}, "another parent, parent"),
@@ -358,9 +358,9 @@ def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Pat
         ({"teacher": "somebody"}, "another teacher"),
     ],
 )
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     saved(tmp_path / "training")
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         Checkpoint(tmp_path / "training", replace(settings(setup()), **changes)).read()
     assert "--restart" in caught.value.fix
 

@@ -130,7 +130,7 @@ def test_digits_are_validated_on_their_test_split() -> None:
     division = divide(FinetuneSpec(data="digits"))
     assert (len(division.train_numbers), len(division.validation_numbers)) == (898, 899)
     assert set(division.train.names).isdisjoint(division.validation.names)
-    assert division.said == "the test split of digits"
+    assert division.message == "the test split of digits"
 
 
 def test_a_tenth_of_a_folder_is_held_out_always_the_same(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_tenth_of_a_folder_is_held_out_always_the_same(tmp_path: Path) -> None
     assert len(first.validation_numbers) == 3
     assert sorted([*first.train_numbers, *first.validation_numbers]) == list(range(30))
     assert first.validation_numbers == again.validation_numbers != other.validation_numbers
-    assert first.said.startswith("3 of the 30 images of imagefolder:")
+    assert first.message.startswith("3 of the 30 images of imagefolder:")
 
 
 def test_images_to_validate_on_can_be_named_if_their_classes_are_the_same(tmp_path: Path) -> None:

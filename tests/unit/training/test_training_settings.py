@@ -20,7 +20,7 @@ from prune_deploy.training.objective import learning_rate, loss_of
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"data": "imagenet"}, "unknown data"),
         ({"val_data": "imagefolder"}, "needs a folder"),
@@ -38,8 +38,8 @@ from prune_deploy.training.objective import learning_rate, loss_of
         ({"temperature": 0.0}, "--temperature must be positive"),
     ],
 )
-def test_bad_settings_are_refused_by_name(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_bad_settings_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         FinetuneSpec(**({"data": "digits"} | fields))
     assert caught.value.fix
 

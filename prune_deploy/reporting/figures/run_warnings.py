@@ -15,7 +15,7 @@ class Absence:
     """Why cases have no figures: the reason once, and the bundles, ways and batches it holds for, all with all."""
 
     bundles: tuple[str, ...]
-    ways: str
+    configs: str
     batches: str
     status: str
     reason: str
@@ -43,12 +43,12 @@ def absences(rows: Iterable[Row]) -> list[Absence]:
             by_bundle.setdefault((each.bundle, each.status, each.reason, each.fix), []).append(each)
     alike: dict[tuple[str, ...], list[str]] = {}
     for (bundle, *why), cases in by_bundle.items():
-        ways = ", ".join(dict.fromkeys(f"{each.backend} {each.precision}" for each in cases))
+        configs = ", ".join(dict.fromkeys(f"{each.backend} {each.precision}" for each in cases))
         batches = ", ".join(dict.fromkeys(str(each.batch) for each in cases))
-        alike.setdefault((ways, batches, *why), []).append(bundle)
+        alike.setdefault((configs, batches, *why), []).append(bundle)
     return [
-        Absence(bundles=tuple(bundles), ways=ways, batches=batches, status=status, reason=reason, fix=fix)
-        for (ways, batches, status, reason, fix), bundles in alike.items()
+        Absence(bundles=tuple(bundles), configs=configs, batches=batches, status=status, reason=reason, fix=fix)
+        for (configs, batches, status, reason, fix), bundles in alike.items()
     ]
 
 

@@ -32,14 +32,14 @@ def structure(cls: type[T], data: Any, *, source: str, fix: str) -> T:
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values provoke
         fixes: list[str] = []
         problems = cattrs.transform_error(error, format_exception=lambda each, _: _mistake(each, cls, fixes))
-        told = "; ".join(_by_key(problem) for problem in problems)
-        raise InputError(f"{source}: {told}", fix="; ".join(dict.fromkeys(fixes)) or fix) from None
+        message = "; ".join(_by_key(problem) for problem in problems)
+        raise InputError(f"{source}: {message}", fix="; ".join(dict.fromkeys(fixes)) or fix) from None
 
 
 def _by_key(problem: str) -> str:
     """The key first: cattrs writes "what @ $.key"."""
-    said, _, path = problem.rpartition(" @ $")
-    return f"{path.removeprefix('.')}: {said}" if path else said
+    message, _, path = problem.rpartition(" @ $")
+    return f"{path.removeprefix('.')}: {message}" if path else message
 
 
 def _mistake(error: BaseException, whole: type, fixes: list[str]) -> str:

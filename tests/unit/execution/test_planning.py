@@ -11,7 +11,7 @@ import pytest
 
 from prune_deploy.errors import InputError
 from prune_deploy.execution.baseline import identity, is_dense
-from prune_deploy.execution.planning import PlannedComparison, Subject, parse_ways, plan, read_subject
+from prune_deploy.execution.planning import LoadedBundle, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
 from prune_deploy.records import WeightsSource
 from prune_deploy.specs import Across, MeasureSpec
 from prune_deploy.store import read_bundle
@@ -21,32 +21,32 @@ BUNDLE_V1 = GOLDEN / "bundle_v1"
 
 
 @pytest.fixture
-def subject() -> Subject:
-    return read_subject(BUNDLE_V1)
+def bundle() -> LoadedBundle:
+    return read_loaded_bundle(BUNDLE_V1)
 
 
-def planned(subject: Subject, *names: str, batches: tuple[int, ...] = (1,), across: Across = "") -> list[PlannedComparison]:
-    return plan(subject, [subject], parse_ways(names, ("fp32",)), batches, MeasureSpec(), across=across)
+def planned(bundle: LoadedBundle, *names: str, batches: tuple[int, ...] = (1,), across: Across = "") -> list[PlannedComparison]:
+    return plan(bundle, [bundle], parse_run_configs(names, ("fp32",)), batches, MeasureSpec(), across=across)
 
 
 def test_a_backend_is_named_with_or_without_its_variant() -> None:
-    assert [way.label for way in parse_ways(("ort", "trt"), ("fp32",))] == ["ort", "trt", "trt:cuda-graph"]
-    assert [way.label for way in parse_ways(("trt:cuda-graph", "ort:tensorrt-ep"), ("fp32",))] == [
+    assert [config.label for config in parse_run_configs(("ort", "trt"), ("fp32",))] == ["ort", "trt", "trt:cuda-graph"]
+    assert [config.label for config in parse_run_configs(("trt:cuda-graph", "ort:tensorrt-ep"), ("fp32",))] == [
         "trt:cuda-graph",
         "ort:tensorrt-ep",
     ]
-    assert [way.precision for way in parse_ways(("ort",), ("fp32", "tf32"))] == ["fp32", "tf32"]
+    assert [config.precision for config in parse_run_configs(("ort",), ("fp32", "tf32"))] == ["fp32", "tf32"]
 
 
 @pytest.mark.parametrize("names", [("onnx",), ("ort:warp",), ("ort", "ort"), ("trt", "trt:cuda-graph")])
 def test_names_that_mean_nothing_or_the_same_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
-        parse_ways(names, ("fp32",))
+        parse_run_configs(names, ("fp32",))
 
 
-def test_one_comparison_per_backend_and_batch(subject: Subject) -> None:
-    comparisons = planned(subject, "null", "ort", batches=(1, 8))
-    assert [each.name.removeprefix(f"{subject.label}-") for each in comparisons] == [
+def test_one_comparison_per_backend_and_batch(bundle: LoadedBundle) -> None:
+    comparisons = planned(bundle, "null", "ort", batches=(1, 8))
+    assert [each.name.removeprefix(f"{bundle.label}-") for each in comparisons] == [
         "null-fp32-b1",
         "ort-fp32-b1",
         "null-fp32-b8",
@@ -57,19 +57,19 @@ def test_one_comparison_per_backend_and_batch(subject: Subject) -> None:
         assert len({(case.case.backend, case.case.batch) for case in comparison.cases}) == 1
 
 
-def test_across_backends_there_is_one_per_batch_with_one_anchor(subject: Subject) -> None:
-    (comparison,) = planned(subject, "null", "ort", across="backends")
+def test_across_backends_there_is_one_per_batch_with_one_baseline(bundle: LoadedBundle) -> None:
+    (comparison,) = planned(bundle, "null", "ort", across="backends")
     assert [case.role for case in comparison.cases] == ["dense", "candidate", "candidate", "candidate"]
     assert [case.case.backend for case in comparison.cases] == ["null", "null", "ort", "ort"]
 
 
-def test_a_precision_that_a_backend_or_a_bundle_has_not_is_a_row(subject: Subject) -> None:
+def test_a_precision_that_a_backend_or_a_bundle_has_not_is_a_row(bundle: LoadedBundle) -> None:
     for name in ("null", "ort"):
-        (comparison,) = plan(subject, [], parse_ways((name,), ("tf32",)), (1,), MeasureSpec())
-        loss = comparison.cases[0].loss
-        assert loss is not None
-        assert loss.status == "unavailable"
-        assert "tf32" in loss.reason or "TF32" in loss.reason
+        (comparison,) = plan(bundle, [], parse_run_configs((name,), ("tf32",)), (1,), MeasureSpec())
+        failure = comparison.cases[0].failure
+        assert failure is not None
+        assert failure.status == "unavailable"
+        assert "tf32" in failure.reason or "TF32" in failure.reason
         assert not comparison.can_run
 
 
@@ -77,9 +77,9 @@ def test_a_missing_and_a_changed_file_are_found(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(BUNDLE_V1, tmp_path / "bundle"))
     name = read_bundle(folder).artifacts[0].name
     (folder / name).write_bytes(b"something else")
-    changed = read_subject(folder).damage
+    changed = read_loaded_bundle(folder).damage
     (folder / name).unlink()
-    missing = read_subject(folder).damage
+    missing = read_loaded_bundle(folder).damage
     assert changed is not None
     assert missing is not None
     assert "its hash differs" in changed.reason

@@ -20,7 +20,7 @@ __all__ = ["fp32", "own_cache"]  # fixtures
 
 
 class _Reader:
-    """Two made images."""
+    """Two synthetic images."""
 
     def __init__(self) -> None:
         import torch
@@ -89,11 +89,11 @@ def test_our_own_file_is_taken_and_its_names_mended(fp32: Path, tmp_path: Path) 
 
 def test_a_file_of_onnx_runtime_is_refused_with_what_tensorrt_rejects(fp32: Path, tmp_path: Path) -> None:
     source = fp32 / "test_resnet.onnx"
-    for options, said in (({"QuantizeBias": True}, "QuantizeBias"), ({"ActivationSymmetric": False}, "ActivationSymmetric")):
+    for options, message in (({"QuantizeBias": True}, "QuantizeBias"), ({"ActivationSymmetric": False}, "ActivationSymmetric")):
         given = _by_onnx_runtime(source, tmp_path / "given.onnx", **options)
         with pytest.raises(InputError) as error:
             accept_int8(given, source, tmp_path)
-        assert said in error.value.fix
+        assert message in error.value.fix
         assert "TensorRT" in error.value.fix
     assert not (tmp_path / "model.int8.onnx").exists()
 

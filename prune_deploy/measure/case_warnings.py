@@ -20,7 +20,7 @@ def unsteady_launches(samples: Samples, candidate: int) -> tuple[int, ...]:
     return tuple(sorted(launch for launch, unsteady in samples.unsteady if unsteady == candidate))
 
 
-def side_cautions(samples: Samples, candidate: int, timed: TimedBlocks, *, name: str) -> Iterable[str]:
+def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name: str) -> Iterable[str]:
     """Warnings about one side of a comparison; `name` is how they call it."""
     if launches := unsteady_launches(samples, candidate):
         count = "1 launch" if len(launches) == 1 else f"{len(launches)} launches"
@@ -35,7 +35,7 @@ def _power_capped_share(timed: TimedBlocks) -> float:
     return sum(capped) / len(capped) if capped else 0.0
 
 
-def speedup_cautions(speedup: Speedup) -> Iterable[str]:
+def speedup_warnings(speedup: Speedup) -> Iterable[str]:
     """Warnings about the ratio itself."""
     ratio = speedup.ratio
     if _is_contended(speedup):

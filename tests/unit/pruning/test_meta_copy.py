@@ -1,4 +1,4 @@
-"""The weightless twin: same modules, same shapes, no data, and nothing shared with the model."""
+"""The meta copy: same modules, same shapes, no data, and nothing shared with the model."""
 
 from __future__ import annotations
 
@@ -8,54 +8,57 @@ import pytest
 import torch
 from torch import nn
 
-from prune_deploy.pruning.meta_copy import example_input, parameter_owner, weightless_copy
+from prune_deploy.pruning.meta_copy import example_input, make_meta_copy, parameter_owner
 from support.models import tiny_models as tiny
 
 
 @pytest.mark.parametrize(("build", "size"), [(tiny.Residual, tiny.SIZE), (tiny.vit, tiny.VIT_SIZE), (tiny.swin, tiny.SWIN_SIZE)])
 def test_a_twin_has_the_models_shapes_and_none_of_its_data(build: Callable[[], nn.Module], size: tuple[int, int, int]) -> None:
     model = tiny.lively(build())
-    twin = weightless_copy(model)
-    assert [(n, type(m)) for n, m in twin.named_modules()] == [(n, type(m)) for n, m in model.named_modules()]
-    for ours, theirs in ((twin.named_parameters(), model.named_parameters()), (twin.named_buffers(), model.named_buffers())):
+    meta_copy = make_meta_copy(model)
+    assert [(n, type(m)) for n, m in meta_copy.named_modules()] == [(n, type(m)) for n, m in model.named_modules()]
+    for ours, theirs in (
+        (meta_copy.named_parameters(), model.named_parameters()),
+        (meta_copy.named_buffers(), model.named_buffers()),
+    ):
         tensors = dict(theirs)
         for name, tensor in ours:
             assert tensor.is_meta, name
             assert (tensor.shape, tensor.dtype) == (tensors[name].shape, tensors[name].dtype)
-    assert twin(example_input(size, 3)).shape == model(tiny.images(size, 3)).shape
+    assert meta_copy(example_input(size, 3)).shape == model(tiny.images(size, 3)).shape
 
 
 def test_the_model_is_left_alone() -> None:
     model = tiny.lively(tiny.Residual()).train().requires_grad_(False)
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    twin = weightless_copy(model)
+    meta_copy = make_meta_copy(model)
     assert model.training
-    assert not twin.training
+    assert not meta_copy.training
     assert not any(p.requires_grad for p in model.parameters())
-    assert all(p.requires_grad for p in twin.parameters()), "the graph is traced through gradients"
+    assert all(p.requires_grad for p in meta_copy.parameters()), "the graph is traced through gradients"
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
 def test_copying_costs_no_memory_for_weights() -> None:
     with torch.device("meta"):
         model = nn.Linear(1_000_000, 1_000_000)  # four terabytes, had they to be allocated
-    assert weightless_copy(model).weight.is_meta
+    assert make_meta_copy(model).weight.is_meta
 
 
 def test_tensors_used_twice_stay_one() -> None:
     first = nn.Linear(4, 4)
     second = nn.Linear(4, 4)
     second.weight = first.weight
-    twin = weightless_copy(nn.Sequential(first, second))
-    assert twin.get_submodule("0").weight is twin.get_submodule("1").weight
+    meta_copy = make_meta_copy(nn.Sequential(first, second))
+    assert meta_copy.get_submodule("0").weight is meta_copy.get_submodule("1").weight
 
 
 def test_whole_number_buffers_want_no_gradient() -> None:
     model = nn.BatchNorm2d(3)
     model.register_parameter("index", nn.Parameter(torch.arange(3), requires_grad=False))
-    twin = weightless_copy(model)
-    assert not twin.index.requires_grad
-    assert twin.weight.requires_grad
+    meta_copy = make_meta_copy(model)
+    assert not meta_copy.index.requires_grad
+    assert meta_copy.weight.requires_grad
 
 
 class Caching(nn.Module):
@@ -75,7 +78,7 @@ def test_a_model_that_keeps_results_between_calls_can_be_copied() -> None:
     model = Caching()
     model(torch.ones(1, 3))
     assert model.cache["last"].requires_grad
-    assert weightless_copy(model).get_parameter("layer.weight").is_meta
+    assert make_meta_copy(model).get_parameter("layer.weight").is_meta
 
 
 def test_examples_have_no_data() -> None:
