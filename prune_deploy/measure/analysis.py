@@ -1,6 +1,7 @@
-"""From raw samples to what they say: the same samples give the same figures, bit for bit.
+"""Analysis of raw samples: latencies, ratios, verdicts and warnings.
 
-Only blocks of the phase "timed" count, and of each only the runs behind its leading ones. Nothing else is ever left out.
+The same samples give the same figures, bit for bit. Only blocks of the phase "timed" count, and of each block only the runs
+after its leading ones. Everything else that was timed is used.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ _TUKEY_RANGES = 1.5
 
 
 def analyze(samples: Samples) -> ComparisonStats:
-    """All that the samples of a comparison say, candidates in their order, None for those without timed runs."""
+    """Return the statistics of every candidate and of the control.
+
+    The candidates keep their order. A candidate without timed runs is None.
+    """
     timed = [timed_blocks(samples, candidate) for candidate in range(len(samples.candidates))]
     control = None if samples.copy is None else _ratio(timed[samples.dense], timed[samples.copy], samples.rigor)
-    needed = required_margin(control)
+    margin = required_margin(control)
     return ComparisonStats(
-        candidates=tuple(_candidate_stats(samples, timed, index, needed) for index in range(len(timed))),
+        candidates=tuple(_candidate_stats(samples, timed, index, margin) for index in range(len(timed))),
         dense_against_copy=control,
-        margin=needed,
+        margin=margin,
     )
 
 
 def ratio_estimate(samples: Samples, candidate: int) -> Estimate | None:
-    """Dense time over a candidate's, without the rest of `analyze`: for deciding after each launch whether to go on.
+    """Estimate dense time over a candidate's time, without the rest of `analyze`.
 
-    None for the dense model itself, and where no pair of rounds is complete on both sides.
+    It serves the decision after each launch whether to go on. Returns None for the dense model itself, and where no pair of
+    rounds
+    is complete on both sides.
     """
     if candidate == samples.dense:
         return None
@@ -51,7 +57,7 @@ def _ratio(dense: TimedBlocks, other: TimedBlocks, rigor: Rigor, *, reading: str
     return estimate(launches, rigor) if launches else None
 
 
-def _candidate_stats(samples: Samples, timed: Sequence[TimedBlocks], index: int, needed: float) -> CandidateStats | None:
+def _candidate_stats(samples: Samples, timed: Sequence[TimedBlocks], index: int, margin: float) -> CandidateStats | None:
     own = timed[index]
     if not own.blocks:
         return None
@@ -60,7 +66,7 @@ def _candidate_stats(samples: Samples, timed: Sequence[TimedBlocks], index: int,
     if index == samples.dense:
         return CandidateStats(latency=latency, speedup=None, warnings=tuple(warnings))
     warnings += side_warnings(samples, samples.dense, timed[samples.dense], name="the dense model")
-    speedup = _speedup(samples, timed, index, needed)
+    speedup = _speedup(samples, timed, index, margin)
     if speedup is None:
         warnings.append("no ratio: the dense model and it completed no pair of rounds together")
     else:
@@ -75,7 +81,7 @@ def _latency(timed: TimedBlocks, rigor: Rigor) -> Latency:
     return Latency(
         median_ms=_in_ms(estimate(log_means(timed), rigor)),
         mean_ms=float(samples_ns.mean()) / _NS_PER_MS,
-        # One run has no spread; 0 rather than a hole in the record.
+        # One run has no spread. 0 keeps the record complete.
         stdev_ms=float(samples_ns.std(ddof=1)) / _NS_PER_MS if samples_ns.size > 1 else 0.0,
         minimum_ms=float(samples_ns.min()) / _NS_PER_MS,
         percentiles=upper_bounds(samples_ns),
@@ -90,7 +96,7 @@ def _in_ms(time_ns: Estimate) -> Estimate:
     return replace(time_ns, value=time_ns.value / _NS_PER_MS, low=low, high=high)
 
 
-def _speedup(samples: Samples, timed: Sequence[TimedBlocks], index: int, needed: float) -> Speedup | None:
+def _speedup(samples: Samples, timed: Sequence[TimedBlocks], index: int, margin: float) -> Speedup | None:
     dense, other = timed[samples.dense], timed[index]
     launches = log_ratios(dense, other)
     if not launches:
@@ -102,8 +108,8 @@ def _speedup(samples: Samples, timed: Sequence[TimedBlocks], index: int, needed:
     low, high = (None, None) if ratio.unit == "round" or ratio.count < 2 else bootstrap_interval(launches, samples.seed)
     return Speedup(
         ratio=ratio,
-        verdict=verdict(ratio, margin=needed, device=samples.device, steady=steady, cycle_ratio=cycle_ratio),
-        margin=needed,
+        verdict=verdict(ratio, margin=margin, device=samples.device, steady=steady, cycle_ratio=cycle_ratio),
+        margin=margin,
         converged=is_converged(ratio, samples.device),
         rounds=2 * sum(len(pairs) for pairs in launches),
         launches=len(launches),

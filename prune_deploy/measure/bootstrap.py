@@ -1,6 +1,7 @@
-"""A second opinion on the interval: launches drawn with replacement, and within each of them pairs.
+"""Hierarchical bootstrap, the second opinion on an interval.
 
-Source: hierarchical resampling as in Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013; percentile interval.
+Launches are drawn with replacement, and pairs within each of them. Source: hierarchical resampling as in Kalibera and Jones,
+"Rigorous benchmarking in reasonable time", ISMM 2013. The interval is the percentile interval.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ _SEEDS = 2**32
 
 
 def bootstrap_interval(launches: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, float]:
-    """Low and high end of the interval of the mean of launch medians, exponentiated.
+    """Return the low and high end of the ratio's bootstrap interval.
 
-    `launches` are logarithms, one array of shape (pairs,) per launch, at least two. The same seed gives the same bits.
+    `launches` are logarithms, one array of shape (pairs,) per launch, at least two. The interval is that of the mean of launch
+    medians, exponentiated. The same seed gives the same bits.
     """
-    # RandomState on purpose: its stream is frozen for good, that of numpy's newer Generator may change with a release.
+    # RandomState on purpose: its stream is frozen for good, while that of numpy's newer Generator may change with a release.
     random = np.random.RandomState(seed % _SEEDS)
     drawn = random.randint(len(launches), size=(RESAMPLES, len(launches)))
     medians = np.empty(drawn.shape)
@@ -41,10 +43,11 @@ def bootstrap_interval(launches: Sequence[NDArray[np.float64]], seed: int) -> tu
 
 
 def width_ratio(low: float, high: float, ratio: Estimate) -> float | None:
-    """Width of the bootstrap interval over that of the t interval on the log scale, 1 when they agree; None without a t interval.
+    """Compare the width of the bootstrap interval with the t interval's.
 
-    Drawing from few launches underestimates their spread, and knows nothing of Student's longer tails. Both are known factors and
-    are taken out, or five launches would look like a disagreement every time.
+    Both widths are taken on the log scale. The result is 1 when they agree, and None without a t interval. Resampling from few
+    launches underestimates their spread and lacks the longer tails of Student's t. Both effects are known factors and are divided
+    out. Otherwise five launches would look like a disagreement every time.
     """
     from scipy.special import ndtri
 

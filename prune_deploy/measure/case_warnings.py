@@ -1,4 +1,4 @@
-"""What a reader of a ratio should know besides: warnings that the samples themselves give rise to."""
+"""Warnings that the samples of a comparison give rise to."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _POWER_SHARE = 0.01
 
 
 def unsteady_launches(samples: Samples, candidate: int) -> tuple[int, ...]:
-    """The launches in which the candidate had not settled when its warm-up ended."""
+    """Return the launches whose warm-up left the candidate unsettled."""
     return tuple(sorted(launch for launch, unsteady in samples.unsteady if unsteady == candidate))
 
 
 def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name: str) -> Iterable[str]:
-    """Warnings about one side of a comparison; `name` is how they call it."""
+    """Yield the warnings about one side of a comparison.
+
+    `name` is the name of that side in the texts.
+    """
     if launches := unsteady_launches(samples, candidate):
         count = "1 launch" if len(launches) == 1 else f"{len(launches)} launches"
         yield f"{name} had not settled when the warm-up of {count} ended"
@@ -30,13 +33,16 @@ def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name:
 
 
 def _power_capped_share(timed: TimedBlocks) -> float:
-    """Share of the blocks in which the power limit slowed the clock, among those where it was read."""
+    """Return the share of blocks that the power limit slowed.
+
+    Only blocks in which the limit was read count.
+    """
     capped = [block.readings["power_capped"] > 0 for block in timed.blocks if "power_capped" in block.readings]
     return sum(capped) / len(capped) if capped else 0.0
 
 
 def speedup_warnings(speedup: Speedup) -> Iterable[str]:
-    """Warnings about the ratio itself."""
+    """Yield the warnings about the ratio itself."""
     ratio = speedup.ratio
     if _is_contended(speedup):
         yield f"contended: the fastest blocks give a ratio of {speedup.minimum_ratio:.3f}, all blocks {ratio.value:.3f}"

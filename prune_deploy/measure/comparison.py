@@ -1,12 +1,13 @@
-"""One comparison from the first launch to the last: who is opened when, who is timed when, and when it is enough.
+"""Control of one comparison, from the first launch to the last.
 
     measure
       └── Comparison.run          launches, looks, budget                  budget.py
             └── one launch        open in random order
                   ├── WarmUp      windows in rotation until all are steady  warmup.py, steadiness.py
-                  └── TimedRounds palindromes of rounds                     launch.py, schedule.py
+                  └── TimedRounds ABBA pairs of rounds                      launch.py, schedule.py
 
-Candidates can get lost at any time; the others go on. Pure control: `Launcher` and `Runner` do the work and own the clock.
+A candidate can be lost at any time, and the others go on. This is pure control: `Launcher` and `Runner` do the work and own
+the clock.
 """
 
 from __future__ import annotations
@@ -26,22 +27,28 @@ from prune_deploy.records import Role
 from prune_deploy.specs import MeasureSpec
 
 ConvergenceRule = Callable[[Samples, int], bool]
-"""Whether a candidate's ratio to the dense model is known well enough."""
+"""Rule that says when a candidate's ratio is known well enough."""
 
 
 def has_converged(samples: Samples, candidate: int) -> bool:
-    """Whether the interval of a candidate's ratio is as narrow as measuring aims for."""
+    """Return whether the interval of a candidate's ratio is narrow enough."""
     estimate = ratio_estimate(samples, candidate)
     return estimate is not None and is_converged(estimate, samples.device)
 
 
 def measure(launcher: Launcher, labels: Sequence[str], roles: Sequence[Role], spec: MeasureSpec, watcher: Watcher) -> Samples:
-    """Measure a comparison and give all its blocks. To keep what was measured when interrupted, use `Comparison`."""
+    """Measure a comparison and return all its blocks.
+
+    Use `Comparison` to keep what was measured when it is interrupted.
+    """
     return Comparison(launcher, labels, roles, spec, watcher).run()
 
 
 class Comparison:
-    """One comparison. `samples()` and `prediction()` can be asked at any time, also after `run` was interrupted."""
+    """One comparison, with its samples and its prediction.
+
+    `samples()` and `prediction()` may be called at any time, also after `run` was interrupted.
+    """
 
     def __init__(
         self,
@@ -62,20 +69,22 @@ class Comparison:
         self._share_done = 0.0
 
     def samples(self) -> Samples:
-        """Every block that has ended so far."""
+        """Return every block that has ended so far."""
         return self._recording.samples()
 
     def prediction(self) -> Prediction:
-        """How long all of it will take, by what is known so far."""
+        """Predict the seconds of the whole comparison from the launches so far."""
         return predict(self._spec, self._recording.candidates, self._launches_s)
 
     def run(self) -> Samples:
-        """Launch until every candidate has converged at a look, or the budget is spent, or nobody is left to compare.
+        """Launch until all candidates have converged or the budget is spent.
+
+        It also ends when no candidate is left to compare. Convergence is tested at the looks.
 
         Raises:
-            KeyboardInterrupt: passed on; `samples()` has what was measured.
+            KeyboardInterrupt: passed on, and `samples()` has what was measured.
         """
-        # Importing it takes a second: not in the middle of a warm-up.
+        # The import takes a second, which must not fall into a warm-up.
         import scipy.stats  # noqa: F401
 
         rigor = self._spec.rigor
@@ -94,7 +103,10 @@ class Comparison:
         return self.samples()
 
     def _launch(self, number: int, started_s: float, share_s: float) -> float:
-        """One launch; gives the moment when the least of it was done, in seconds of the clock."""
+        """Run one launch.
+
+        Returns the clock time, in seconds, when the least of its work was done.
+        """
         order = opening_order(self._spec.seed, number, range(self._recording.candidates))
         order = tuple(candidate for candidate in order if candidate in self._recording.alive)
         self._report(number, "opening")
@@ -133,7 +145,10 @@ class Comparison:
         return all(self._converged(samples, candidate) for candidate in self._recording.contenders)
 
     def _report(self, number: int, phase: str) -> None:
-        """Tell the watcher. The share is that of the time the comparison may take; it never goes back."""
+        """Report the phase and the share of the time to the watcher.
+
+        The share is that of the time the comparison may take. It never decreases.
+        """
         elapsed_s = self._launcher.now_s() - self._started_s
         self._share_done = max(self._share_done, min(1.0, elapsed_s / self.prediction().most_s))
         self._watcher(f"launch {number + 1} of {next_look(self._spec.rigor, number)}: {phase}", self._share_done)

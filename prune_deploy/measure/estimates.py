@@ -1,16 +1,16 @@
-"""A figure and its interval from the logarithms of pairs, one array per launch.
+"""Point estimates and intervals from logarithms of pairs, one array per launch.
 
-What counts as independent decides how honest an interval is. Two launches of one program differ by more than the rounds within a launch
-tell (memory layout, core, clock), so intervals over pooled rounds are far too narrow. Therefore:
+The unit that counts as independent decides how honest an interval is. Two launches of one program differ by more than the rounds
+within a launch show (memory layout, core, clock). Intervals over pooled rounds are therefore far too narrow.
 
-- rigor "full": the launch is the unit. Its value is the median of its pairs, which shrugs off up to half of them; the estimate is the
-  mean over launches with Student's t interval.
-- rigor "quick": there is one launch, and the interval speaks of that launch only. It is centred on the median of its pairs; the standard
-  error is that of a mean times √(π/2), the median's price under normal noise. Contaminated rounds blow up the standard deviation but
-  hardly move the median, so the interval then errs on the wide side.
+- Rigor "full": the launch is the unit. Its value is the median of its pairs, which tolerates up to half of them being outliers.
+  The estimate is the mean over launches with Student's t interval.
+- Rigor "quick": there is one launch, and the interval describes that launch only. It is centred on the median of its pairs. The
+  standard error is that of a mean times √(π/2), the cost of the median under normal noise. Contaminated rounds inflate the
+  standard deviation but hardly move the median, so the interval errs on the wide side.
 
-The stated confidence is 97.5 %: measuring stops as soon as the interval is narrow, and looking several times costs coverage. What
-remains is above 94 % (tests/slow/test_statistics_simulations.py).
+The stated confidence is 97.5 %. Measuring stops as soon as the interval is narrow, and looking several times costs coverage. The
+remaining coverage is above 94 % (tests/slow/test_statistics_simulations.py).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 
 def estimate(launches: Sequence[NDArray[np.float64]], rigor: Rigor) -> Estimate:
-    """The estimate from logarithms, one array of shape (pairs,) per launch, at least one and none empty; the result is no logarithm.
+    """Estimate a value and its interval from logarithms.
 
-    Two units are the least for an interval; below that `low` and `high` are None.
+    `launches` has one array of shape (pairs,) per launch, at least one launch, none empty. The result is exponentiated. An
+    interval
+    needs two units. Below that, `low` and `high` are None.
     """
     if rigor == "quick":
         pairs = np.concatenate(launches)
@@ -54,19 +56,28 @@ def _with_interval(
 
 
 def t_quantile(count: int) -> float:
-    """How many standard errors Student's two-sided interval of CONFIDENCE reaches to either side, for so many units."""
+    """Return the half-width of Student's interval in standard errors.
+
+    The interval is two-sided with confidence CONFIDENCE, for `count` units.
+    """
     from scipy.special import stdtrit
 
     return float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
 
 
 def log_half_width(figure: Estimate) -> float | None:
-    """Half the width of the interval of log(figure), None where there is no interval. 0.01 reads as ±1 %."""
+    """Return half the width of the interval of log(figure).
+
+    It is None where there is no interval. 0.01 reads as ±1 %.
+    """
     if figure.low is None or figure.high is None:
         return None
     return math.log(figure.high / figure.low) / 2
 
 
 def half_width(figure: Estimate) -> float | None:
-    """Half the width of the interval in the figure's own unit, None where there is none."""
+    """Return half the width of the interval, or None without one.
+
+    It is in the figure's own unit.
+    """
     return None if figure.low is None or figure.high is None else (figure.high - figure.low) / 2

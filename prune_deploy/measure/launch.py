@@ -1,4 +1,4 @@
-"""The timed part of one launch: palindromes of rounds until the launch's time is up."""
+"""Timed part of one launch: ABBA pairs of rounds."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ import numpy as np
 
 from prune_deploy.measure.recording import Recording, Turn
 from prune_deploy.measure.runner import Runner
-from prune_deploy.measure.schedule import palindrome_order, runs_lasting
+from prune_deploy.measure.schedule import abba_order, runs_lasting
 from prune_deploy.measure.warmup import WarmedUp
 from prune_deploy.specs import Rigor
 
-LEAST_PALINDROMES = 3
-"""Palindromes (pairs of rounds) that every launch times, even beyond its time."""
+LEAST_ABBA_PAIRS = 3
+"""ABBA pairs (of rounds) that every launch times, even beyond its time."""
 
-MOST_PALINDROMES: dict[Rigor, int] = {"quick": 30, "full": 20}
-"""More add little: what they leave uncertain is how launches differ."""
+MOST_ABBA_PAIRS: dict[Rigor, int] = {"quick": 30, "full": 20}
+"""ABBA pairs that a launch times at most.
+
+More add little, because the remaining uncertainty is the difference between launches.
+"""
 
 COPY_SHARE = 0.15
-"""A′ gets at most this share of the timed seconds, but for the first palindrome of each launch."""
+"""Largest share of the timed seconds that A′ gets.
+
+The first ABBA pair of each launch is exempt.
+"""
 
 FIRST_EARLY_STOP = 12
-"""Palindromes after which a launch asks for the first time whether it has enough."""
+"""ABBA pairs after which a launch first tests whether it has enough."""
 
 _EARLY_STOP_STEP = 3
 _MUCH_FASTER = 0.5
@@ -32,9 +38,10 @@ _S_PER_NS = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
-    """What one launch may do: blocks of at least `block_s`, palindromes that end by `deadline_s` of the runner's clock.
+    """Limits of one launch.
 
-    `lead_in_s` comes before each block where first runs are slower. `has_enough`, asked from time to time, ends it before that.
+    Blocks last at least `block_s`, and ABBA pairs end by `deadline_s` of the runner's clock. `lead_in_s` comes before each block
+    where first runs are slower. `has_enough` is asked from time to time and can end the launch earlier.
     """
 
     launch: int
@@ -48,7 +55,7 @@ class LaunchPlan:
 
 
 class TimedRounds:
-    """The rounds of one launch."""
+    """Rounds of one launch."""
 
     def __init__(self, recording: Recording, runner: Runner, warmed_up: WarmedUp, plan: LaunchPlan) -> None:
         self._recording = recording
@@ -58,11 +65,14 @@ class TimedRounds:
         self._run_s = dict(warmed_up.run_s)
 
     def run(self) -> float:
-        """Time palindromes, and give the moment when the least that is always done had ended, in seconds of the clock."""
+        """Time ABBA pairs until the launch should stop.
+
+        Returns the clock time, in seconds, at which the least number of pairs had ended.
+        """
         least_done_s = self._runner.now_s()
-        for abba_pair in range(MOST_PALINDROMES[self._plan.rigor]):
+        for abba_pair in range(MOST_ABBA_PAIRS[self._plan.rigor]):
             order = self._order(abba_pair)
-            if abba_pair >= LEAST_PALINDROMES and self._is_time_to_stop(abba_pair, order):
+            if abba_pair >= LEAST_ABBA_PAIRS and self._is_time_to_stop(abba_pair, order):
                 break
             leading = {candidate: self._leading(candidate) for candidate in order}
             runs = {candidate: self._runs(candidate) for candidate in order}
@@ -70,18 +80,18 @@ class TimedRounds:
                 self._pass(round_, one_pass, runs, leading)
                 if self._recording.is_over:
                     return self._runner.now_s()
-            if abba_pair < LEAST_PALINDROMES:
+            if abba_pair < LEAST_ABBA_PAIRS:
                 least_done_s = self._runner.now_s()
         return least_done_s
 
     def _order(self, abba_pair: int) -> tuple[int, ...]:
         alive, copy = self._recording.alive, self._recording.copy
-        everybody = palindrome_order(self._plan.seed, self._plan.launch, abba_pair, range(self._recording.candidates))
+        everyone = abba_order(self._plan.seed, self._plan.launch, abba_pair, range(self._recording.candidates))
         left_out = {copy} if abba_pair > 0 and not self._copy_joins() else set()
-        return tuple(candidate for candidate in everybody if candidate in alive - left_out)
+        return tuple(candidate for candidate in everyone if candidate in alive - left_out)
 
     def _copy_joins(self) -> bool:
-        """Whether A′ may take part in the next palindrome without getting more than its share by it."""
+        """Return whether A′ keeps within its share in the next pair."""
         copy, timed_s = self._recording.copy, self._recording.timed_s
         if copy is None:
             return False
@@ -92,7 +102,7 @@ class TimedRounds:
         expected_s = sum(self._expected_s(candidate) for candidate in order)
         if self._runner.now_s() + expected_s > self._plan.deadline_s:
             return True
-        # Not after each one: every further look costs time between blocks, and some of the interval's confidence.
+        # Look only at every few pairs: each look costs time between blocks, and some of the interval's confidence.
         is_look = abba_pairs >= FIRST_EARLY_STOP and (abba_pairs - FIRST_EARLY_STOP) % _EARLY_STOP_STEP == 0
         return is_look and self._plan.has_enough()
 
@@ -106,7 +116,10 @@ class TimedRounds:
         return 2 * self._runs(candidate) * self._run_s[candidate]
 
     def _pass(self, round_: int, order: Sequence[int], runs: dict[int, int], leading: dict[int, int]) -> None:
-        """One round: a block of each candidate in turn. Who was lost before its turn is passed over."""
+        """Run one round: a block of each candidate in turn.
+
+        A candidate that was lost before its turn is skipped.
+        """
         for position, candidate in enumerate(order):
             if candidate not in self._recording.alive:
                 continue

@@ -1,4 +1,4 @@
-"""What a comparison has seen so far, and who is still in it."""
+"""Recording of a comparison: its blocks, and the candidates still alive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _S_PER_NS = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Somebody's turn to run: `runs` in a row, the first `leading` of them not counted."""
+    """Turn of one candidate: `runs` in a row, the first `leading` uncounted."""
 
     candidate: int
     launch: int
@@ -27,7 +27,10 @@ class Turn:
 
 
 class Recording:
-    """Collects blocks. Complete at any moment: an interrupted comparison keeps every block that had ended."""
+    """Collector of blocks.
+
+    It is complete at any moment: an interrupted comparison keeps every block that had ended.
+    """
 
     def __init__(self, labels: Sequence[str], roles: Sequence[Role], spec: MeasureSpec) -> None:
         self._labels = tuple(labels)
@@ -36,10 +39,10 @@ class Recording:
         self._blocks: list[Block] = []
         self._unsteady: list[tuple[int, int]] = []
         self.candidates = len(self._labels)
-        """How many there are, the lost ones included."""
+        """Number of candidates, the lost ones included."""
         self._alive = set(range(self.candidates))
         self.timed_s = dict.fromkeys(range(self.candidates), 0.0)
-        """Seconds of timed blocks per candidate, those of runs that are not counted included."""
+        """Seconds of timed blocks per candidate, uncounted runs included."""
 
     @property
     def alive(self) -> frozenset[int]:
@@ -53,24 +56,30 @@ class Recording:
 
     @property
     def copy(self) -> int | None:
-        """A′, the dense model's copy, as long as it lives."""
+        """A′, the dense model's copy, as long as it is alive."""
         return next((index for index in self._alive if self._roles[index] == "copy"), None)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to compare: the dense model is lost, or all that were compared with it."""
+        """True if nothing is left to compare.
+
+        That is so when the dense model is lost, or all that were compared with it.
+        """
         return self._roles.index("dense") not in self._alive or ("candidate" in self._roles and not self.contenders)
 
     def keep_only(self, candidates: Sequence[int]) -> None:
-        """Drop everybody else for the rest of the comparison."""
+        """Drop all other candidates for the rest of the comparison."""
         self._alive.intersection_update(candidates)
 
     def flag_unsteady(self, launch: int, candidates: Sequence[int]) -> None:
-        """Note who had not settled when a launch's warm-up ended."""
+        """Record the candidates that had not settled when a launch's warm-up ended."""
         self._unsteady += [(launch, candidate) for candidate in candidates]
 
     def take(self, runner: Runner, turn: Turn) -> Block | None:
-        """Let a candidate have its turn. None if it was lost, in which case it is dropped."""
+        """Run a candidate's turn and return its block.
+
+        Returns None if the candidate was lost. It is then dropped.
+        """
         try:
             timed = runner.run(turn.candidate, turn.runs)
         except CandidateLost as loss:
@@ -93,7 +102,7 @@ class Recording:
         return block
 
     def samples(self) -> Samples:
-        """All blocks so far, those of warm-ups too."""
+        """Return all blocks so far, those of warm-ups too."""
         return Samples(
             candidates=self._labels,
             roles=self._roles,

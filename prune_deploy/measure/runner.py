@@ -1,4 +1,7 @@
-"""What measuring needs from whoever runs the candidates: the only seam between this package and the world."""
+"""Interfaces between measuring and the code that runs the candidates.
+
+They are the only seam between this package and the world.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TimedRuns:
-    """Durations in nanoseconds, shape (runs,), the clock at their start, and telemetry taken beside them."""
+    """Durations of consecutive runs in nanoseconds, shape (runs,).
+
+    `started_ns` is the clock at their start, `readings` is telemetry taken beside them.
+    """
 
     started_ns: int
     samples_ns: NDArray[np.int64]
@@ -21,7 +27,10 @@ class TimedRuns:
 
 
 class CandidateLost(Exception):  # noqa: N818 - it reports an event, the comparison goes on
-    """A candidate's process is gone or must not be used any more; whoever runs it keeps the reason."""
+    """A candidate's process is gone or must not be used any more.
+
+    The object that runs it keeps the reason.
+    """
 
     def __init__(self, candidate: int) -> None:
         super().__init__(f"candidate {candidate} is lost")
@@ -29,31 +38,37 @@ class CandidateLost(Exception):  # noqa: N818 - it reports an event, the compari
 
 
 class Runner(Protocol):
-    """The candidates of one launch, all of them open. Exactly one runs at a time."""
+    """Candidates of one launch, all of them open.
+
+    Exactly one runs at a time.
+    """
 
     def run(self, candidate: int, runs: int) -> TimedRuns:
-        """Run one candidate so many times in a row.
+        """Run one candidate `runs` times in a row.
 
         Raises:
-            CandidateLost: it crashed, hung or did something else than its label says.
+            CandidateLost: it crashed, hung or deviated from its label.
         """
 
     def now_s(self) -> float:
-        """The clock, in seconds."""
+        """Return the clock in seconds."""
 
 
 class Launcher(Protocol):
-    """Opens candidates anew for each launch."""
+    """Opener of candidates, anew for each launch."""
 
     def launch(self, number: int, order: Sequence[int]) -> AbstractContextManager[Runner]:
-        """Open the candidates in `order`. Those that cannot be opened are not among `candidates` afterwards."""
+        """Open the candidates in `order`.
+
+        Those that cannot be opened are missing from `candidates` afterwards.
+        """
 
     @property
     def candidates(self) -> tuple[int, ...]:
         """The candidates that are still alive."""
 
     def now_s(self) -> float:
-        """The clock, in seconds."""
+        """Return the clock in seconds."""
 
 
 Watcher = Callable[[str, float], None]

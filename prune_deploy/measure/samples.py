@@ -1,4 +1,7 @@
-"""Raw nanoseconds of one comparison: what is stored, and all that the analysis reads."""
+"""Raw nanoseconds of one comparison.
+
+They are what is stored, and all that the analysis reads.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from prune_deploy.specs import Device, Mode, Rigor
 
 Phase = Literal["warmup", "timed"]
 _PHASES: tuple[Phase, ...] = ("warmup", "timed")
-# What numpy, zipfile and zlib answer to flipped bytes.
+# The errors that numpy, zipfile and zlib raise for flipped bytes.
 _DAMAGE = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
@@ -29,10 +32,12 @@ _COLUMNS = ("candidate", "launch", "round", "position", "phase", "leading", "sta
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
-    """Runs of one candidate in a row. `samples_ns`, shape (runs,), holds all of them; the first `leading` are not counted.
+    """Runs of one candidate in a row.
 
-    `round` counts passes over all candidates within a launch, `position` the place in the pass; rounds 2k and 2k+1 go through the
-    candidates in opposite orders. `started_ns` is the clock when the block began; `readings` is telemetry taken beside it.
+    `samples_ns`, shape (runs,), holds all of them. The first `leading` are not counted. `round` counts passes over all candidates
+    within a launch, `position` the place in the pass. Rounds 2k and 2k+1 go through the candidates in opposite orders.
+    `started_ns` is
+    the clock when the block began. `readings` is telemetry taken beside it.
     """
 
     candidate: int
@@ -53,9 +58,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Samples:
-    """Every block of a comparison, in the order of time. `candidates` are labels, `roles` in the same order, one of them dense.
+    """Every block of a comparison, in the order of time.
 
-    `unsteady` are the candidates that had not settled when their warm-up ended, one (launch, candidate) pair each.
+    `candidates` are labels and `roles` are in the same order, one of them dense. `unsteady` are the candidates that had not
+    settled
+    when their warm-up ended, one (launch, candidate) pair each.
     """
 
     candidates: tuple[str, ...]
@@ -79,7 +86,10 @@ class Samples:
 
 
 def pack(samples: Samples) -> bytes:
-    """The samples as the content of an .npz file, the same bytes for the same samples."""
+    """Encode the samples as the content of an .npz file.
+
+    The same samples give the same bytes.
+    """
     readings = sorted({name for block in samples.blocks for name in block.readings})
     header = {
         "candidates": samples.candidates,
@@ -111,10 +121,12 @@ def _row(block: Block) -> tuple[int, ...]:
 
 
 def unpack(content: bytes, *, source: str) -> Samples:
-    """The samples in the content of an .npz file that `pack` made; `source` names it in errors.
+    """Decode the content of an .npz file that `pack` made.
+
+    `source` names the file in errors.
 
     Raises:
-        InputError: the content is damaged, or is no such file.
+        InputError: the content is damaged, or is of another kind.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -159,5 +171,5 @@ def _block(arrays: dict[str, NDArray[Any]], number: int, end: int) -> Block:
 
 
 def fingerprint(content: bytes) -> str:
-    """SHA-256 of packed samples, hexadecimal."""
+    """Return the SHA-256 of packed samples, hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Two questions to a warm-up: has a candidate settled, and is the first run after a switch slower than the rest?"""
+"""Tests of a warm-up: settled candidates, and slower first runs."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_WINDOWS = 3
-"""Below this many windows nothing has settled."""
+"""Fewest windows from which a candidate can count as settled."""
 
 _QUIET_SPREAD = 1.01  # max / min of windows that need no statistics to be called equal
 _TREND_WINDOWS = 6
 _NOISY_WINDOWS = 16
 _TREND_P = 0.05
-# Looser than for a trend, so that it rejects more: a missed oscillation is a wrong figure, a false alarm only a longer warm-up.
+# Looser than for a trend, so it rejects more: a missed oscillation is a wrong figure, a false alarm only a longer warm-up.
 _RHYTHM_P = 0.10
 _ROBUST_SPREADS = 3.0
 _MAD_TO_DEVIATION = 1.4826  # median absolute deviation to standard deviation, for normal noise
 
 _SLOWER_EXCESS = np.log(1.01)
-_FEWEST_FOR_RANKS = 8  # the signed ranks of so many can get below 0.4 %; those of three never below 12 %
+_FEWEST_FOR_RANKS = 8  # the signed ranks of 8 can get below 0.4 %, those of three never below 12 %
 
 
 def is_steady(window_medians: Sequence[float]) -> bool:
-    """Whether a candidate has settled, from the medians of its warm-up windows in the order of time, in any unit.
+    """Return whether a candidate has settled.
 
-    Only the second half of the series is looked at, so what ramped at first needs as long again of quiet. There are two ways:
+    `window_medians` are the medians of its warm-up windows in the order of time, in any unit. Only the second half of the series
+    is
+    used, so a ramp at the start needs as long again of quiet. There are two ways to settle:
 
-    - quiet: the last three windows lie within 1 %, so do all medians of three windows in a row, and there is no trend;
-    - noisy, for a shared machine that never is that quiet: at least 16 windows that look like shuffled ones. No trend (Kendall), no
-      rhythm (Ljung and Box), and the last three not farther from the windows before than those scatter themselves.
+    - Quiet: the last three windows lie within 1 %, so do all medians of three windows in a row, and there is no trend.
+    - Noisy, for a shared machine that never gets that quiet: at least 16 windows that look shuffled. They show no trend (Kendall)
+      and no rhythm (Ljung and Box). The last three lie within the scatter of the windows before them.
 
-    Fewer than six windows can show no trend: of them the last three need to lie within 1 %.
+    Fewer than six windows can show no trend. Of those, the last three need to lie within 1 %.
     """
     windows = np.asarray(window_medians, dtype=np.float64)
     count = len(windows)
@@ -51,7 +53,7 @@ def _spread(windows: NDArray[np.float64]) -> float:
 
 
 def _is_level(tail: NDArray[np.float64]) -> bool:
-    # Medians of three forgive a lone slow window, but neither a step nor a wave.
+    # Medians of three tolerate a lone slow window, and still show a step or a wave.
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(tail, 3), axis=1)
     return _spread(smooth) <= _QUIET_SPREAD and not _has_trend(tail)
 
@@ -71,12 +73,15 @@ def _deviation(values: NDArray[np.float64]) -> float:
 def _has_trend(values: NDArray[np.float64]) -> bool:
     from scipy.stats import kendalltau
 
-    # Equal values have no order and so no trend; the p-value is then not a number.
+    # Equal values have no order and so no trend. The p-value is then not a number.
     return bool(kendalltau(np.arange(len(values)), values).pvalue <= _TREND_P)
 
 
 def _has_rhythm(values: NDArray[np.float64]) -> bool:
-    """Whether values depend on those before them (G. Ljung, G. Box: On a measure of lack of fit in time series models, 1978)."""
+    """Return whether values depend on those before them.
+
+    Source: G. Ljung, G. Box: On a measure of lack of fit in time series models, 1978.
+    """
     from scipy.special import chdtrc
 
     centre, reach = np.median(values), _ROBUST_SPREADS * _deviation(values)
@@ -93,10 +98,11 @@ def _has_rhythm(values: NDArray[np.float64]) -> bool:
 
 
 def is_first_slower(excesses: Sequence[float], level: float) -> bool:
-    """Whether first runs are proven slower: `excesses` are log(first run / median of the rest), one per window.
+    """Return whether first runs are proven slower.
 
-    The typical excess must be more than 1 %, and chance less likely than `level`: by Wilcoxon's signed ranks, or by Student's t where
-    windows are too few for ranks to prove anything.
+    `excesses` are log(first run / median of the rest), one per window. The typical excess must be more than 1 %, and chance less
+    likely
+    than `level`. The test is Wilcoxon's signed ranks, or Student's t where windows are too few for ranks to prove anything.
     """
     if len(excesses) < 2 or float(np.median(excesses)) <= _SLOWER_EXCESS:
         return False

@@ -1,6 +1,7 @@
-"""Warm-up of one launch: all candidates in rotation, one window each, until everybody has settled or the time for it is up.
+"""Warm-up of one launch.
 
-Candidates that have settled keep their turns until the last one has, so that nobody cools down meanwhile.
+All candidates run in rotation, one window each, until all have settled or the time limit is reached. Candidates that have settled
+keep their turns until the last one has, so that none cools down meanwhile.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ LEAST_WARMUP_S: dict[Device, float] = {"cpu": 0.5, "cuda": 1.0}
 """Seconds that each candidate runs at least."""
 
 LONGEST_WARMUP_S = 30.0
-"""Seconds after which a launch's warm-up ends even if somebody has not settled."""
+"""Seconds after which a warm-up ends, settled or not."""
 
 SLOW_RUN_S = 0.1
-"""A candidate whose run takes longer is slow: it warms up with fewer runs."""
+"""Seconds of a run above which a candidate is slow.
+
+Slow candidates warm up with fewer runs.
+"""
 
 _LEAST_RUNS = 10
 _LEAST_RUNS_SLOW = 3
@@ -40,7 +44,11 @@ _S_PER_NS = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmedUp:
-    """What a warm-up found out: seconds of one run per living candidate, and whether the first run after a switch is slower."""
+    """Result of a warm-up.
+
+    `run_s` are the seconds of one run per living candidate. `first_is_slower` tells whether the first run after a switch is
+    slower.
+    """
 
     run_s: dict[int, float]
     first_is_slower: bool
@@ -48,19 +56,25 @@ class WarmedUp:
 
 @dataclass(slots=True)
 class _History:
-    """One candidate's windows, the first of them a single run, and the median of each in nanoseconds."""
+    """Windows of one candidate, the first of them a single run.
+
+    `medians_ns` is the median of each window in nanoseconds.
+    """
 
     windows: list[NDArray[np.int64]] = field(default_factory=list)
     medians_ns: list[float] = field(default_factory=list)
 
     def add(self, window: NDArray[np.int64]) -> None:
-        """One more window, shape (runs,), in nanoseconds."""
+        """Add one window, shape (runs,), in nanoseconds."""
         self.windows.append(window)
         self.medians_ns.append(float(np.median(window)))
 
     @property
     def last_run_s(self) -> float:
-        """Seconds of a run in the last window: what the next one is sized by."""
+        """Seconds of a run in the last window.
+
+        The next window is sized from it.
+        """
         return self.medians_ns[-1] * _S_PER_NS
 
     @property
@@ -78,25 +92,28 @@ class _History:
         return runs >= (_LEAST_RUNS_SLOW if self.is_slow else _LEAST_RUNS)
 
     def has_settled(self, least_s: float) -> bool:
-        """Whether it ran at least so long and is steady."""
+        """Return whether it ran at least `least_s` seconds and is steady."""
         everything_ns = np.concatenate(self.windows)
         if not self.has_least_runs or everything_ns.sum() * _S_PER_NS < least_s:
             return False
         if not self.is_slow:
-            # The single run at the start is no window.
+            # The single run at the start does not count as a window.
             return is_steady(self.medians_ns[1:])
-        # A slow run lasts longer than a window. Where first runs are slower, only they are alike.
+        # A slow run lasts longer than a window. Where first runs are slower, compare them with one another only.
         return is_steady(everything_ns.tolist()) or is_steady([float(window[0]) for window in self.windows])
 
     def first_run_excesses(self) -> list[float]:
-        """log(first run / median of the rest) of the later windows; the early ones are still getting warm."""
+        """Return log(first run / median of the rest) of the later windows.
+
+        The early windows are still getting warm.
+        """
         pairs = [np.maximum(window, 1) for window in self.windows[2:] if len(window) >= _PAIR]
         tail = pairs[-max(_TAIL_WINDOWS, len(pairs) // 2) :]
         return [math.log(window[0] / np.median(window[1:])) for window in tail]
 
 
 class WarmUp:
-    """The warm-up of one launch."""
+    """Warm-up of one launch."""
 
     def __init__(self, recording: Recording, runner: Runner, *, launch: int, order: Sequence[int], device: Device) -> None:
         self._recording = recording
@@ -107,9 +124,11 @@ class WarmUp:
         self._settled: set[int] = set()
 
     def run(self, limit_s: float, watch: Callable[[str], None]) -> WarmedUp:
-        """Warm up until all have settled, or `limit_s` seconds are over; flag those that had not settled then.
+        """Warm up until all have settled, or `limit_s` seconds are over.
 
-        The least number of runs is done even beyond the limit. Ends early, knowing nothing, when the comparison is over.
+        Candidates that have not settled by then are flagged. The least number of runs is done even beyond the limit. When the
+        comparison
+        is over it ends early, with an empty result.
         """
         started_s = self._runner.now_s()
         for rotation in itertools.count():
@@ -118,14 +137,14 @@ class WarmUp:
             if self._recording.is_over:
                 return WarmedUp(run_s={}, first_is_slower=False)
             if rotation == 0:
-                # The limit is for warming. What the first runs do, loading and compiling, takes what it takes.
+                # The limit is for warming. The first runs load and compile, which is outside of it.
                 started_s = self._runner.now_s()
             self._settled |= self._found_settled(LEAST_WARMUP_S[self._device])
             now_s = self._runner.now_s()
             would_be_late = 2 * now_s - rotation_started_s - started_s > limit_s
             if self._settled >= self._histories.keys() or (would_be_late and self._all_have_least_runs()):
                 break
-        # Some may have had too little time to count as settled, but show no sign against it.
+        # Some may have had too little time to count as settled, and yet show no sign against it.
         unsteady = self._histories.keys() - self._settled - self._found_settled(0.0)
         self._recording.flag_unsteady(self._launch, sorted(unsteady))
         run_s = {candidate: history.run_s for candidate, history in self._histories.items()}
@@ -139,7 +158,10 @@ class WarmUp:
         return all(history.has_least_runs for history in self._histories.values())
 
     def _rotate(self, rotation: int, watch: Callable[[str], None]) -> None:
-        """One window of each candidate; those that get lost have no history any more."""
+        """Run one window of each candidate.
+
+        The history of a lost candidate is dropped.
+        """
         runs = self._window_runs(rotation)
         for position, candidate in enumerate(tuple(self._histories)):
             if self._recording.is_over:
@@ -162,24 +184,29 @@ class WarmUp:
         self._histories = {candidate: history for candidate, history in self._histories.items() if candidate in alive}
 
     def _window_runs(self, rotation: int) -> dict[int, int]:
-        """Runs per window: in the first rotation a single one, to learn how long it takes."""
+        """Return the runs per window.
+
+        The first rotation has a single run each, to learn how long it takes.
+        """
         if rotation == 0:
             return dict.fromkeys(self._histories, 1)
-        # Longer windows beside a slow candidate: it should not have to run dozens of times while the others have short turns.
+        # Longer windows beside a slow candidate, or it would have to run dozens of times while the others have short turns.
         slowest_s = max(history.last_run_s for history in self._histories.values())
         window_s = max(LEAST_BLOCK_S[self._device], min(slowest_s / 2, LEAST_WARMUP_S[self._device] / FEWEST_WINDOWS))
         runs = {}
         for candidate, history in self._histories.items():
-            # A second run tells whether the first, right after a switch, was slower. Slow candidates can afford that a few times.
+            # A second run shows whether the first, right after a switch, was slower. Slow candidates can afford that a few times.
             fewest = _PAIR if rotation <= _SLOW_PAIRS or not history.is_slow else 1
             runs[candidate] = max(fewest, runs_lasting(window_s, history.last_run_s))
         return runs
 
 
 def _first_is_slower(histories: Collection[_History]) -> bool:
-    """Whether the first run after a switch proved slower for anybody; blocks then begin with uncounted runs, for all alike.
+    """Return whether the first run after a switch proved slower.
 
-    Slow candidates have too few windows to prove anything alone, so theirs are judged together.
+    One candidate for which it did is enough: blocks then begin with uncounted runs, for all alike. Slow candidates have too few
+    windows
+    to prove anything alone, so theirs are judged together.
     """
     slow = [excess for history in histories if history.is_slow for excess in history.first_run_excesses()]
     evidence = [slow, *(history.first_run_excesses() for history in histories if not history.is_slow)]

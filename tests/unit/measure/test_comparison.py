@@ -38,8 +38,8 @@ def launches_of(samples: Samples) -> int:
     return len({block.launch for block in samples.blocks})
 
 
-def palindromes_of(samples: Samples) -> list[int]:
-    """Palindromes per launch that the dense model completed."""
+def abba_pairs_of(samples: Samples) -> list[int]:
+    """ABBA pairs per launch that the dense model completed."""
     rounds = Counter(block.launch for block in blocks_of(samples, "timed", candidate=samples.dense))
     return [rounds[launch] // 2 for launch in sorted(rounds)]
 
@@ -53,7 +53,7 @@ def test_quick_is_over_in_seconds_for_fast_models() -> None:
     launcher = FakeLauncher(some_models(0.006, 0.006, 0.003))
     samples = compare(launcher, make_spec("quick"))
     assert launcher.clock.now_s < 5
-    assert palindromes_of(samples) == [12]
+    assert abba_pairs_of(samples) == [12]
     speedup = analyze(samples).candidates[2]
     assert speedup is not None
     assert speedup.speedup is not None
@@ -62,13 +62,13 @@ def test_quick_is_over_in_seconds_for_fast_models() -> None:
 
 def test_quick_goes_on_while_the_interval_is_wide() -> None:
     launcher = FakeLauncher(some_models(0.03, 0.03, 0.02, share=0.05))
-    assert palindromes_of(compare(launcher, make_spec("quick"))) == [30]
+    assert abba_pairs_of(compare(launcher, make_spec("quick"))) == [30]
 
 
 def test_full_stops_at_the_first_look_when_all_is_clear() -> None:
     launcher = FakeLauncher(some_models(0.006, 0.006, 0.003))
     samples = compare(launcher, make_spec("full"))
-    assert palindromes_of(samples) == [20] * 5
+    assert abba_pairs_of(samples) == [20] * 5
     assert launcher.clock.now_s < 30
     assert launcher.closed == 5
 
@@ -128,7 +128,7 @@ def test_the_budget_is_kept_where_the_least_fits_in(rigor: Rigor, run_s: float, 
 @pytest.mark.parametrize("run_s", [0.001, 0.3])
 def test_the_least_is_done_beyond_any_budget(rigor: Rigor, run_s: float) -> None:
     samples = compare(FakeLauncher(some_models(run_s, run_s, run_s)), make_spec(rigor, budget_s=0.01))
-    assert palindromes_of(samples) == [3] * LOOKS[rigor][0]
+    assert abba_pairs_of(samples) == [3] * LOOKS[rigor][0]
     for launch, candidate in itertools.product(range(LOOKS[rigor][0]), range(3)):
         runs = sum(len(block.samples_ns) for block in blocks_of(samples, "warmup", candidate=candidate, launch=launch))
         assert runs >= (10 if run_s <= 0.1 else 3)
@@ -182,7 +182,7 @@ def test_what_is_lost_on_the_way_is_out_and_the_others_go_on(candidate: int, cal
     models[candidate] = lost_when(candidate, models[candidate], lambda moment: (moment.launch, moment.call) == (1, call))
     launcher = FakeLauncher(models)
     samples = compare(launcher, make_spec("full"))
-    assert palindromes_of(samples) == [20] * 5
+    assert abba_pairs_of(samples) == [20] * 5
     assert all(candidate not in order for order in launcher.openings[2:])
     ends = analyze(samples).candidates[3]
     assert ends is not None
@@ -203,7 +203,7 @@ def test_without_dense_or_without_candidates_it_ends_and_keeps_what_it_has(lost:
     launcher = FakeLauncher(models, fails_to_open=fails)
     samples = compare(launcher, make_spec("full"))
     assert len(launcher.openings) == launcher.closed == 2
-    assert palindromes_of(samples)[0] == 20
+    assert abba_pairs_of(samples)[0] == 20
     assert any(block.launch == 1 for block in samples.blocks) == (stage != "open")
 
 

@@ -1,4 +1,4 @@
-"""The timed rounds of one launch: palindromes, block lengths, the share of A′, and when it ends."""
+"""The timed rounds of one launch: ABBA pairs, block lengths, the share of A′, and when it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from prune_deploy.measure.launch import COPY_SHARE, FIRST_EARLY_STOP, LEAST_PALINDROMES, MOST_PALINDROMES, LaunchPlan, TimedRounds
+from prune_deploy.measure.launch import COPY_SHARE, FIRST_EARLY_STOP, LEAST_ABBA_PAIRS, MOST_ABBA_PAIRS, LaunchPlan, TimedRounds
 from prune_deploy.measure.recording import Recording
 from prune_deploy.measure.samples import Samples
 from prune_deploy.measure.warmup import WarmedUp
@@ -53,7 +53,7 @@ def orders(samples: Samples) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("first_is_slower", [False, True])
-def test_blocks_last_at_least_so_long_and_are_alike_within_a_palindrome(first_is_slower: bool) -> None:
+def test_blocks_last_at_least_so_long_and_are_alike_within_an_abba_pair(first_is_slower: bool) -> None:
     run_s = (0.003, 0.003, 0.0011, 0.5)
     samples, _, _ = time_launch([constant(seconds) for seconds in run_s], run_s, first_is_slower=first_is_slower)
     expected = {0: (7, 14), 1: (7, 14), 2: (19, 37), 3: (1, 1)}  # 20 ms, behind 40 ms
@@ -65,7 +65,7 @@ def test_blocks_last_at_least_so_long_and_are_alike_within_a_palindrome(first_is
 def test_every_second_round_is_the_reverse_of_the_one_before() -> None:
     samples, _, _ = time_launch([constant(0.001)] * 5, [0.001] * 5)
     rounds = orders(samples)
-    assert len(rounds) == 2 * MOST_PALINDROMES["quick"]
+    assert len(rounds) == 2 * MOST_ABBA_PAIRS["quick"]
     assert all(there == back[::-1] for there, back in zip(rounds[::2], rounds[1::2], strict=True))
     assert len({tuple(there) for there in rounds[::2]}) > 15
     assert all([b.position for b in samples.blocks if b.round == number] == list(range(len(rounds[number]))) for number in (0, 7))
@@ -84,31 +84,31 @@ def test_the_copy_gets_its_share_and_no_more(dense_s: float, others: tuple[float
         total_ns += int(block.samples_ns.sum())
         copy_ns += int(block.samples_ns.sum()) if block.candidate == 1 else 0
         if block.round > 1 and block.candidate == 1:
-            palindrome_ns = sum(int(b.samples_ns.sum()) for b in samples.blocks if b.round // 2 <= block.round // 2)
+            abba_ns = sum(int(b.samples_ns.sum()) for b in samples.blocks if b.round // 2 <= block.round // 2)
             so_far_ns = sum(
                 int(b.samples_ns.sum()) for b in samples.blocks if b.round // 2 <= block.round // 2 and b.candidate == 1
             )
-            assert so_far_ns <= COPY_SHARE * palindrome_ns * (1 + 1e-9)
+            assert so_far_ns <= COPY_SHARE * abba_ns * (1 + 1e-9)
     assert 0.09 < copy_ns / total_ns <= COPY_SHARE
     copies = [one_pass.count(1) for one_pass in orders(samples)]
-    assert copies[::2] == copies[1::2], "both rounds of a palindrome have it, or none"
+    assert copies[::2] == copies[1::2], "both rounds of an ABBA pair have it, or none"
 
 
 def test_the_least_is_done_beyond_the_deadline() -> None:
     samples, launcher, least_done_s = time_launch([constant(1.5)] * 3, [1.5] * 3, deadline_s=0.0)
-    assert len(orders(samples)) == 2 * LEAST_PALINDROMES
+    assert len(orders(samples)) == 2 * LEAST_ABBA_PAIRS
     assert least_done_s == launcher.clock.now_s == pytest.approx(1.5 * (2 * 3 + 4 * 2))
 
 
-def test_a_palindrome_that_would_end_late_is_not_begun() -> None:
+def test_an_abba_pair_that_would_end_late_is_not_begun() -> None:
     samples, launcher, least_done_s = time_launch([constant(0.1)] * 3, [0.1] * 3, deadline_s=3.0)
     assert 2.5 < launcher.clock.now_s <= 3.0
     assert least_done_s == pytest.approx(0.1 * (2 * 3 + 4 * 2))
-    assert len(orders(samples)) > 2 * LEAST_PALINDROMES
+    assert len(orders(samples)) > 2 * LEAST_ABBA_PAIRS
 
 
-def test_more_palindromes_than_are_useful_are_not_done() -> None:
-    for rigor, most in MOST_PALINDROMES.items():
+def test_more_abba_pairs_than_are_useful_are_not_done() -> None:
+    for rigor, most in MOST_ABBA_PAIRS.items():
         samples, _, _ = time_launch([constant(0.001)] * 3, [0.001] * 3, rigor=rigor)
         assert len(orders(samples)) == 2 * most
 
@@ -126,7 +126,7 @@ def test_a_warm_up_that_was_deceived_does_not_make_all_blocks_short() -> None:
     runs = [len(block.samples_ns) for block in blocks_of(samples, "timed", candidate=0)]
     assert runs[:2] == [1, 1]
     assert runs[-1] == 20
-    assert all(first == second for first, second in zip(runs[::2], runs[1::2], strict=True)), "alike within a palindrome"
+    assert all(first == second for first, second in zip(runs[::2], runs[1::2], strict=True)), "alike within an ABBA pair"
 
 
 @pytest.mark.parametrize("call", [0, 5, 20, 39, 40, 100])
@@ -135,7 +135,7 @@ def test_a_lost_candidate_leaves_the_blocks_of_the_others(call: int) -> None:
     samples, launcher, _ = time_launch([constant(0.001)] * 3 + [lost], [0.001] * 4)
     assert launcher.candidates == (0, 1, 2)
     rounds = orders(samples)
-    assert len(rounds) == 2 * MOST_PALINDROMES["quick"]
+    assert len(rounds) == 2 * MOST_ABBA_PAIRS["quick"]
     assert all({0, 2} <= set(one_pass) for one_pass in rounds)
     assert sum(one_pass.count(3) for one_pass in rounds) == call // 20
 

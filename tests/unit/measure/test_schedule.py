@@ -7,25 +7,25 @@ from collections import Counter
 
 import pytest
 
-from prune_deploy.measure.schedule import least_block_s, opening_order, palindrome_order, runs_lasting
+from prune_deploy.measure.schedule import abba_order, least_block_s, opening_order, runs_lasting
 from prune_deploy.specs import Device, Mode, Rigor
 
 
-def test_an_order_depends_on_seed_launch_and_palindrome() -> None:
+def test_an_order_depends_on_seed_launch_and_abba_pair() -> None:
     places = list(itertools.product((0, 1, -7), range(3), range(4)))
-    orders = {place: palindrome_order(*place, range(8)) for place in places}
+    orders = {place: abba_order(*place, range(8)) for place in places}
     assert all(sorted(order) == list(range(8)) for order in orders.values())
     assert len(set(orders.values())) == len(places)
-    assert orders == {place: palindrome_order(*place, range(8)) for place in places}
+    assert orders == {place: abba_order(*place, range(8)) for place in places}
 
 
 def test_orders_are_the_same_on_every_machine() -> None:
-    assert palindrome_order(0, 0, 0, range(4)) == (0, 1, 3, 2)
+    assert abba_order(0, 0, 0, range(4)) == (0, 1, 3, 2)
     assert opening_order(0, 1, range(4)) == (2, 1, 3, 0)
 
 
 def test_every_candidate_is_equally_often_at_every_place() -> None:
-    counts = Counter(place for number in range(3000) for place in enumerate(palindrome_order(1, 0, number, range(3))))
+    counts = Counter(place for number in range(3000) for place in enumerate(abba_order(1, 0, number, range(3))))
     assert set(counts) == set(itertools.product(range(3), range(3)))
     # A thousand is expected; 150 is almost six standard deviations.
     assert all(abs(count - 1000) < 150 for count in counts.values())
