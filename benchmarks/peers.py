@@ -197,7 +197,7 @@ def measure_alone(request: Request) -> dict[str, Any]:
 def measure_ours(request: Request) -> dict[str, Any]:
     """Ratios of a comparison, with what it says of their certainty. The second dense model is a candidate like any other."""
     from prune_deploy.execution.candidate import Candidate
-    from prune_deploy.execution.group import Group
+    from prune_deploy.execution.worker_group import WorkerGroup
     from prune_deploy.execution.workers.process import Watchdog
     from prune_deploy.measure.analysis import analyze
     from prune_deploy.measure.comparison import Comparison
@@ -211,9 +211,9 @@ def measure_ours(request: Request) -> dict[str, Any]:
     ]
     roles = [each.role for each in candidates]
     with tempfile.TemporaryDirectory() as folder, Watchdog() as watchdog:
-        group = Group(candidates, spec, watchdog, logs=Path(folder), caches=Path(folder, "caches"))
+        group = WorkerGroup(candidates, spec, watchdog, logs=Path(folder), caches=Path(folder, "caches"))
         samples = Comparison(group, roles, roles, spec, lambda _phase, _share: None).run()
-    if lost := [seen.failure.reason for seen in group.observed if seen.failure is not None]:
+    if lost := [each.failure.reason for each in group.outcomes if each.failure is not None]:
         sys.exit(f"a candidate was lost: {lost[0]}")
     _, copy, pruned = (None if each is None else each.speedup for each in analyze(samples).candidates)
     if copy is None or pruned is None:

@@ -1,17 +1,22 @@
-"""What is run, and what is seen of it beside its samples."""
+"""Candidates of a comparison, and what is seen of each one beside its samples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prune_deploy.records import Memory, Role, Startup, Status
+from prune_deploy.execution.failure import Failure
+from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.records import Memory, Role, Startup
 from prune_deploy.specs import MeasureSpec, RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One artifact to run: `shape` is (batch, channels, height, width); `needs_own_process` as its backend says."""
+    """One artifact to run: `shape` is (batch, channels, height, width).
+
+    `needs_own_process` is what its backend says of it.
+    """
 
     label: str
     role: Role
@@ -22,18 +27,9 @@ class Candidate:
     needs_own_process: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a candidate has no figures."""
-
-    status: Status
-    reason: str
-    fix: str
-
-
 @dataclass(slots=True)
-class Observed:
-    """What was seen of one candidate beside its samples."""
+class CandidateOutcome:
+    """What a comparison finds out about one candidate beside its samples."""
 
     starts: list[Startup] = field(default_factory=list)
     peak_rss_bytes: int = 0
@@ -41,15 +37,27 @@ class Observed:
     settings: dict[str, str] = field(default_factory=dict)
     failure: Failure | None = None
 
+    def fail(self, error: WorkerError) -> None:
+        """Keep why the candidate is out. The first reason counts."""
+        if self.failure is None:
+            self.failure = Failure.of(error)
 
-def startup_of(seen: Observed, compiles: bool) -> Startup | None:
-    """The first, cold start; for what compiles in its first run, beside it the second launch's, whose caches were warm."""
-    if not seen.starts:
+    def note_peak_rss(self, peak_rss_bytes: int | None) -> None:
+        """Keep the largest peak of all launches."""
+        self.peak_rss_bytes = max(self.peak_rss_bytes, peak_rss_bytes or 0)
+
+
+def startup_of(outcome: CandidateOutcome, compiles: bool) -> Startup | None:
+    """The first, cold start of a candidate.
+
+    What compiles in its first run has the second launch's beside it, whose caches were warm.
+    """
+    if not outcome.starts:
         return None
-    first = seen.starts[0]
+    first = outcome.starts[0]
     if not compiles:
         return first
-    warm = seen.starts[1].first_run_s if len(seen.starts) > 1 else None
+    warm = outcome.starts[1].first_run_s if len(outcome.starts) > 1 else None
     return Startup(
         process_s=first.process_s,
         open_s=first.open_s,
@@ -59,9 +67,9 @@ def startup_of(seen: Observed, compiles: bool) -> Startup | None:
     )
 
 
-def memory_of(seen: Observed, spec: MeasureSpec) -> Memory | None:
+def memory_of(outcome: CandidateOutcome, spec: MeasureSpec) -> Memory | None:
     """Peak memory, where it was seen."""
-    if not seen.peak_rss_bytes:
+    if not outcome.peak_rss_bytes:
         return None
-    note = "" if seen.device_bytes is not None else ("runs on the CPU" if spec.options.device == "cpu" else "not reported")
-    return Memory(peak_rss_bytes=seen.peak_rss_bytes, peak_device_bytes=seen.device_bytes, device_note=note)
+    note = "" if outcome.device_bytes is not None else ("runs on the CPU" if spec.options.device == "cpu" else "not reported")
+    return Memory(peak_rss_bytes=outcome.peak_rss_bytes, peak_device_bytes=outcome.device_bytes, device_note=note)

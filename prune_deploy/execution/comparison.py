@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prune_deploy.errors import storage_errors
-from prune_deploy.execution.candidate import Candidate, Failure, memory_of, startup_of
-from prune_deploy.execution.group import Group
+from prune_deploy.execution.candidate import Candidate, memory_of, startup_of
+from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, planning_warnings
 from prune_deploy.execution.telemetry import summarize
+from prune_deploy.execution.worker_group import WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
@@ -29,7 +30,7 @@ CACHES_DIR = "caches"
 class Measured:
     """A comparison that ran: its candidates' samples, what they say, and what was seen beside them."""
 
-    group: Group
+    group: WorkerGroup
     samples: Samples
     stats: ComparisonStats
     samples_file: str
@@ -53,7 +54,7 @@ def run_comparison(
     logs = folder / "logs" / planned.name
     with storage_errors(logs, every=True):
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
-    group = Group(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
+    group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
     labels, roles = [each.label for each in candidates], [each.role for each in candidates]
     comparison = Comparison(group, labels, roles, spec, watcher)
     interrupted = False
@@ -110,27 +111,26 @@ def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
         assert baseline.failure is not None, "a case without a loss and with a baseline runs"
         reason = f"{baseline.case.bundle} cannot run: {baseline.failure.reason}"
         failure = Failure(status="unavailable", reason=reason, fix=baseline.failure.fix)
-    base = base_record(planned, case, index=-1)
-    return replace(base, status=failure.status, reason=failure.reason, fix=failure.fix)
+    return with_failure(base_record(planned, case, index=-1), failure)
 
 
 def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured: Measured, spec: MeasureSpec) -> CaseRecord:
     """The record of a case that ran, or at least began."""
-    seen = measured.group.observed[index]
+    outcome = measured.group.outcomes[index]
     stats = measured.stats.candidates[index]
     base = replace(
         base_record(planned, case, index),
-        startup=startup_of(seen, compiles=case.candidate is not None and case.candidate.needs_own_process),
-        memory=memory_of(seen, spec),
-        settings=seen.settings,
+        startup=startup_of(outcome, compiles=case.candidate is not None and case.candidate.needs_own_process),
+        memory=memory_of(outcome, spec),
+        settings=outcome.settings,
         telemetry=summarize([b.readings for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),
         telemetry_notes=measured.group.telemetry_notes,
         placement=measured.group.placement,
         samples_file=measured.samples_file,
         samples_sha256=measured.samples_sha256,
     )
-    if seen.failure is not None:
-        return replace(base, status=seen.failure.status, reason=seen.failure.reason, fix=seen.failure.fix)
+    if outcome.failure is not None:
+        return with_failure(base, outcome.failure)
     if stats is None:
         return _untimed(base, measured)
     inconclusive = stats.speedup is not None and stats.speedup.verdict == "INCONCLUSIVE"
@@ -146,7 +146,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
 
 def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
     """A case that lived and was never timed: its baseline died, or all that it was the baseline of, or somebody interrupted."""
-    baseline, *others, _ = measured.group.observed
+    baseline, *others, _ = measured.group.outcomes
     failure = baseline.failure
     if failure is None and others and all(other.failure is not None for other in others):
         return replace(
@@ -169,5 +169,5 @@ def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
 
 def _copy_warning(measured: Measured) -> tuple[str, ...]:
     """Say so if the A/A control was lost: the margin then rests on nothing that was measured."""
-    failure = measured.group.observed[-1].failure
+    failure = measured.group.outcomes[-1].failure
     return () if failure is None else (f"no A/A control: {failure.reason}",)

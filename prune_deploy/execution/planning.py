@@ -9,7 +9,8 @@ from typing import get_args
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import InputError
-from prune_deploy.execution.candidate import Candidate, Failure
+from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.failure import Failure
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, BundleRecord, Role

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.errors import storage_errors
-from prune_deploy.execution.candidate import Failure
+from prune_deploy.execution.failure import Failure
 from prune_deploy.execution.jobs.client import Jobs
 from prune_deploy.execution.planning import PlannedCase
 from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError
@@ -63,9 +63,7 @@ def trace_cases(
                     seed=spec.seed,
                 )
             except WorkerError as error:
-                yield Traced(
-                    planned=planned, stem=stem, failure=Failure(status=error.status, reason=error.message, fix=error.fix)
-                )
+                yield Traced(planned=planned, stem=stem, failure=Failure.of(error))
             else:
                 yield Traced(planned=planned, stem=stem, trace=trace)
 

@@ -83,6 +83,11 @@ class MeasureSpec:
         """The budget of one comparison in seconds."""
         return DEFAULT_BUDGET_S[self.rigor] if self.budget_s is None else self.budget_s
 
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """The memory limit of one worker in bytes."""
+        return None if self.memory_limit_mib is None else self.memory_limit_mib << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:

@@ -14,8 +14,8 @@ from prune_deploy.backends import discover
 from prune_deploy.environment import capture
 from prune_deploy.errors import InputError
 from prune_deploy.execution.accuracy import SweepAccuracy, require_data
-from prune_deploy.execution.candidate import Failure
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
+from prune_deploy.execution.failure import Failure
 from prune_deploy.execution.jobs.client import Jobs
 from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison, plan, read_loaded_bundle
 from prune_deploy.execution.telemetry.clocks import locked_clocks
@@ -136,7 +136,7 @@ class Sweep:
                 jobs.export(request, folder, self.spec.stages().get(variant.name, ()), self.spec.build_limit_s)
                 self._subjects[variant.name] = read_loaded_bundle(folder)
             except WorkerError as error:
-                self._subjects[variant.name] = Failure(status=error.status, reason=error.message, fix=error.fix)
+                self._subjects[variant.name] = Failure.of(error)
         return self._subjects[variant.name]
 
     def _request(self, variant: Variant) -> ExportSpec:

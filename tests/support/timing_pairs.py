@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.execution.candidate import Candidate
-from prune_deploy.execution.group import Group
+from prune_deploy.execution.worker_group import WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
@@ -66,7 +66,7 @@ def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> Com
     """What a comparison of candidates says."""
     folder.mkdir(parents=True, exist_ok=True)
     with Watchdog() as watchdog:
-        launcher = Group(group, spec, watchdog, logs=folder, caches=folder / "caches")
+        launcher = WorkerGroup(group, spec, watchdog, logs=folder, caches=folder / "caches")
         labels, roles = [each.label for each in group], [each.role for each in group]
         return analyze(Comparison(launcher, labels, roles, spec, lambda *_: None).run())
 
@@ -75,12 +75,12 @@ def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
     """Median of a candidate's runs with no neighbour at all, in milliseconds."""
     spec = MeasureSpec(rigor="quick")
     with Watchdog() as watchdog:
-        group = Group([candidate], spec, watchdog, logs=folder, caches=folder / "caches")
-        with group.launch(0, [0]) as lanes:
-            first = lanes.run(0, 5)
+        group = WorkerGroup([candidate], spec, watchdog, logs=folder, caches=folder / "caches")
+        with group.launch(0, [0]) as launch:
+            first = launch.run(0, 5)
             runs = max(5, round(seconds * 1e9 / float(np.median(first.samples_ns)) / 2))
-            lanes.run(0, runs)  # warm-up
-            return float(np.median(lanes.run(0, runs).samples_ns)) / 1e6
+            launch.run(0, runs)  # warm-up
+            return float(np.median(launch.run(0, runs).samples_ns)) / 1e6
 
 
 def unrest(seconds: float = 10.0) -> float:

@@ -16,10 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from prune_deploy.execution import lanes as lanes_module
+from prune_deploy.execution import worker_group
 from prune_deploy.execution.candidate import Candidate
-from prune_deploy.execution.group import Group
-from prune_deploy.execution.lanes import Lanes
+from prune_deploy.execution.worker_group import ProcessLaunch, WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.runner import CandidateLost
 from prune_deploy.records import Role
@@ -44,17 +43,17 @@ def candidate(path: Path, role: Role = "candidate") -> Candidate:
     return Candidate(label=path.stem, role=role, backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
 
 
-def made(folder: Path, watchdog: Watchdog, *behaviours: dict[str, Any], **spec: Any) -> Group:
+def made(folder: Path, watchdog: Watchdog, *behaviours: dict[str, Any], **spec: Any) -> WorkerGroup:
     """A group of the dense model, which runs 2 ms, and one candidate per behaviour."""
     paths = [artifact(folder, "dense", run_ms=2.0)]
     paths += [artifact(folder, f"other{number}", **each) for number, each in enumerate(behaviours)]
     candidates = [candidate(path, "dense" if path is paths[0] else "candidate") for path in paths]
-    return Group(candidates, MeasureSpec(**spec), watchdog, logs=folder, caches=folder / "caches")
+    return WorkerGroup(candidates, MeasureSpec(**spec), watchdog, logs=folder, caches=folder / "caches")
 
 
-def run_often(lanes: Lanes, index: int) -> None:
+def run_often(launch: ProcessLaunch, index: int) -> None:
     for _ in range(50):
-        lanes.run(index, 2)
+        launch.run(index, 2)
 
 
 def children() -> list[psutil.Process]:
@@ -68,27 +67,27 @@ def children() -> list[psutil.Process]:
 
 def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0}, {"run_ms": 4.0})
-    with group.launch(0, [2, 0, 1]) as lanes:
+    with group.launch(0, [2, 0, 1]) as launch:
         assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
         for index, expected_ms in ((0, 2.0), (1, 1.0), (2, 4.0), (0, 2.0)):
-            timed = lanes.run(index, 5)
+            timed = launch.run(index, 5)
             assert timed.samples_ns.shape == (5,)
             assert timed.samples_ns.dtype == np.int64
             assert expected_ms * 1e6 <= timed.samples_ns.min() < 20 * expected_ms * 1e6
             assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
     assert children() == []
     assert group.candidates == (0, 1, 2)
-    for seen in group.observed:
-        assert seen.peak_rss_bytes > 10 << 20
-        assert seen.starts[0].process_s > 0.01
-        assert int(seen.settings["runs"]) >= 6
+    for outcome in group.outcomes:
+        assert outcome.peak_rss_bytes > 10 << 20
+        assert outcome.starts[0].process_s > 0.01
+        assert int(outcome.settings["runs"]) >= 6
 
 
 def test_while_one_runs_the_others_are_stopped(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
-    with group.launch(0, [0, 1]) as lanes:
-        worker = lanes._workers[0]
-        with lanes._token(worker):
+    with group.launch(0, [0, 1]) as launch:
+        worker = launch.workers[0]
+        with launch.token(worker):
             worker.ask({"kind": "run", "candidate": 0, "runs": 100, "mode": "latency"})
             time.sleep(0.05)
             states = {each.pid: each.status() for each in children()}
@@ -114,43 +113,43 @@ FAULTS = [
 def test_however_one_ends_the_others_go_on(
     tmp_path: Path, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, Any], status: str, message: str
 ) -> None:
-    monkeypatch.setattr(lanes_module, "_LEAST_LIMIT_S", 1.0)
+    monkeypatch.setattr(worker_group, "_LEAST_LIMIT_S", 1.0)
     group = made(tmp_path, watchdog, {"run_ms": 1.0, **behaviour}, {"run_ms": 1.0}, memory_limit_mib=400, open_limit_s=8.0)
-    with group.launch(0, [0, 1, 2]) as lanes:
+    with group.launch(0, [0, 1, 2]) as launch:
         if behaviour["at_run"]:
             with pytest.raises(CandidateLost) as lost:
-                run_often(lanes, 1)
+                run_often(launch, 1)
             assert lost.value.candidate == 1
         assert group.candidates == (0, 2)
-        assert len(lanes.run(0, 3).samples_ns) == len(lanes.run(2, 3).samples_ns) == 3
+        assert len(launch.run(0, 3).samples_ns) == len(launch.run(2, 3).samples_ns) == 3
         assert len(children()) == 2
-    failure = group.observed[1].failure
+    failure = group.outcomes[1].failure
     assert failure is not None
     assert failure.status == status
     assert message in failure.reason
     assert failure.fix
-    assert group.observed[0].failure is group.observed[2].failure is None
+    assert group.outcomes[0].failure is group.outcomes[2].failure is None
     assert children() == []
 
 
 def test_candidates_can_share_a_process(tmp_path: Path, watchdog: Watchdog) -> None:
     broken = {"run_ms": 1.0, "fault": "raise", "at_run": 3}
     group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
-    with group.launch(0, [0, 1, 2]) as lanes:
+    with group.launch(0, [0, 1, 2]) as launch:
         assert len(children()) == 1
         with pytest.raises(CandidateLost):
-            run_often(lanes, 1)
+            run_often(launch, 1)
         assert group.candidates == (0, 2)
-        assert len(lanes.run(2, 3).samples_ns) == 3
+        assert len(launch.run(2, 3).samples_ns) == 3
     assert children() == []
 
 
 def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Path, watchdog: Watchdog) -> None:
     broken = {"run_ms": 1.0, "fault": "segfault", "at_run": 3}
     group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, placement="shared")
-    with group.launch(0, [0, 1, 2]) as lanes, pytest.raises(CandidateLost):
-        run_often(lanes, 1)
-    failures = [seen.failure for seen in group.observed]
+    with group.launch(0, [0, 1, 2]) as launch, pytest.raises(CandidateLost):
+        run_often(launch, 1)
+    failures = [outcome.failure for outcome in group.outcomes]
     assert all(failure is not None for failure in failures)
     assert failures[1] is not None
     assert failures[2] is not None
@@ -162,31 +161,31 @@ def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Pat
 
 def test_a_worker_killed_while_it_stands_still_is_its_own_record(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0})
-    with group.launch(0, [0, 1]) as lanes:
-        os.kill(lanes._workers[1].pid, signal.SIGKILL)
-        assert len(lanes.run(0, 3).samples_ns) == 3
+    with group.launch(0, [0, 1]) as launch:
+        os.kill(launch.workers[1].pid, signal.SIGKILL)
+        assert len(launch.run(0, 3).samples_ns) == 3
         with pytest.raises(CandidateLost):
-            lanes.run(1, 1)
+            launch.run(1, 1)
         assert group.candidates == (0,)
-    failure = group.observed[1].failure
+    failure = group.outcomes[1].failure
     assert failure is not None
     assert "SIGKILL" in failure.reason
 
 
 def test_what_a_session_finds_wrong_after_its_runs_is_the_status(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "recompiled"})
-    with group.launch(0, [0, 1]) as lanes:
-        lanes.run(1, 3)
-    failure = group.observed[1].failure
+    with group.launch(0, [0, 1]) as launch:
+        launch.run(1, 3)
+    failure = group.outcomes[1].failure
     assert failure is not None
     assert (failure.status, failure.reason) == ("recompiled", "compiled again")
 
 
 def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "mislabelled"})
-    with group.launch(0, [0, 1]) as lanes:
-        assert len(lanes.run(0, 2).samples_ns) == 2, "the other one goes on"
-    failure = group.observed[1].failure
+    with group.launch(0, [0, 1]) as launch:
+        assert len(launch.run(0, 2).samples_ns) == 2, "the other one goes on"
+    failure = group.outcomes[1].failure
     assert failure is not None
     assert (failure.status, failure.reason) == ("failed", "no layer has that precision")
 
@@ -194,11 +193,11 @@ def test_a_label_that_does_not_hold_is_told_before_anything_is_timed(tmp_path: P
 def test_later_launches_open_together_and_keep_the_first_start(tmp_path: Path, watchdog: Watchdog) -> None:
     group = made(tmp_path, watchdog, {"run_ms": 1.0, "cold_runs": 1, "cold_ms": 30.0})
     for number in range(3):
-        with group.launch(number, [1, 0]) as lanes:
-            assert len(lanes.run(1, 2).samples_ns) == 2
+        with group.launch(number, [1, 0]) as launch:
+            assert len(launch.run(1, 2).samples_ns) == 2
             assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 2
-    assert [len(seen.starts) for seen in group.observed] == [3, 3]
-    assert group.observed[1].starts[0].first_run_s >= 0.03
+    assert [len(outcome.starts) for outcome in group.outcomes] == [3, 3]
+    assert group.outcomes[1].starts[0].first_run_s >= 0.03
 
 
 def test_an_interruption_leaves_no_process(tmp_path: Path, watchdog: Watchdog) -> None:
@@ -213,17 +212,17 @@ COORDINATOR = """
 import json, sys, time
 from pathlib import Path
 from prune_deploy.execution.candidate import Candidate
-from prune_deploy.execution.group import Group
-from prune_deploy.execution.workers.process import Warden
+from prune_deploy.execution.worker_group import WorkerGroup
+from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.specs import MeasureSpec, RunOptions
 here = Path(sys.argv[1])
 candidates = [Candidate(label=name, role="candidate", backend="faulty", artifact=here / f"{name}.json", shape=(1, 3, 8, 8),
                         options=RunOptions()) for name in ("dense", "other")]
-with Warden() as watchdog:
-    group = Group(candidates, MeasureSpec(), watchdog, logs=here, caches=here / "caches")
-    with group.launch(0, [0, 1]) as lanes:
-        lanes.run(1, 3)
-        print(json.dumps([worker.pid for worker in lanes._workers.values()]), flush=True)
+with Watchdog() as watchdog:
+    group = WorkerGroup(candidates, MeasureSpec(), watchdog, logs=here, caches=here / "caches")
+    with group.launch(0, [0, 1]) as launch:
+        launch.run(1, 3)
+        print(json.dumps([worker.pid for worker in launch.workers.values()]), flush=True)
         time.sleep(600)
 """
 
