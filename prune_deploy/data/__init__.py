@@ -1,4 +1,4 @@
-"""Images to run a network on: made ones, and labelled ones of data sets and folders."""
+"""Images to run a network on: synthetic, from data sets, from folders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562), so that `prune_deploy.data.files` needs neither torch nor Pillow."""
+    """Import a public name when it is first used (PEP 562).
+
+    This keeps `prune_deploy.data.files` free of torch and Pillow.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

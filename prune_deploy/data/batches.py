@@ -1,4 +1,4 @@
-"""Labelled images as a network takes them, one batch in memory at a time."""
+"""Labelled images in batches, with one batch in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from prune_deploy.records import Preprocessing
 
 
 class Batch(NamedTuple):
-    """Inputs of shape (images, channels, height, width), float32, and their classes, shape (images,)."""
+    """Inputs and their classes.
+
+    Inputs have shape (images, channels, height, width), float32, and classes have shape (images,).
+    """
 
     inputs: np.ndarray[Any, Any]
     labels: np.ndarray[Any, Any]
 
 
 class Batches:
-    """At most `samples` images of a set in batches of `batch`, the last one possibly smaller; each iteration reads them anew.
+    """At most `samples` images of a set, in batches of `batch`.
 
-    `unreadable` are the names of the images that the last iteration came upon and could not read.
+    The last batch may be smaller. Each iteration reads the images anew. `unreadable` are the names of the images that the last
+    iteration could not read.
     """
 
     def __init__(self, images: ImageSet, preprocessing: Preprocessing, batch: int, samples: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Images that activation ranges are taken from."""
+"""Calibration images, from which activation ranges are taken."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _NO_CLASS = -1
 
 
 class CalibrationImages:
-    """At most `samples` images that a word stands for, one batch in memory at a time; see `prune_deploy.specs.parse_calibration`.
+    """At most `samples` images that a word stands for.
 
-    `classes` is 0 where they have no labels; a batch's labels are then -1. `unreadable` are the names of the images that the last
-    iteration came upon and could not read.
+    See `prune_deploy.specs.parse_calibration` for the words. One batch is in memory at a time. `classes` is 0 where the images
+    have no labels, and a batch's labels are then -1. `unreadable` are the names of the images that the last iteration could not
+    read.
 
     Raises:
         InputError: no such folder, no images, or images that cannot become the model's input.
@@ -45,20 +46,22 @@ class CalibrationImages:
         self.count = samples if self._images is None else len(self._images.labels)
         self.unreadable: list[str] = []
         if self._images is not None:
-            Batches(self._images, preprocessing, 1)  # refuses what no image can become before anything is read
+            Batches(self._images, preprocessing, 1)  # refuses an impossible input size before anything is read
 
     def batches(self, size: int, count: int | None = None) -> Iterator[Batch]:
-        """Inputs and labels in batches of `size`, the last one possibly smaller; of `count` images from all over the set, all if None.
+        """Yield inputs and labels in batches of `size`.
+
+        The last batch may be smaller. `count` images are taken from all over the set, all of them if None.
 
         Raises:
             InputError: none of the images can be read.
         """
         numbers = spread(self.count, self.count if count is None else count)
         if self._images is None:
-            return self._made(numbers, size)
+            return self._generated(numbers, size)
         return self._read(_part(self._images, numbers), size)
 
-    def _made(self, numbers: list[int], size: int) -> Iterator[Batch]:
+    def _generated(self, numbers: list[int], size: int) -> Iterator[Batch]:
         for begin in range(0, len(numbers), size):
             made = [_synthetic(number, self._preprocessing.input_size) for number in numbers[begin : begin + size]]
             yield Batch(torch.cat(made).numpy(), np.full(len(made), _NO_CLASS))
@@ -80,7 +83,9 @@ class CalibrationImages:
 def calibration_images(
     calibration: str, preprocessing: Preprocessing, count: int, samples: int = DEFAULT_CALIBRATION_SAMPLES
 ) -> torch.Tensor:
-    """At most `count` of the `samples` images that a word stands for, from all over them, shape (images, channels, height, width).
+    """Return at most `count` of the calibration images.
+
+    They are taken from all over the `samples` images that a word stands for. The shape is (images, channels, height, width).
 
     Raises:
         InputError: no such folder, or no image that can be read.
@@ -90,7 +95,7 @@ def calibration_images(
 
 
 def _synthetic(number: int, input_size: tuple[int, int, int]) -> torch.Tensor:
-    # A generator for each, so that image 7 is the same in batches of any size.
+    # One generator per image, so that image 7 is the same in batches of any size.
     return synthetic_images(1, input_size, torch.Generator().manual_seed(_SEED + number))
 
 

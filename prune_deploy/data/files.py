@@ -1,4 +1,4 @@
-"""Image files on disk: listed, chosen and hashed without a library that reads images."""
+"""Image files on disk: listing, choosing and hashing without an image library."""
 
 from __future__ import annotations
 
@@ -22,33 +22,36 @@ _CIFAR_TRAIN = {
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files in any depth under `folder`, sorted by path.
+    """Return the image files in any depth under `folder`, sorted by path.
 
     Raises:
-        InputError: the folder is not there, or no image is in it.
+        InputError: the folder is missing, or no image is in it.
     """
     if not folder.is_dir():
         fix = "name the folder that it lies in" if folder.is_file() else "check the path"
         raise InputError(f"--calib {folder}: there is no folder {folder}", fix=fix)
-    found = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
-    if not found:
+    images = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
+    if not images:
         raise InputError(f"--calib {folder}: {folder} holds no images", fix=f"put images into it: {', '.join(SUFFIXES)}")
-    return found
+    return images
 
 
 def spread(total: int, count: int) -> list[int]:
-    """At most `count` numbers below `total`, evenly spread and always the same."""
+    """Return at most `count` numbers below `total`, evenly spread.
+
+    They are always the same.
+    """
     chosen = min(total, count)
     return [number * total // chosen for number in range(chosen)]
 
 
 def calibration_sha256(calibration: str, samples: int) -> str:
-    """A hash of the calibration images that a word stands for; see `prune_deploy.specs.parse_calibration`.
+    """Return a hash of the calibration images that a word stands for.
 
-    Images in files count by their content, others by what they are made or taken from.
+    See `prune_deploy.specs.parse_calibration` for the words. Images in files count by their content, others by their source.
 
     Raises:
-        InputError: the folder is not there, holds no images, or a file in it cannot be read.
+        InputError: the folder is missing, holds no images, or a file in it cannot be read.
     """
     kind, folder = parse_calibration(calibration)
     digest = hashlib.sha256(f"{kind} {samples}\n".encode())
@@ -69,13 +72,16 @@ def calibration_sha256(calibration: str, samples: int) -> str:
 
 
 def _labelled_sample(folder: Path, samples: int) -> Sequence[Path]:
-    """The files that `prune_deploy.data.ImageSet.sample` chooses of a folder of classes: torchvision's order, the same seed."""
+    """Return the files that `prune_deploy.data.ImageSet.sample` chooses.
+
+    `folder` is a folder of classes. The order is torchvision's, and the seed is the same.
+    """
     if not folder.is_dir():
         raise InputError(f"--calib imagefolder:{folder}: there is no folder {folder}", fix="check the path")
     files = [
         path
-        for each in sorted(entry for entry in folder.iterdir() if entry.is_dir())
-        for path in _walk(each)
+        for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        for path in _walk(class_folder)
         if path.suffix.lower() in SUFFIXES
     ]
     if samples >= len(files):

@@ -1,4 +1,4 @@
-"""From an image to a network's input, as the bundle says."""
+"""Preprocessing of images, as the bundle records it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     import torch
 
 Transform = Callable[[Image.Image], "torch.Tensor"]
-"""An image of any size and mode to a float32 tensor of shape (channels, height, width)."""
+"""Function from an image of any size and mode to a tensor.
+
+The tensor is float32 of shape (channels, height, width).
+"""
 
 
 def transform_of(preprocessing: Preprocessing) -> Transform:
-    """What a bundle does to an image: resize, crop, scale, normalise, by timm's evaluation transform.
+    """Return a bundle's preprocessing: resize, crop, scale and normalise.
+
+    It is timm's evaluation transform.
 
     Raises:
         InputError: the network takes neither one nor three channels.
@@ -50,7 +55,7 @@ def transform_of(preprocessing: Preprocessing) -> Transform:
 
 
 def open_image(path: Path) -> Image.Image:
-    """The image in a file, decoded.
+    """Return the image in a file, decoded.
 
     Raises:
         InputError: it cannot be read, is no image, or is damaged.
@@ -61,6 +66,6 @@ def open_image(path: Path) -> Image.Image:
             return image
     except UnidentifiedImageError:
         raise InputError(f"{path} is no image that Pillow can read", fix="give a JPEG, PNG or WebP file") from None
-    except Exception as error:  # Pillow's decoders raise what the damage provokes
+    except Exception as error:  # Pillow's decoders raise all kinds of errors for damaged files
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise InputError(f"cannot read {path}: {reason}", fix="check the path; the file may be damaged") from error

@@ -1,4 +1,4 @@
-"""Images that are made, for whatever needs no labels."""
+"""Synthetic images, for everything that needs no labels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch.nn.functional import interpolate
 
 
 def synthetic_images(count: int, input_size: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
-    """`count` synthetic images of shape (count, channels, height, width), zero mean and about unit variance, as a network's input.
+    """Generate `count` images of shape (count, channels, height, width).
 
-    Each is a smooth random field, a random tint and a little noise: pure noise is averaged away by the first pooling, so that
-    networks answer all such images alike and a comparison on them would see nothing.
+    They have zero mean and about unit variance, as a network's input. Each is a smooth random field, a random tint and a little
+    noise. The first pooling averages pure noise away. Networks would then answer all such images alike, and a comparison on them
+    would detect nothing.
     """
     channels, height, width = input_size
     coarse = torch.randn(count, channels, 7, 7, generator=generator)

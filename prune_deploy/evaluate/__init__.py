@@ -1,1 +1,1 @@
-"""What an artifact computes, through any backend: parity with the module it came from."""
+"""Evaluation of an artifact: parity with its module, accuracy, inference, bandwidth."""

@@ -1,4 +1,7 @@
-"""How many labelled images an artifact names right: the exact file that ships, through the runtime that will run it."""
+"""Accuracy of an artifact on labelled images.
+
+The exact file that ships is scored, through the runtime that will run it.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecor
 from prune_deploy.specs import RunOptions
 
 CONFIDENCE = 0.975
-"""As of every other interval in a report."""
+"""Confidence of the interval, as of every other interval in a report."""
 
 _TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An artifact's accuracy, and what was in force while it answered."""
+    """Accuracy of an artifact, and the settings that were in force."""
 
     accuracy: Accuracy
     settings: dict[str, str]
@@ -38,9 +41,10 @@ def artifact_accuracy(
     options: RunOptions,
     reference: np.ndarray[Any, Any] | None = None,
 ) -> Scored:
-    """Accuracy of an artifact of the bundle that `record` describes, opened by a backend.
+    """Return the accuracy of an artifact of the bundle that `record` describes.
 
-    `reference` are the classes that the bundle's FP32 module names, see `module_classes`; with them comes the agreement.
+    A backend opens the artifact. `reference` are the classes that the bundle's FP32 module predicts, see `module_classes`. With
+    them comes the agreement.
 
     Raises:
         InputError: the data has another number of classes than the network and there is no reference either, or none of its images
@@ -53,47 +57,49 @@ def artifact_accuracy(
     with usable(backend).open(artifact, np.zeros(batches.shape, dtype=np.float32), options) as session:
         session.run()
         session.synchronize()
-        session.check()  # a label that is not true is told before thousands of images are read
-        found = accuracy(session, batches, reference, classes=record.num_classes)
+        session.check()  # fails before thousands of images are read
+        result = accuracy(session, batches, reference, classes=record.num_classes)
         settings = session.settings()
-    notes = (*_notes(record, options), *found.notes)
-    return Scored(replace(found, random_weights=record.is_untrained and found.top1 is not None, notes=notes), settings)
+    notes = (*_notes(record, options), *result.notes)
+    return Scored(replace(result, random_weights=record.is_untrained and result.top1 is not None, notes=notes), settings)
 
 
 def module_classes(folder: Path, batches: Batches, options: RunOptions) -> np.ndarray[Any, Any]:
-    """The class that the FP32 module of the bundle in `folder` puts first, for each image that can be read; shape (images,).
+    """Return the top class of a bundle's FP32 module per image.
 
-    It runs by itself, before what is compared with it: PyTorch's switches (threads, TF32) belong to the process.
+    The shape is (images,), one for each image that can be read. `folder` is the bundle's. The module runs by itself, before what
+    is compared with it, because PyTorch's switches (threads, TF32) belong to the process.
 
     Raises:
         InputError: the folder is no bundle, or the module does not run.
     """
     plain = RunOptions(device=options.device, threads=options.threads, precision="fp32")
     with usable("eager").open(folder, np.zeros(batches.shape, dtype=np.float32), plain) as session:
-        named = [_ranked(session, inputs, batches, None)[:, 0] for inputs, _ in batches]
-    return np.concatenate(named) if named else np.zeros(0, dtype=np.int64)
+        classes = [_ranked(session, inputs, batches, None)[:, 0] for inputs, _ in batches]
+    return np.concatenate(classes) if classes else np.zeros(0, dtype=np.int64)
 
 
 def accuracy(
     session: Session, batches: Batches, reference: np.ndarray[Any, Any] | None = None, *, classes: int | None = None
 ) -> Accuracy:
-    """Accuracy of an open artifact, top-1 with its Wilson interval (Wilson, 1927), and its agreement with `reference` classes.
+    """Return the accuracy of an open artifact.
 
-    `classes` are the network's, by default those of the images; where they differ in number there is no top-1.
+    It holds top-1 with its Wilson interval (Wilson, 1927), and the agreement with `reference` classes. `classes` is the number of
+    the network's classes, by default that of the images. Where they differ there is no top-1.
 
-    Every run has the same batch size, for engines and compiled modules take no other: a small last batch is filled up, and what fills
-    it up is not counted. Of classes with equal scores the first counts.
+    Every run has the same batch size, because engines and compiled modules take no other. A small last batch is padded, and the
+    padding is not counted. Of classes with equal scores the first counts.
 
     Raises:
         InputError: there is not a score for each class, no image can be read, or the images are not those of the reference.
         OutputError: a score is not a finite number.
     """
     classes = batches.classes if classes is None else classes
-    found = [(_ranked(session, inputs, batches, classes), labels) for inputs, labels in batches]
-    if not found:
+    ranked = [(_ranked(session, inputs, batches, classes), labels) for inputs, labels in batches]
+    if not ranked:
         raise InputError(f"none of the images of {batches.data} can be read", fix="see whether the files are damaged")
     session.check()
-    best, labels = np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
+    best, labels = np.concatenate([ranks for ranks, _ in ranked]), np.concatenate([truth for _, truth in ranked])
     fits = classes == batches.classes
     foreign = (
         f"the model tells {classes} classes apart, {batches.data} has {batches.classes}: only agreement with FP32 means something"
@@ -113,15 +119,18 @@ def accuracy(
     )
 
 
-def _top1(right: np.ndarray[Any, Any]) -> dict[str, float]:
-    """The share of right answers and its interval."""
-    images, first = len(right), int(right.sum())
+def _top1(correct: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return the share of correct predictions and its interval."""
+    images, first = len(correct), int(correct.sum())
     bounds = binomtest(first, images).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
     return {"top1": first / images, "low": float(bounds.low), "high": float(bounds.high)}
 
 
 def _ranked(session: Session, inputs: np.ndarray[Any, Any], batches: Batches, classes: int | None) -> np.ndarray[Any, Any]:
-    """The five best classes of each image, or as many as there are, shape (images, classes); `classes` None is any number of them."""
+    """Return the five best classes of each image, shape (images, classes).
+
+    There are fewer if the network has fewer. With `classes` None any number of classes is accepted.
+    """
     session.bind(np.pad(inputs, [(0, batches.batch - len(inputs)), (0, 0), (0, 0), (0, 0)], mode="edge"))
     session.run()
     session.synchronize()
@@ -134,18 +143,21 @@ def _ranked(session: Session, inputs: np.ndarray[Any, Any], batches: Batches, cl
     return best
 
 
-def _agreement(named: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], batches: Batches) -> float:
-    if len(named) != len(reference):
+def _agreement(classes: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], batches: Batches) -> float:
+    if len(classes) != len(reference):
         raise InputError(
-            f"{len(reference)} images of {batches.data} could be read first, then {len(named)}",
+            f"{len(reference)} images of {batches.data} could be read first, then {len(classes)}",
             fix="leave the folder alone while its images are read",
         )
-    return float((named == reference).mean())
+    return float((classes == reference).mean())
 
 
 def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
-    """What must be said beside an INT8 artifact whose ranges come from synthetic images; its engine's come from its ONNX file."""
-    sources = [each.quantization.calibration for each in record.artifacts if each.quantization is not None]
+    """Warn about an INT8 artifact whose ranges come from synthetic images.
+
+    The ranges of its engine come from its ONNX file.
+    """
+    sources = [artifact.quantization.calibration for artifact in record.artifacts if artifact.quantization is not None]
     synthetic = any(source is not None and source.is_synthetic for source in sources)
     return (LATENCY_ONLY,) if options.precision == "int8" and synthetic else ()
 

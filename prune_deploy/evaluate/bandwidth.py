@@ -1,6 +1,7 @@
-"""How many bytes per second this machine's memory moves: a copy, as STREAM counts it (read and written bytes once each).
+"""Memory bandwidth of this machine, measured by a copy.
 
-Source: McCalpin, Memory Bandwidth and Machine Balance in Current High Performance Computers, 1995.
+As STREAM counts it, read and written bytes count once each. Source: McCalpin, Memory Bandwidth and Machine Balance in Current
+High Performance Computers, 1995.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from prune_deploy.specs import Device
 _LEAST_BYTES = 64 << 20
 _MOST_BYTES = 1 << 30
 _CACHES = 4
-"""Arrays are this many times as large as the last cache, as STREAM's rules ask for."""
+"""Size of an array in multiples of the last cache.
+
+STREAM's rules ask for four.
+"""
 _SECONDS = 0.6
 _LEAST_RUNS = 5
 _GPU_BYTES = 1 << 28
 
 
 def memory_bandwidth(device: Device, threads: int) -> float:
-    """Gigabytes (1e9) per second of a copy between two arrays, the best of its runs; `threads` copy at once on a CPU.
+    """Return gigabytes (1e9) per second of a copy between two arrays.
+
+    The best of its runs counts. On a CPU `threads` copy at once.
 
     Raises:
         CannotRunError: there is no such device, or not enough memory on it.
@@ -35,12 +41,12 @@ def memory_bandwidth(device: Device, threads: int) -> float:
 
 def _cpu_bandwidth(threads: int) -> float:
     count = max(1, min(_MOST_BYTES, max(_LEAST_BYTES, _CACHES * last_cache_bytes())) // 8 // threads)
-    # Each thread touches its own pages first, so that they lie in the memory that is near to it.
+    # Each thread touches its own pages first, so that they lie in the memory near to it.
     with ThreadPoolExecutor(threads) as pool:
         pairs = list(pool.map(lambda _: (np.ones(count), np.zeros(count)), range(threads)))
 
         def copy() -> None:
-            list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))  # numpy lets go of the interpreter's lock meanwhile
+            list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))  # numpy releases the interpreter's lock meanwhile
 
         return 2 * 8 * count * threads / _best_s(copy) / 1e9
 
@@ -61,7 +67,7 @@ def _cuda_bandwidth() -> float:
 
 
 def _best_s(run: Callable[[], None]) -> float:
-    """Seconds of the fastest run."""
+    """Return the seconds of the fastest run."""
     run()
     seconds: list[float] = []
     end = time.perf_counter() + _SECONDS
@@ -73,6 +79,9 @@ def _best_s(run: Callable[[], None]) -> float:
 
 
 def last_cache_bytes(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
-    """Size of the last cache in bytes, 0 where Linux does not say."""
+    """Return the size of the last cache in bytes.
+
+    It is 0 where Linux does not report it.
+    """
     sizes = [path.read_text(encoding="ascii").strip() for path in sorted(caches.glob("index*/size"))]
     return max((int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}[size[-1]] for size in sizes if size[-1:] in ("K", "M")), default=0)

@@ -1,4 +1,4 @@
-"""Minimal inference from a bundle: one image in, the most likely classes out."""
+"""Minimal inference from a bundle: the most likely classes of one image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One class with its softmax probability; `label` is empty where the classes have no names."""
+    """One class with its softmax probability.
+
+    `label` is empty where the classes have no names.
+    """
 
     index: int
     probability: float
@@ -32,7 +35,10 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The likeliest classes, and what one inference took: a first impression, no measurement."""
+    """The likeliest classes, and the time of one inference.
+
+    The time is a first impression, no measurement.
+    """
 
     guesses: tuple[Guess, ...]
     one_run_ms: float
@@ -40,10 +46,12 @@ class Classified:
 
 
 def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int = 5) -> Classified:
-    """Run the bundle in `folder` on an image file, or on a made image if there is none.
+    """Run the bundle in `folder` on an image file.
+
+    Without one it runs on a synthetic image.
 
     Raises:
-        InputError: no bundle, no such image, not an image, or a backend that answers nothing.
+        InputError: no bundle, no such image, not an image, or a backend that computes nothing.
         CannotRunError: the backend does not work here.
     """
     record = read_bundle(folder)
@@ -54,7 +62,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
         )
     artifact = folder if runtime.consumes == "module" else folder / _file_for(record, runtime.consumes)
     inputs = _read(image, record.preprocessing)
-    # Engines run on a GPU and nowhere else; one image is no reason to bring anything else there.
+    # Engines need a GPU. For a single image everything else runs on the CPU.
     options = RunOptions(device="cuda" if runtime.consumes == "engine" else "cpu")
     with runtime.open(artifact, inputs, options) as session:
         session.run()  # the first run pays for allocations
@@ -79,7 +87,7 @@ def _file_for(record: BundleRecord, role: str) -> str:
 
 
 def _read(image: Path | None, preprocessing: Preprocessing) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """An image of shape (1, channels, height, width), preprocessed as the bundle says."""
+    """Return a preprocessed image of shape (1, channels, height, width)."""
     if image is None:
         made: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = synthetic_images(
             1, preprocessing.input_size, torch.Generator().manual_seed(0)

@@ -1,4 +1,7 @@
-"""Parity of an engine with its module, on the one GPU that the engine was built for; elsewhere the reason why it did not run."""
+"""Parity of an engine with its module.
+
+It runs on the one GPU that the engine was built for. Elsewhere the result is the reason why it did not run.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,18 @@ from prune_deploy.records import EngineRecord, Parity
 from prune_deploy.specs import RunOptions
 
 _FEWEST_IMAGES = 3
-"""So many at least, however small the engine's batches: the response to the images is compared too."""
+"""Fewest images, however small the engine's batches.
+
+The response to the images is compared too, which needs several.
+"""
 
 
 def check_engine_parity(
     module: nn.Module, path: Path, engine: EngineRecord, input_size: tuple[int, int, int], *, images: torch.Tensor | None = None
 ) -> Parity:
-    """Run the engine at the batch each of its profiles is tuned for, and compare; `not_run` where it cannot run here.
+    """Run the engine at the optimum batch of each profile, and compare.
 
-    `images` are what it is run on, made ones by default.
+    The status is `not_run` where it cannot run here. `images` are its inputs, synthetic ones by default.
 
     Raises:
         InputError: the engine's file is damaged.
@@ -43,7 +49,7 @@ def check_engine_parity(
 
 
 def _why_not(engine: EngineRecord) -> str | None:
-    """Why the engine cannot run on this machine, None if it may."""
+    """Return the reason why the engine cannot run here, or None."""
     local = cuda_target()
     if local is None:
         return "no CUDA device"

@@ -1,4 +1,7 @@
-"""Does the file compute what the module computes? Never assumed: measured at several batch sizes, or said not to have run."""
+"""Parity of a file with its module, measured at several batch sizes.
+
+It is never assumed: a parity that could not be measured is recorded as not run.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,25 @@ from prune_deploy.specs import Precision, RunOptions
 Logits = np.ndarray[Any, Any]
 
 CALIBRATION_IMAGES = 8
-"""Images on which an INT8 file is compared with its module: of those it was calibrated on, for its ranges are of no others."""
+"""Images on which an INT8 file is compared with its module.
+
+They are of those it was calibrated on, because its ranges hold for no others.
+"""
 
 BATCHES = (1, 2, 5)
-"""Sizes that tell a free batch from one that was frozen at 1 or at the example's 2."""
+"""Batch sizes that reveal a frozen batch.
+
+It may be frozen at 1, or at the example's 2.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What a precision may cost: the largest difference as a share of the logits' spread, and the least cosines.
+    """Largest deviation that a precision may cause.
 
-    Below `response_floor`, a share of the logits' norm, what the images change drowns in the precision's rounding and says nothing.
+    `relative_diff` is the largest difference as a share of the logits' spread, and the cosines are the least allowed.
+    `response_floor` is a share of the logits' norm. Below it, the change from image to image is smaller than the precision's
+    rounding and proves nothing.
     """
 
     relative_diff: float
@@ -40,19 +51,19 @@ class Threshold:
     response_floor: float
 
 
-# Floors are about twenty times the rounding of a mantissa.
+# The floors are about twenty times the rounding of a mantissa.
 THRESHOLDS: dict[str, Threshold] = {
     "fp32": Threshold(relative_diff=1e-3, cosine=0.9999, response_cosine=0.99, response_floor=1e-5),
     # TF32 multiplies with 10 bits of mantissa, so a product is off by up to 5e-4, and a deep network by a few hundredths of the spread.
     "tf32": Threshold(relative_diff=5e-2, cosine=0.999, response_cosine=0.98, response_floor=1e-2),
     # Deep networks with random weights amplify rounding. With every activation rounded to FP16, dense ones came to 0.16 of the spread at
-    # a cosine of 0.9996 (EfficientNet-B0, MobileNetV4); ONNX Runtime, which computes FP16 files in FP32, to 0.04.
+    # a cosine of 0.9996 (EfficientNet-B0, MobileNetV4). ONNX Runtime, which computes FP16 files in FP32, came to 0.04.
     "fp16": Threshold(relative_diff=2e-1, cosine=0.999, response_cosine=0.98, response_floor=1e-2),
-    # Three bits of mantissa less, so eight times as much: 1.5 of the spread at a cosine of 0.98.
+    # Three bits of mantissa less than FP16, so eight times as much: 1.5 of the spread at a cosine of 0.98.
     "bf16": Threshold(relative_diff=1.6, cosine=0.98, response_cosine=0.9, response_floor=8e-2),
-    # These tell a file that is wrong (cosines near 0) from one whose layers' steps of 0.8 % of a range add up. Networks of random weights
-    # blow small errors up: a whole efficientnet_b0 comes to 0.75 and answers images otherwise than it did. Whether a trained network
-    # still classifies is for `eval` to measure.
+    # These separate a wrong file (cosines near 0) from one whose layers' steps of 0.8 % of a range add up. Random weights
+    # amplify small errors: a whole efficientnet_b0 comes to 0.75 and classifies images differently. Whether a trained network
+    # still classifies correctly is for `eval` to measure.
     "int8": Threshold(relative_diff=8.0, cosine=0.5, response_cosine=-1.0, response_floor=8e-2),
 }
 _ON_CPU = RunOptions()
@@ -70,13 +81,13 @@ def check_parity(
     options: RunOptions = _ON_CPU,
     images: torch.Tensor | None = None,
 ) -> Parity:
-    """Compare `artifact`, run by `backend`, with the eager `module` on seeded synthetic images, or on `images`, as often as it takes.
+    """Compare `artifact`, run by `backend`, with the eager `module`.
 
-    Differences are judged against the spread of the module's logits: random weights give logits of any scale, so an absolute bound
-    would be either blind or impossible.
+    The inputs are seeded synthetic images, or `images`, repeated as needed. Differences are judged against the spread of the
+    module's logits. Random weights give logits of any scale, so an absolute bound would be either blind or impossible.
     """
     threshold = THRESHOLDS[precision]
-    inputs = _made(batches, input_size, seed) if images is None else _dealt(images, batches)
+    inputs = _synthetic(batches, input_size, seed) if images is None else _dealt(images, batches)
     with backend.open(artifact, inputs[0].numpy(), replace(options, precision=precision)) as session:
         pairs = [_outputs(module, session, batch) for batch in inputs]
     for expected, got in pairs:
@@ -98,7 +109,10 @@ def check_parity(
 def onnx_parity(
     module: nn.Module, graph: Path, input_size: tuple[int, int, int], precision: Precision, images: torch.Tensor | None = None
 ) -> Parity:
-    """Parity of an ONNX file with its module through ONNX Runtime's CPU provider; `not_run` where that has no kernels for its types."""
+    """Check the parity of an ONNX file through ONNX Runtime's CPU provider.
+
+    The status is `not_run` where that provider has no kernels for the file's types.
+    """
     try:
         return check_parity(module, usable("ort"), graph, input_size, precision=precision, images=images)
     except CannotRunError as error:
@@ -106,7 +120,10 @@ def onnx_parity(
 
 
 def compare(expected: Logits, got: Logits) -> ParityCheck:
-    """Figures of one batch of logits, both of shape (batch, classes), float64."""
+    """Return the figures of one batch of logits.
+
+    Both have shape (batch, classes), float64.
+    """
     difference = float(np.abs(expected - got).max())
     spread = float(expected.std(axis=1).mean()) if expected.shape[1] > 1 else float(np.abs(expected).mean())
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
@@ -121,7 +138,10 @@ def compare(expected: Logits, got: Logits) -> ParityCheck:
 
 
 def response_cosine(expected: Logits, got: Logits, floor: float) -> float | None:
-    """Cosine of what the images change, both of shape (images, classes); None where that is less than a share `floor` of the norm."""
+    """Return the cosine of the changes from image to image.
+
+    Both inputs have shape (images, classes). It is None where the changes are less than a share `floor` of the norm.
+    """
     centred, other = expected - expected.mean(axis=0), got - got.mean(axis=0)
     if len(expected) < 2 or np.linalg.norm(centred) < floor * np.linalg.norm(expected):
         return None
@@ -130,7 +150,9 @@ def response_cosine(expected: Logits, got: Logits, floor: float) -> float | None
 
 
 def require_passed(name: str, parity: Parity) -> None:
-    """Raise if an artifact's parity failed; one that could not be run is no failure.
+    """Raise if an artifact's parity failed.
+
+    A parity that could not be run is no failure.
 
     Raises:
         ParityError: the parity failed.
@@ -141,19 +163,22 @@ def require_passed(name: str, parity: Parity) -> None:
         )
 
 
-def _made(batches: Sequence[int], input_size: tuple[int, int, int], seed: int) -> list[torch.Tensor]:
+def _synthetic(batches: Sequence[int], input_size: tuple[int, int, int], seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [synthetic_images(batch, input_size, generator) for batch in batches]
 
 
 def _dealt(images: torch.Tensor, batches: Sequence[int]) -> list[torch.Tensor]:
-    """Batches that take the images in turn, beginning anew where they end."""
+    """Return batches that take the images in turn, repeating them as needed."""
     begins = [sum(batches[:number]) for number in range(len(batches))]
     return [images[torch.arange(begin, begin + batch) % len(images)] for begin, batch in zip(begins, batches, strict=True)]
 
 
 def _outputs(module: nn.Module, session: Session, images: torch.Tensor) -> tuple[Logits, Logits]:
-    """Logits of the module and of the artifact, both in float64 of shape (batch, classes)."""
+    """Return the logits of the module and of the artifact.
+
+    Both are float64 of shape (batch, classes).
+    """
     with torch.inference_mode():
         expected = module(images).double().numpy()
     session.bind(images.numpy())

@@ -1,4 +1,7 @@
-"""Is a bundle what its record says? Everything in it is hashed, loaded and run again."""
+"""Verification of a bundle against its record.
+
+Everything in the bundle is hashed, loaded and run again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that `verify` looked at; `detail` says what was seen, and why where it could not run."""
+    """One thing that `verify` checked.
+
+    `detail` describes the result, and the reason where it could not run.
+    """
 
     name: str
     check: str
@@ -27,10 +33,10 @@ class Finding:
 
 
 def verify_bundle(folder: Path) -> Iterator[Finding]:
-    """Look at everything a bundle claims: every file's size and hash, the module's reload, the parity of every ONNX
-    file, and of every engine that was built for the GPU that is here.
+    """Check everything a bundle claims.
 
-    A damaged file is reported and nothing that needs it is run.
+    That is every file's size and hash, the module's reload, the parity of every ONNX file, and that of every engine built for the
+    GPU that is here. A damaged file is reported, and everything that needs it is skipped.
 
     Raises:
         InputError: the folder is no bundle.
@@ -65,7 +71,7 @@ def _check_file(folder: Path, artifact: Artifact) -> Finding:
 
 
 def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
-    # Imported when needed: `verify --help`, and a bundle that is damaged, are not to wait for torch.
+    # Imported when needed, so that `verify --help` and a damaged bundle need no wait for torch.
     from prune_deploy.evaluate.engine_parity import check_engine_parity
     from prune_deploy.evaluate.parity import onnx_parity
     from prune_deploy.export.bundle import load
@@ -94,7 +100,7 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
 
 
 def _images(record: BundleRecord) -> torch.Tensor:
-    """The images that an INT8 file was compared with when it was made.
+    """Return the images that an INT8 file was compared with originally.
 
     Raises:
         InputError: they cannot be read.
@@ -102,8 +108,8 @@ def _images(record: BundleRecord) -> torch.Tensor:
     from prune_deploy.data import calibration_images
     from prune_deploy.evaluate.parity import CALIBRATION_IMAGES
 
-    asked = record.request.quantize or QuantizeSpec()
-    return calibration_images(asked.calibration, record.preprocessing, CALIBRATION_IMAGES, asked.samples)
+    quantize = record.request.quantize or QuantizeSpec()
+    return calibration_images(quantize.calibration, record.preprocessing, CALIBRATION_IMAGES, quantize.samples)
 
 
 def _closeness(parity: Parity) -> str:

@@ -1,7 +1,7 @@
 """Analysis of raw samples: latencies, ratios, verdicts and warnings.
 
-The same samples give the same figures, bit for bit. Only blocks of the phase "timed" count, and of each block only the runs
-after its leading ones. Everything else that was timed is used.
+The same samples give the same figures, bit for bit. Only blocks of the phase "timed" count, and of each block only the runs after
+its leading ones. Everything else that was timed is used.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ def ratio_estimate(samples: Samples, candidate: int) -> Estimate | None:
     """Estimate dense time over a candidate's time, without the rest of `analyze`.
 
     It serves the decision after each launch whether to go on. Returns None for the dense model itself, and where no pair of
-    rounds
-    is complete on both sides.
+    rounds is complete on both sides.
     """
     if candidate == samples.dense:
         return None

@@ -6,8 +6,8 @@
                   ├── WarmUp      windows in rotation until all are steady  warmup.py, steadiness.py
                   └── TimedRounds ABBA pairs of rounds                      launch.py, schedule.py
 
-A candidate can be lost at any time, and the others go on. This is pure control: `Launcher` and `Runner` do the work and own
-the clock.
+A candidate can be lost at any time, and the others go on. This is pure control: `Launcher` and `Runner` do the work and own the
+clock.
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ def estimate(launches: Sequence[NDArray[np.float64]], rigor: Rigor) -> Estimate:
     """Estimate a value and its interval from logarithms.
 
     `launches` has one array of shape (pairs,) per launch, at least one launch, none empty. The result is exponentiated. An
-    interval
-    needs two units. Below that, `low` and `high` are None.
+    interval needs two units. Below that, `low` and `high` are None.
     """
     if rigor == "quick":
         pairs = np.concatenate(launches)

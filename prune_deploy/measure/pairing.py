@@ -54,8 +54,7 @@ def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = 
     """Return log(dense mean / other mean) of every pair that both completed.
 
     There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value is multiplied by
-    what
-    was read beside its block. Blocks without that reading are left out.
+    what was read beside its block. Blocks without that reading are left out.
     """
     ours, theirs = _complete(_pairs(dense, reading)), _complete(_pairs(other, reading))
     return _by_launch({pair: math.log(mean / theirs[pair]) for pair, mean in ours.items() if pair in theirs})

@@ -1,12 +1,10 @@
 """Latency percentiles as upper bounds.
 
 A percentile is stated only when enough samples were taken to bound it. With n independent samples, the number that lies at or
-below the p-quantile is binomial(n, p). So the k-th smallest sample is at or above the quantile with probability
-P(binomial(n, p) < k). The bound is the first k for which that probability reaches 99 %. At least one sample must lie above it, as
-in
-the early stopping of MLPerf's LoadGen: p99 then needs 662 samples. Neighbouring runs are somewhat dependent, so the bound
-describes
-the time that was measured and makes no claim about other days.
+below the p-quantile is binomial(n, p). So the k-th smallest sample is at or above the quantile with probability P(binomial(n, p)
+< k). The bound is the first k for which that probability reaches 99 %. At least one sample must lie above it, as in the early
+stopping of MLPerf's LoadGen: p99 then needs 662 samples. Neighbouring runs are somewhat dependent, so the bound describes the
+time that was measured and makes no claim about other days.
 """
 
 from __future__ import annotations

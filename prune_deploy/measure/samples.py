@@ -36,8 +36,7 @@ class Block:
 
     `samples_ns`, shape (runs,), holds all of them. The first `leading` are not counted. `round` counts passes over all candidates
     within a launch, `position` the place in the pass. Rounds 2k and 2k+1 go through the candidates in opposite orders.
-    `started_ns` is
-    the clock when the block began. `readings` is telemetry taken beside it.
+    `started_ns` is the clock when the block began. `readings` is telemetry taken beside it.
     """
 
     candidate: int
@@ -61,8 +60,7 @@ class Samples:
     """Every block of a comparison, in the order of time.
 
     `candidates` are labels and `roles` are in the same order, one of them dense. `unsteady` are the candidates that had not
-    settled
-    when their warm-up ended, one (launch, candidate) pair each.
+    settled when their warm-up ended, one (launch, candidate) pair each.
     """
 
     candidates: tuple[str, ...]

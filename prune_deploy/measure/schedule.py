@@ -21,9 +21,8 @@ LEAD_IN_S: dict[Device, float] = {"cpu": 0.04, "cuda": 0.01}
 """Seconds of runs before the counted ones, where first runs proved slower.
 
 Caches and idle thread pools take that long after a switch. Measured on two CPU cores with a network of 0.9 ms in ONNX Runtime:
-its
-first run after a switch took half as long again. Its ratio to a network of 4 ms was 6 % too small with blocks of 20 ms, and right
-to 2 % behind a lead-in of 30 ms.
+its first run after a switch took half as long again. Its ratio to a network of 4 ms was 6 % too small with blocks of 20 ms, and
+right to 2 % behind a lead-in of 30 ms.
 """
 
 _LEAST_SATURATED_BLOCK_S: dict[Rigor, float] = {"quick": 1.0, "full": 2.0}

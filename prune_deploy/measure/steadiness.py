@@ -27,8 +27,7 @@ def is_steady(window_medians: Sequence[float]) -> bool:
     """Return whether a candidate has settled.
 
     `window_medians` are the medians of its warm-up windows in the order of time, in any unit. Only the second half of the series
-    is
-    used, so a ramp at the start needs as long again of quiet. There are two ways to settle:
+    is used, so a ramp at the start needs as long again of quiet. There are two ways to settle:
 
     - Quiet: the last three windows lie within 1 %, so do all medians of three windows in a row, and there is no trend.
     - Noisy, for a shared machine that never gets that quiet: at least 16 windows that look shuffled. They show no trend (Kendall)
@@ -101,8 +100,8 @@ def is_first_slower(excesses: Sequence[float], level: float) -> bool:
     """Return whether first runs are proven slower.
 
     `excesses` are log(first run / median of the rest), one per window. The typical excess must be more than 1 %, and chance less
-    likely
-    than `level`. The test is Wilcoxon's signed ranks, or Student's t where windows are too few for ranks to prove anything.
+    likely than `level`. The test is Wilcoxon's signed ranks, or Student's t where windows are too few for ranks to prove
+    anything.
     """
     if len(excesses) < 2 or float(np.median(excesses)) <= _SLOWER_EXCESS:
         return False

@@ -1,7 +1,7 @@
 """Verdict on an interval: FASTER, SLOWER, SAME or INCONCLUSIVE.
 
-A ratio counts as 1 between 1 / (1 + f) and 1 + f, a range that stays the same when the two sides change places. The margin f is
-1 %. It is more where the dense model against its own copy shows that this machine cannot tell equal models apart.
+A ratio counts as 1 between 1 / (1 + f) and 1 + f, a range that stays the same when the two sides change places. The margin f is 1
+%. It is more where the dense model against its own copy shows that this machine cannot tell equal models apart.
 
 - FASTER: the whole interval lies above that range. SLOWER: the whole interval lies below it.
 - SAME: the whole interval lies inside, it has converged, and both sides had settled before they were timed. Where the control is
@@ -12,8 +12,7 @@ Within one launch (rigor "quick") the interval does not include how launches dif
 more than 5 % and of more than three half-widths.
 
 Several candidates of a comparison are not corrected for their number (Holm). The decision is made on intervals at 97.5 % that
-have to
-clear a margin, which is stricter than a p-value at its edge.
+have to clear a margin, which is stricter than a p-value at its edge.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ def verdict(ratio: Estimate, *, margin: float, device: Device, steady: bool = Tr
     """Return the verdict on a ratio.
 
     `steady` says that both sides had finished warming up. `cycle_ratio` is the ratio of clock cycles. When the clock explains
-    more
-    than 1 % of the ratio, the cycles must show the same direction beyond the margin.
+    more than 1 % of the ratio, the cycles must show the same direction beyond the margin.
     """
     if ratio.low is None or ratio.high is None:
         return "INCONCLUSIVE"

@@ -127,8 +127,7 @@ class WarmUp:
         """Warm up until all have settled, or `limit_s` seconds are over.
 
         Candidates that have not settled by then are flagged. The least number of runs is done even beyond the limit. When the
-        comparison
-        is over it ends early, with an empty result.
+        comparison is over it ends early, with an empty result.
         """
         started_s = self._runner.now_s()
         for rotation in itertools.count():
@@ -205,8 +204,7 @@ def _first_is_slower(histories: Collection[_History]) -> bool:
     """Return whether the first run after a switch proved slower.
 
     One candidate for which it did is enough: blocks then begin with uncounted runs, for all alike. Slow candidates have too few
-    windows
-    to prove anything alone, so theirs are judged together.
+    windows to prove anything alone, so theirs are judged together.
     """
     slow = [excess for history in histories if history.is_slow for excess in history.first_run_excesses()]
     evidence = [slow, *(history.first_run_excesses() for history in histories if not history.is_slow)]

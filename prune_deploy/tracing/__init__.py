@@ -1,7 +1,8 @@
-"""Profilers' views of an artifact: one table per layer and one Chrome trace, in the same form for every runtime.
+"""Layer times of an artifact from its runtime's profiler.
 
-Each module `…_trace` of this package defines `TRACER` for one kind of runtime; they are found, never listed. A trace opens the
-artifact by itself: a session that a profiler has seen is never timed for a comparison.
+Every runtime gives the same form: one table per layer and one Chrome trace. Each module `…_trace` of this package defines
+`TRACER` for one kind of runtime. The modules are discovered, without a list. A trace opens the artifact by itself, because a
+session that a profiler has touched is never timed for a comparison.
 """
 
 from __future__ import annotations
@@ -31,20 +32,23 @@ _TRACER_ENDING = "_trace"
 
 @cache
 def discover() -> dict[str, Tracer]:
-    """Every tracer by the names of the backends it can trace. Importing a tracer's module must not import its runtime."""
-    found: dict[str, Tracer] = {}
+    """Return every tracer by the names of the backends it can trace.
+
+    Importing a tracer's module must not import its runtime.
+    """
+    tracers: dict[str, Tracer] = {}
     for module in pkgutil.iter_modules(__path__):
         if module.name.endswith(_TRACER_ENDING):
             tracer = importlib.import_module(f"{__name__}.{module.name}").TRACER
-            found.update(dict.fromkeys(tracer.backends, tracer))
-    return dict(sorted(found.items()))
+            tracers.update(dict.fromkeys(tracer.backends, tracer))
+    return dict(sorted(tracers.items()))
 
 
 def tracer_for(backend: str) -> Tracer:
-    """What traces `backend`.
+    """Return the tracer of `backend`.
 
     Raises:
-        CannotRunError: nothing does.
+        CannotRunError: no tracer supports it.
     """
     if backend not in discover():
         raise CannotRunError(f"backend {backend} cannot be traced", fix=f"trace one of {', '.join(discover())}")
@@ -62,19 +66,21 @@ def trace_artifact(
     label: str,
     runs: int = DEFAULT_RUNS,
 ) -> Trace:
-    """Open an artifact, run it `runs` times without and with its profiler, and write <stem>.json.gz and <stem>.layers.json.
+    """Run an artifact without and with its profiler, and write the trace.
 
-    `inputs` has shape (batch, channels, height, width), float32. The first file is a Chrome trace, for Perfetto; the second the
-    record that is returned, and is there only if the first is whole.
+    The artifact is opened once and runs `runs` times each way. `inputs` has shape (batch, channels, height, width), float32. Two
+    files are written: <stem>.json.gz is a Chrome trace for Perfetto. <stem>.layers.json is the record that is returned, and it is
+    written only after the first is complete.
 
     Raises:
-        InputError: unknown backend, or `runs` is not positive; CannotRunError: it cannot run or be traced here.
+        InputError: unknown backend, or `runs` is not positive.
+        CannotRunError: it cannot run or be traced here.
         StorageError: the disk is full or the folder cannot be written.
     """
     if runs < 1:
         raise InputError(f"--runs must be at least 1, got {runs}", fix=f"{DEFAULT_RUNS} is usual")
-    found = usable(backend)
-    recording = tracer_for(backend).record(found, artifact, inputs, options, runs)
+    runtime = usable(backend)
+    recording = tracer_for(backend).record(runtime, artifact, inputs, options, runs)
     trace = _as_trace(recording, case, label, runs, f"{stem}.json.gz")
     with storage_errors(folder, every=True):
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +106,14 @@ def _as_trace(recording: Recording, case: Case, label: str, runs: int, chrome_fi
 
 
 def with_shares(layers: tuple[LayerTime, ...]) -> tuple[LayerTime, ...]:
-    """The layers, slowest first, each with its share of the sum of all."""
+    """Return the layers, slowest first, with their shares of the total."""
     total_us = sum(layer.time_us for layer in layers)
     ordered = sorted(layers, key=lambda layer: -layer.time_us)
     return tuple(replace(layer, share=layer.time_us / total_us if total_us else 0.0) for layer in ordered)
 
 
 def _missing(recording: Recording) -> tuple[str, ...]:
-    """Say how much of a run the layers do not account for, if that is worth a word."""
+    """Report the time of a run outside of its layers, if large."""
     layers_ms = sum(layer.time_us for layer in recording.layers) / 1e3
     run_ms = statistics.median(recording.traced_ms)
     if layers_ms >= _ACCOUNTED * run_ms:

@@ -1,7 +1,7 @@
-"""Which module of the network a node of an optimised graph comes from, and which weights it reads.
+"""Origins of an optimised graph's nodes: the module and its weights.
 
-ONNX Runtime and TensorRT fuse, rename and add nodes, and number the new ones, so that names differ between a dense and a pruned
-model. The names of the exported graph's tensors survive, and its nodes say which module they were.
+ONNX Runtime and TensorRT fuse, rename and add nodes, and number the new ones, so names differ between a dense and a pruned model.
+The names of the exported graph's tensors survive, and its nodes carry their modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ PRODUCTS = frozenset(
     {"Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QLinearConv", "ConvInteger", "QGemm"}
     | {"QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
-"""Operators that multiply; their row is the module that owns the weight."""
+"""Operators that multiply.
+
+Their row is the module that owns the weight.
+"""
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-"""Metadata of an exported node: the modules it runs in, from the network inwards, and at the end its own name."""
+"""Metadata key of an exported node: the modules it runs in.
+
+They are listed from the network inwards, with the node's own name at the end.
+"""
 
 _BLOCKED = "_nchwc"
 # ONNX Runtime numbers nodes that it makes from Q/DQ nodes and a product, and the quantiser names an eight-bit weight after its source.
@@ -29,15 +35,17 @@ _QUANTISED = "_quantized"
 _EIGHT_BIT_OR_CHANNELS_LAST = re.compile(r"^(QLinear|Nhwc)")
 _MAX_STEPS = 4
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
-# The bias that the exporter made when it folded a batch norm; the names of its other constants have no dot.
+# The bias that the exporter made when it folded a batch norm. The names of its other constants have no dot.
 _FOLDED_BIAS = ".weight_bias"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a node comes from: a module ("" is the network), the parameters it reads, the shape of the first as the module has it.
+    """Origin of a node.
 
-    `owns` is whether the node is what its module is for, a product or a normalisation, and not a step beside it.
+    `module` is "" for the network. `parameters` are those it reads, and `weight_shape` is the shape of the first as the module
+    has it. `owns` is true for the node that does the module's main work, a product or a normalisation, and false for a step
+    beside it.
     """
 
     module: str = ""
@@ -46,7 +54,11 @@ class Origin:
     owns: bool = False
 
     def row(self, op: str) -> str:
-        """The name of its row: the module's where it is what the module is for, else "layer1.0:Add", whatever form of Add it is."""
+        """Return the name of its row.
+
+        It is the module's name where the node is the module's main work. Otherwise it is like "layer1.0:Add", the same for every
+        form of Add.
+        """
         if self.owns:
             return self.module
         plain = plain_operator(op)
@@ -54,18 +66,21 @@ class Origin:
 
 
 def plain_operator(op: str) -> str:
-    """What an operator is without its eight-bit or channels-last form: "QLinearAdd" is an "Add"."""
+    """Return an operator's name without its eight-bit or channels-last form.
+
+    "QLinearAdd" becomes "Add".
+    """
     return _EIGHT_BIT_OR_CHANNELS_LAST.sub("", op)
 
 
 class ExportedGraph:
-    """The graph of an ONNX file, without its weights, to ask where things come from."""
+    """Graph of an ONNX file without its weights, for looking up origins."""
 
     def __init__(self, graph: Any) -> None:
         self._nodes = {node.name: node for node in graph.node}
         self._makers = {tensor: node for node in graph.node for tensor in node.output}
         self._shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        # A quantised weight is what a DequantizeLinear reads: the same tensor to whoever asks what a layer's weight is.
+        # A quantised weight is what a DequantizeLinear reads. For the origin of a layer both are the same tensor.
         self._dequantized = {
             node.output[0]: node.input[0]
             for node in graph.node
@@ -74,7 +89,7 @@ class ExportedGraph:
 
     @classmethod
     def read(cls, path: Path) -> ExportedGraph:
-        """The graph of a file.
+        """Read the graph of a file.
 
         Raises:
             InputError: the file is no ONNX model.
@@ -84,19 +99,25 @@ class ExportedGraph:
         return cls(load_graph(path).graph)
 
     def origins(self, optimized: Any) -> dict[str, Origin]:
-        """Where each node of an optimised graph comes from, by its name."""
+        """Return the origin of each node of an optimised graph by name."""
         makers = {tensor: node for node in optimized.node for tensor in node.output}
         return {node.name: self._origin(node.op_type, self._exported(node, makers)) for node in optimized.node}
 
     def origin_of(self, names: Iterable[str]) -> Origin:
-        """Where a layer comes from that was made of the exported nodes of these names; a product among them speaks for all."""
+        """Return the origin of a layer made of the exported nodes `names`.
+
+        If a product is among them, its origin is that of the layer.
+        """
         found = [self._nodes[name] for name in names if name in self._nodes]
         products = [node for node in found if node.op_type in PRODUCTS]
         node = next(iter([*products, *found]), None)
         return self._origin("" if node is None else node.op_type, node)
 
     def _weight(self, tensor: str) -> str:
-        """The initializer behind a tensor, if that is a dequantised weight."""
+        """Return the initializer behind a tensor that is a dequantised weight.
+
+        Other tensors are returned as they are.
+        """
         return str(self._dequantized.get(tensor, tensor))
 
     def _origin(self, op: str, exported: Any) -> Origin:
@@ -113,10 +134,11 @@ class ExportedGraph:
         return Origin(module, parameters, self._shapes[named[0]], owns="Normalization" in op)
 
     def _product(self, exported: Any, module: str, read: list[str]) -> Origin:
-        """A product's weight is its module's, whatever the exporter made of the tensor's name.
+        """Return the origin of a product: its weight is its module's.
 
-        A convolution that swallowed a batch norm says that it is that norm, and its weight's name is right. The weight of a matrix
-        product may have become a transposed constant without a name, and equal weights one tensor, so there the module is right.
+        The exporter's name of the tensor is only partly reliable. A convolution that absorbed a batch norm carries the norm's
+        scope, and its weight's name is right. The weight of a matrix product may have become a transposed constant without a
+        name, and equal weights one tensor, so there the module is right.
         """
         if not read:
             return Origin(module)
@@ -129,7 +151,7 @@ class ExportedGraph:
         return Origin(module, (f"{module}.weight", *biases), shape[::-1] if flipped else shape, owns=True)
 
     def _exported(self, node: Any, makers: Mapping[str, Any], steps: int = 0) -> Any:
-        """The exported node that a node of the optimised graph was, or took in, or follows."""
+        """Return the exported node that an optimised node was, absorbed or follows."""
         blocked = [node.name.removesuffix(_BLOCKED)] if node.name.endswith(_BLOCKED) else []
         names = (node.name, node.name.partition("/")[0], _NUMBERED.sub("", node.name))
         named = [self._nodes.get(name) for name in names]
@@ -142,7 +164,10 @@ class ExportedGraph:
         return None if before is None or steps == _MAX_STEPS else self._exported(before, makers, steps + 1)
 
     def _product_before(self, node: Any) -> Any:
-        """A product that took in an activation or a sum makes their tensor: go back to the product itself."""
+        """Return the product before an activation or a sum.
+
+        A product that absorbed one of those makes their tensor.
+        """
         found = node
         for _ in range(_MAX_STEPS):
             if found.op_type in PRODUCTS:
@@ -155,7 +180,7 @@ class ExportedGraph:
 
 
 def _module(node: Any) -> str:
-    """The innermost module that an exported node runs in."""
+    """Return the innermost module that an exported node runs in."""
     message = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
     scopes = ast.literal_eval(message) if message else []
     module = str(scopes[-2]) if len(scopes) > 1 else ""
@@ -163,7 +188,10 @@ def _module(node: Any) -> str:
 
 
 def _own_name(tensor: str, module: str) -> str:
-    """A parameter as `module` calls it: of equal ones the exporter keeps one, under the name of the first."""
+    """Return a parameter's name within `module`.
+
+    Of equal parameters the exporter keeps one, under the name of the first.
+    """
     if tensor.startswith(f"{module}." if module else ""):
         return tensor
     return f"{module}.{tensor.rpartition('.')[2]}"

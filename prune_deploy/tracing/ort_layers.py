@@ -1,4 +1,4 @@
-"""From ONNX Runtime's profile to layers: time, shapes, multiplications and the kernel of each node."""
+"""Layers from ONNX Runtime's profile: time, shapes, multiplications and kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "dou
 _EIGHT_BIT = "QLinear"
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 _LARGEST_BLOCK = 16
-# Fused operators that multiply in ways which their shapes do not tell.
+# Fused operators whose multiplications cannot be derived from their shapes.
 _OPAQUE = ("Attention", "Einsum", "ConvTranspose", "TRTKernel")
 
 Event = Mapping[str, Any]
@@ -26,7 +26,10 @@ Event = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Node:
-    """One node: its durations in microseconds, run by run, and what its last event says of it."""
+    """One node of the profile.
+
+    `times_us` are its durations in microseconds, run by run. `arguments` come from its last event.
+    """
 
     op: str
     times_us: list[float]
@@ -39,32 +42,38 @@ class Node:
 
 
 def last_runs(events: Sequence[Event], runs: int) -> list[list[Event]]:
-    """The events of the last `runs` runs, run by run, each run's own event first."""
+    """Return the events of the last `runs` runs, run by run.
+
+    Each run's own event comes first.
+    """
     whole = sorted((event for event in events if event["name"] == RUN_EVENT), key=lambda event: event["ts"])[-runs:]
     return [[run, *(e for e in events if e is not run and run["ts"] <= e["ts"] < run["ts"] + run["dur"])] for run in whole]
 
 
 def nodes_of(runs: Sequence[Sequence[Event]]) -> dict[str, Node]:
-    """Nodes by name. On a GPU a node's time is that of the kernels it launched; elsewhere its own."""
-    found: dict[str, Node] = {}
+    """Return the nodes by name.
+
+    On a GPU a node's time is that of the kernels it launched. Elsewhere it is its own.
+    """
+    nodes: dict[str, Node] = {}
     for number, events in enumerate(runs):
         kernels = [event for event in events if event["cat"] == "Kernel"]
         for event in events:
             if event["cat"] != "Node" or not event["name"].endswith(_NODE_ENDING):
                 continue
             name = event["name"].removesuffix(_NODE_ENDING)
-            node = found.setdefault(name, Node(event["args"]["op_name"], [0.0] * len(runs)))
+            node = nodes.setdefault(name, Node(event["args"]["op_name"], [0.0] * len(runs)))
             node.arguments = event["args"]
             node.times_us[number] += 0 if kernels else event["dur"]
         for kernel in kernels:
             name = kernel["args"].get("parent_name", kernel["name"]).removesuffix(_NODE_ENDING)
-            node = found.setdefault(name, Node(kernel["args"].get("op_name", "kernel"), [0.0] * len(runs)))
+            node = nodes.setdefault(name, Node(kernel["args"].get("op_name", "kernel"), [0.0] * len(runs)))
             node.times_us[number] += kernel["dur"]
-    return found
+    return nodes
 
 
 def layers_of(nodes: Mapping[str, Node], origins: Mapping[str, Origin], blocked: frozenset[str]) -> tuple[LayerTime, ...]:
-    """One row for each module, and for each operator that a module has beside what it is for.
+    """Return one row per module and per operator beside its main work.
 
     `blocked` names the nodes whose channels lie in blocks that fit the processor's vectors (NCHWc).
     """
@@ -94,7 +103,10 @@ def _layer(row: str, node: Node, origin: Origin, is_blocked: bool) -> LayerTime:
 
 
 def _joined(parts: Sequence[LayerTime]) -> LayerTime:
-    """Nodes of one row as one layer: times, multiplications and bytes add up, the slowest speaks for the rest."""
+    """Merge the nodes of one row into one layer.
+
+    Times, multiplications and bytes add up. The other fields are those of the slowest node.
+    """
     if len(parts) == 1:
         return parts[0]
     slowest = max(parts, key=lambda part: part.time_us)
@@ -116,7 +128,10 @@ def _joined(parts: Sequence[LayerTime]) -> LayerTime:
 
 
 def _macs(node: Node, origin: Origin) -> int | None:
-    """Multiplications of the layer as the network has it; padding of channels does not count."""
+    """Count the multiplications of the layer as the network has it.
+
+    Padding of channels does not count.
+    """
     if any(word in node.op for word in _OPAQUE):
         return None
     if node.op not in PRODUCTS:
@@ -129,7 +144,10 @@ def _macs(node: Node, origin: Origin) -> int | None:
 
 
 def _shape(node: Node, origin: Origin) -> tuple[int, ...]:
-    """The output's shape with its channels in second place: eight-bit convolutions run with channels last."""
+    """Return the output's shape with its channels in second place.
+
+    Eight-bit convolutions run with channels last.
+    """
     _, shape = node.output
     if len(shape) == 4 and node.op == "QLinearConv" and origin.weight_shape and shape[1] != origin.weight_shape[0] == shape[3]:
         return (shape[0], shape[3], shape[1], shape[2])
@@ -149,7 +167,10 @@ def _bytes_moved(node: Node, origin: Origin) -> int | None:
 
 
 def _kernel(node: Node, origin: Origin, is_blocked: bool) -> str:
-    """How a convolution on the CPU is done, as far as the graph tells; of pooling only whether its channels lie in blocks."""
+    """Return the implementation of a convolution on the CPU.
+
+    It is read from the graph, as far as that shows it. For pooling it only says whether the channels lie in blocks.
+    """
     if "Conv" not in node.op or node.op.startswith(_EIGHT_BIT) or node.arguments.get("provider") != "CPUExecutionProvider":
         return "NCHWc" if is_blocked and "Pool" in node.op else ""
     if not is_blocked:
@@ -158,19 +179,25 @@ def _kernel(node: Node, origin: Origin, is_blocked: bool) -> str:
 
 
 def _padding(node: Node, weight: tuple[int, ...]) -> str:
-    """Say which channels were added so that they fill whole blocks: ", 24 to 96 channels run as 32 to 96"."""
+    """Describe the channels that were added to fill whole blocks.
+
+    An example is ", 24 to 96 channels run as 32 to 96".
+    """
     inputs, (_, output) = _tensors(node.arguments, "input_type_shape"), node.output
     if not weight or not inputs:
         return ""
     run_as = (inputs[0][1][1], output[1])
     is_depthwise = weight[1] == 1 and run_as[0] > 1
-    asked = (weight[0] if is_depthwise else weight[1], weight[0])
-    is_grouped = not is_depthwise and run_as[0] >= 2 * max(asked[0], _LARGEST_BLOCK)
-    if run_as == asked or is_grouped:
+    true_channels = (weight[0] if is_depthwise else weight[1], weight[0])
+    is_grouped = not is_depthwise and run_as[0] >= 2 * max(true_channels[0], _LARGEST_BLOCK)
+    if run_as == true_channels or is_grouped:
         return ""
-    return f", {asked[0]} to {asked[1]} channels run as {run_as[0]} to {run_as[1]}"
+    return f", {true_channels[0]} to {true_channels[1]} channels run as {run_as[0]} to {run_as[1]}"
 
 
 def _tensors(arguments: Mapping[str, Any], which: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Types and shapes of a node's tensors: [{"float": [2, 64]}] is [("float", (2, 64))]."""
+    """Return types and shapes of a node's tensors.
+
+    [{"float": [2, 64]}] becomes [("float", (2, 64))].
+    """
     return [(kind, tuple(shape)) for entry in arguments.get(which, []) for kind, shape in entry.items()]

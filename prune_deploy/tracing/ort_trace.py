@@ -1,4 +1,4 @@
-"""ONNX Runtime through its own session profiler, and the graph that it made of the exported one."""
+"""Tracer of ONNX Runtime: its session profiler, and the graph it optimised."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ _NO_GRAPH = "a TensorRT part of the graph is one node: its layers cannot be told
 
 
 class OrtTracer:
-    """Nodes of the graph as ONNX Runtime optimised it."""
+    """Tracer of the nodes of the graph as ONNX Runtime optimised it."""
 
     backends = ("ort",)
 
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
-        """Open an ONNX file with the profiler on; it is switched off before the untraced runs.
+        """Open an ONNX file with the profiler on, and trace it.
+
+        The profiler is switched off before the untraced runs.
 
         Raises:
             PruneDeployError: as the backend's `open`, `run` and `check`.
@@ -64,24 +66,30 @@ class OrtTracer:
 
 
 def _profiling(folder: Path, *, writes_graph: bool) -> Callable[[Any], None]:
-    """Options that switch the profiler on, and have the optimised graph written into `folder`."""
+    """Return a function that switches the profiler on in session options.
 
-    def configure(asked: Any) -> None:
-        asked.enable_profiling = True
-        asked.profile_file_prefix = str(folder / "profile")
+    With `writes_graph` the optimised graph is written into `folder`.
+    """
+
+    def configure(session_options: Any) -> None:
+        session_options.enable_profiling = True
+        session_options.profile_file_prefix = str(folder / "profile")
         if not writes_graph:
             return
-        # Of the graph only the nodes count; gigabytes of weights go where nothing is kept.
+        # Only the nodes of the graph are needed. Gigabytes of weights are written to the null device.
         (folder / _WEIGHTS_FILE).symlink_to(os.devnull)
-        asked.optimized_model_filepath = str(folder / _OPTIMIZED_FILE)
-        asked.add_session_config_entry(_WEIGHTS_OPTION, _WEIGHTS_FILE)
-        asked.add_session_config_entry(_SMALLEST_WEIGHT_OPTION, "1024")
+        session_options.optimized_model_filepath = str(folder / _OPTIMIZED_FILE)
+        session_options.add_session_config_entry(_WEIGHTS_OPTION, _WEIGHTS_FILE)
+        session_options.add_session_config_entry(_SMALLEST_WEIGHT_OPTION, "1024")
 
     return configure
 
 
 def _origins(artifact: Path, folder: Path) -> tuple[dict[str, Origin], frozenset[str]]:
-    """Where the nodes of the optimised graph come from, and the names of those that work on blocks of channels."""
+    """Return the origins of the optimised nodes, and the blocked nodes' names.
+
+    Blocked nodes work on blocks of channels.
+    """
     from prune_deploy.export.onnx import load_graph
 
     optimized = load_graph(folder / _OPTIMIZED_FILE).graph

@@ -1,4 +1,4 @@
-"""Multiplications of a layer from its shapes: the layer as the network has it, without padding."""
+"""Multiplications of a layer from its shapes, without padding."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ _LINEAR_DIMENSIONS = 2
 
 
 def product_macs(output: tuple[int, ...], weight: tuple[int, ...]) -> int | None:
-    """MACs of a convolution or a matrix product of the whole batch; None where a shape is not known.
+    """Return the MACs of a convolution or matrix product.
 
-    `output` is (batch, channels, height, width) beside a convolution's `weight` (outputs, inputs per group, height, width), or
-    (…, outputs) beside a matrix (outputs, inputs).
+    They are those of the whole batch. `output` is (batch, channels, height, width) beside a convolution's `weight` (outputs,
+    inputs per group, height, width), or (…, outputs) beside a matrix (outputs, inputs). The result is None where a shape is
+    unknown.
     """
     if not output or not weight:
         return None

@@ -1,4 +1,4 @@
-"""What a tracer offers, and what it hands over."""
+"""Interface of a tracer, and the recording that it returns."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WARMUP_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """Runs as a profiler saw them, and as many without it.
+    """Runs with the profiler, and as many without it.
 
-    `layers` hold the time of one run each, their shares not computed yet; `chrome` is a Chrome trace as parsed JSON; `rest` says in
-    a few words where the time goes that no layer accounts for.
+    `layers` hold the time of one run each, their shares still to be computed. `chrome` is a Chrome trace as parsed JSON. `rest`
+    describes in a few words the time that no layer accounts for.
     """
 
     layers: tuple[LayerTime, ...]
@@ -35,12 +35,17 @@ class Recording:
 
 
 class Tracer(Protocol):
-    """A profiler of one kind of runtime; `backends` are the names of those it can trace."""
+    """Profiler of one kind of runtime.
+
+    `backends` are the names of those it can trace.
+    """
 
     backends: tuple[str, ...]
 
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
-        """Open `artifact`, warm up, and run it `runs` times without and `runs` times with the profiler.
+        """Open `artifact`, warm up, and run it without and with the profiler.
+
+        It runs `runs` times each way.
 
         Raises:
             PruneDeployError: as the backend's `open` and the session's `run` and `check`.
@@ -48,7 +53,10 @@ class Tracer(Protocol):
 
 
 def warm_up(session: Session) -> None:
-    """At least three runs and half a second, so that neither compilation nor cold caches are in what follows."""
+    """Run the session at least three times and for half a second.
+
+    This keeps compilation and cold caches out of the runs that follow.
+    """
     begin = time.perf_counter()
     done = 0
     while done < _WARMUP_RUNS or time.perf_counter() - begin < _WARMUP_S:
@@ -58,7 +66,10 @@ def warm_up(session: Session) -> None:
 
 
 def one_run_ms(session: Session) -> float:
-    """Host time of one run until its outputs are there, in milliseconds."""
+    """Return the host time of one run until its outputs exist.
+
+    It is in milliseconds.
+    """
     begin = time.perf_counter_ns()
     session.run()
     session.synchronize()

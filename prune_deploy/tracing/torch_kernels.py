@@ -1,4 +1,4 @@
-"""From the events of a compiled module to rows: Inductor's fused kernels, and the operators that it calls."""
+"""Rows of a compiled module: Inductor's fused kernels and called operators."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 from prune_deploy.tracing.torch_layers import ATEN, Ledger
 from prune_deploy.tracing.torch_modules import Network
 
-# "graph_0_cpp_fused_add_relu_3", "triton_poi_fused_add_relu_3": what was fused stands between the kind and the number.
+# "graph_0_cpp_fused_add_relu_3", "triton_poi_fused_add_relu_3": the fused operators stand between the kind and the number.
 _KERNEL = re.compile(r"^(?:graph_\d+_)?((?:cpp|triton_[a-z]+)_fused_(?P<fused>\w+?)_\d+|(?:cpp|triton)_\w+)$")
 _OPERATOR = re.compile(r"^\w+::")
 _ATTENTION = "attention"
 
 
 def by_kernel(roots: Sequence[Any], network: Network, on_device: bool) -> Ledger:
-    """A row for each fused kernel, each layer whose product is an operator's call, and each other operator.
+    """Return the rows of a compiled module.
 
-    `roots` are one event per run, `network` what an eager run showed of the same module.
+    There is one for each fused kernel, each layer whose product is a call of an operator, and each other operator. `roots` are
+    one event per run. `network` is what an eager run observed of the same module.
     """
     ledger = Ledger(len(roots), on_device)
     for run, root in enumerate(roots):
@@ -41,13 +42,19 @@ def _walk(ledger: Ledger, products: _Products, run: int, event: Any) -> None:
 
 
 class _Products:
-    """The layers of a network that multiply, in its order, each to be given to one call of an operator."""
+    """Multiplying layers of a network, in its order.
+
+    Each is matched with one call of an operator.
+    """
 
     def __init__(self, network: Network) -> None:
         self._left = [(row, sorted(network.facts[row].weight_shape)) for row in network.multiplied]
 
     def take(self, event: Any) -> str:
-        """The first layer that is left and fits an operator's inputs; "" if none does."""
+        """Remove and return the first layer that fits an operator's inputs.
+
+        Returns "" if none does.
+        """
         shapes = [sorted(shape) for shape in event.input_shapes or [] if len(shape) > 1]
         is_attention = _ATTENTION in event.name
         for place, (row, weight) in enumerate(self._left):

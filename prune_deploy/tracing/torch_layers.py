@@ -1,4 +1,4 @@
-"""From torch.profiler's events to layers: whose time is it?"""
+"""Layers from torch.profiler's events: inner event's time goes to one row."""
 
 from __future__ import annotations
 
@@ -17,29 +17,35 @@ ATEN = "aten::"
 
 @dataclass(slots=True)
 class Spent:
-    """Microseconds that a row took, run by run, and how they spread over the operators or kernels that did the work."""
+    """Microseconds that a row took, run by run.
+
+    `kernels` shows how they spread over the operators or kernels that did the work.
+    """
 
     op: str
     times_us: list[float]
     kernels: Counter[str] = field(default_factory=Counter)
 
     def add(self, run: int, operator: Any, on_device: bool) -> None:
-        """Book an operator with all that happened in it."""
+        """Add the time of an operator with everything inside it."""
         self.times_us[run] += operator.device_time_total if on_device else operator.cpu_time_total
-        for each in (operator, *descendants(operator)):
+        for inner in (operator, *descendants(operator)):
             if on_device:
-                self.kernels.update({kernel.name: kernel.duration for kernel in each.kernels})
+                self.kernels.update({kernel.name: kernel.duration for kernel in inner.kernels})
             else:
-                self.kernels[each.name] += each.self_cpu_time_total
+                self.kernels[inner.name] += inner.self_cpu_time_total
 
     @property
     def kernel(self) -> str:
-        """Whatever took most of the time."""
+        """The operator or kernel that took most of the time."""
         return max(self.kernels, key=self.kernels.__getitem__, default="")
 
 
 class Ledger:
-    """Time by row. What lies between layers has a row of its own on the CPU: Python, and what the profiler adds to it."""
+    """Time by row.
+
+    On the CPU the time between layers has a row of its own: Python, and the profiler's overhead.
+    """
 
     def __init__(self, runs: int, on_device: bool) -> None:
         self._runs, self._on_device = runs, on_device
@@ -50,7 +56,10 @@ class Ledger:
         self._row(row, op).add(run, operator, self._on_device)
 
     def book_between(self, run: int, event: Any) -> None:
-        """Add what an event that is no operator did itself; on a GPU the kernels that it launched, those of a CUDA graph."""
+        """Add the own time of an event that is no operator.
+
+        On a GPU the kernels that it launched are added, which are those of a CUDA graph.
+        """
         if not self._on_device:
             self._row(BETWEEN_LAYERS, HOST_OP).times_us[run] += event.self_cpu_time_total
             return
@@ -61,14 +70,15 @@ class Ledger:
         return self.rows.setdefault(name, Spent(op, [0.0] * self._runs))
 
     def layers(self, facts: Mapping[str, Facts]) -> tuple[LayerTime, ...]:
-        """The rows as layers, with what is known of them."""
+        """Return the rows as layers, with the known facts about them."""
         return tuple(_as_layer(name, spent, facts.get(name)) for name, spent in self.rows.items())
 
 
 def by_module(roots: Sequence[Any], scopes: Mapping[str, Scope], on_device: bool) -> Ledger:
-    """A row for each leaf module that calls operators, and for each operator that another module calls itself.
+    """Return the rows of an eager module.
 
-    `roots` are one event per run, `scopes` the modules by the labels of their events.
+    There is one for each leaf module that calls operators, and for each operator that another module calls itself. `roots` are
+    one event per run. `scopes` maps the labels of module events to the modules.
     """
     ledger = Ledger(len(roots), on_device)
 
@@ -91,7 +101,7 @@ def by_module(roots: Sequence[Any], scopes: Mapping[str, Scope], on_device: bool
 
 
 def descendants(event: Any) -> Iterable[Any]:
-    """Every event within an event."""
+    """Yield every event within an event."""
     for child in event.cpu_children:
         yield child
         yield from descendants(child)

@@ -1,4 +1,7 @@
-"""Which module runs, told by hooks, and what each layer reads, writes and multiplies, told by one run that is not timed."""
+"""Hooks and observed facts of a network's modules.
+
+Hooks report which module runs. One run that is not timed observes what each layer reads, writes and multiplies.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +20,35 @@ from torch.utils.hooks import RemovableHandle
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A module by its name in the network, "" for the network itself."""
+    """Module with its name in the network, "" for the network itself."""
 
     name: str
     module: nn.Module
 
     @property
     def label(self) -> str:
-        """As it stands in traces: "layer1.0.conv1 (Conv2d)"."""
+        """The module's name in traces, like "layer1.0.conv1 (Conv2d)"."""
         return f"{self.name or 'network'} ({type(self.module).__name__})"
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it has no modules in it."""
+        """True if the module contains no other modules."""
         return next(self.module.children(), None) is None
 
     def row(self, op: str) -> str:
-        """The name of the row of an operator that this module calls itself: "layer1.0:add"."""
+        """Return the row name of an operator that this module calls itself.
+
+        An example is "layer1.0:add".
+        """
         return f"{self.name}:{op}" if self.name else op
 
 
 @contextmanager
 def hooked(network: nn.Module, enter: Callable[[Scope], None], leave: Callable[[Scope, Any, Any], None]) -> Iterator[None]:
-    """Call `enter` before and `leave` (with all inputs, and the output) after each module's forward, until the block ends.
+    """Call `enter` before and `leave` after each module's forward.
 
-    A module that appears under several names has the first of them.
+    `leave` gets all inputs and the output. The hooks stay until the block ends. A module that appears under several names has the
+    first of them.
     """
     with ExitStack() as hooks:
         for name, module in network.named_modules():
@@ -67,7 +74,10 @@ def _hook(
 
 @dataclass(slots=True)
 class Facts:
-    """What is known of a layer without timing it; a layer that is called twice moves and multiplies twice."""
+    """Facts about a layer that need no timing.
+
+    A layer that is called twice moves and multiplies twice.
+    """
 
     op: str
     shape: tuple[int, ...] = ()
@@ -80,14 +90,20 @@ class Facts:
 
 @dataclass(slots=True)
 class Network:
-    """What one run showed: facts by row, and the rows in the order in which they multiplied."""
+    """Observations of one run.
+
+    `facts` are by row. `multiplied` holds the rows in the order in which they multiplied.
+    """
 
     facts: dict[str, Facts] = field(default_factory=dict)
     multiplied: list[str] = field(default_factory=list)
 
 
 def observe(module: nn.Module, images: torch.Tensor) -> Network:
-    """Run a module once and look at every operator that it calls."""
+    """Run a module once and record the facts of its layers.
+
+    Every operator that it calls is observed.
+    """
     observer = _Observer(module)
     with torch.inference_mode(), hooked(module, observer.enter, observer.leave), observer:
         module(images)
@@ -95,7 +111,10 @@ def observe(module: nn.Module, images: torch.Tensor) -> Network:
 
 
 class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Sees the operators that modules call (not those that operators call), each with the module it runs in."""
+    """Observer of the operators that modules call, each with its module.
+
+    Operators called by other operators are left out.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -150,14 +169,17 @@ class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
 
 def _describe(facts: Facts, output: Any) -> None:
-    """Shape and type of the (first) output."""
+    """Record shape and type of the first output."""
     tensors = _tensors(output)
     if tensors:
         facts.shape, facts.dtype = tuple(tensors[0].shape), str(tensors[0].dtype).removeprefix("torch.")
 
 
 def _moved(func: Any, inputs: Any, output: Any) -> int:
-    """Bytes that an operator reads and writes; none if its output is another view of its input."""
+    """Return the bytes that an operator reads and writes.
+
+    It is 0 if its output is another view of its input.
+    """
     known = {tensor.untyped_storage().data_ptr() for tensor in _tensors(inputs)}
     is_view = all(tensor.untyped_storage().data_ptr() in known for tensor in _tensors(output))
     if is_view and not func._schema.is_mutable:
@@ -170,5 +192,5 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 def _bytes(tree: Any) -> int:
-    """Bytes of all tensors in a tree, each tensor once."""
+    """Return the bytes of all tensors in a tree, each tensor once."""
     return sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in _tensors(tree)}.values())

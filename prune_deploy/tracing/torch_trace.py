@@ -1,4 +1,4 @@
-"""Eager PyTorch and torch.compile through torch.profiler."""
+"""Tracer of eager PyTorch and torch.compile through torch.profiler."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ _REST = {"cpu": "outside of the module", "cuda": "the device waiting for the hos
 
 
 class TorchTracer:
-    """Modules of an eager network, kernels of a compiled one."""
+    """Tracer of an eager network's modules and a compiled network's kernels."""
 
     backends = ("eager", "compile")
 
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
-        """Open a bundle and trace it. A compiled one is compiled for this trace alone, with its kernels' names in it.
+        """Open a bundle and trace it.
+
+        A compiled one is compiled for this trace alone, with its kernels' names in it.
 
         Raises:
             PruneDeployError: as the backend's `open`, `run` and `check`.
@@ -58,7 +60,10 @@ class TorchTracer:
 
 @contextmanager
 def _compiled_for_tracing() -> Iterator[None]:
-    """Have Inductor's C++ kernels tell the profiler when they run, which they do not by themselves."""
+    """Make Inductor's C++ kernels report to the profiler.
+
+    By default they do not.
+    """
     import torch._inductor.config as inductor
 
     with inductor.patch({"cpp.enable_kernel_profile": True}):
@@ -66,7 +71,10 @@ def _compiled_for_tracing() -> Iterator[None]:
 
 
 def _layers(session: TorchSession, events: Any, on_device: bool, compiled: bool) -> tuple[LayerTime, ...]:
-    """Rows of what the profiler saw, a compiled module's by kernel, any other's by module."""
+    """Return the rows of the profiler's events.
+
+    A compiled module has rows by kernel, any other by module.
+    """
     from prune_deploy.tracing.torch_kernels import by_kernel
     from prune_deploy.tracing.torch_layers import by_module
     from prune_deploy.tracing.torch_modules import Scope, observe
@@ -80,7 +88,7 @@ def _layers(session: TorchSession, events: Any, on_device: bool, compiled: bool)
 
 
 def _profiled(session: TorchSession, runs: int, on_device: bool, hooks: bool) -> tuple[Any, tuple[float, ...]]:
-    """The profiler after it has seen `runs` runs, and their durations in milliseconds."""
+    """Return the profiler after `runs` runs, and their durations in milliseconds."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
@@ -118,7 +126,7 @@ def _annotated(session: TorchSession) -> Iterator[None]:
 
 
 def _chrome(profiler: Any) -> dict[str, Any]:
-    """What the profiler writes for Perfetto."""
+    """Return the profiler's Chrome trace as parsed JSON."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))

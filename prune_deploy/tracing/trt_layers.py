@@ -1,4 +1,4 @@
-"""What an engine's inspector says of its layers, and which modules they were."""
+"""Layers from an engine's inspector, and the modules they came from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {"Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Int8":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """One layer of an engine: the ONNX nodes it was made of, its tensors, and the kernel that was chosen."""
+    """One layer of an engine: ONNX nodes, tensors and kernel."""
 
     op: str
     nodes: tuple[str, ...]
@@ -33,7 +33,10 @@ class Described:
 
 
 def describe(text: str) -> dict[str, Described]:
-    """Layers by name, from the inspector's JSON; those of an engine without detailed verbosity are names only and left out."""
+    """Return layers by name from the inspector's JSON.
+
+    Layers of an engine without detailed verbosity are names only and are left out.
+    """
     layers = json.loads(text).get("Layers", [])
     return {layer["Name"]: _described(layer) for layer in layers if isinstance(layer, dict)}
 
@@ -54,7 +57,10 @@ def _described(layer: dict[str, Any]) -> Described:
 
 
 def layer_of(name: str, time_us: float, described: Described | None, exported: ExportedGraph | None) -> LayerTime:
-    """The row of a layer. It has its module's name where the exported graph knows it, else TensorRT's own."""
+    """Return the row of a layer.
+
+    It has its module's name where the exported graph knows it, and TensorRT's own name elsewhere.
+    """
     if described is None:
         return LayerTime(name=name, op="", time_us=time_us, share=0.0)
     origin = exported.origin_of(described.nodes) if exported is not None else Origin()
@@ -79,7 +85,10 @@ def _dimensions(tensor: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _bytes(tensors: Iterable[dict[str, Any]]) -> int | None:
-    """Bytes of tensors, None where TensorRT does not tell a shape or a type."""
+    """Return the bytes of tensors, or None.
+
+    It is None where TensorRT reports no shape or type.
+    """
     total = 0
     for tensor in tensors:
         size, shape = _BYTES.get(type_of_tensor(tensor)), _dimensions(tensor)

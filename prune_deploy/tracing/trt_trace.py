@@ -1,4 +1,7 @@
-"""TensorRT and TensorRT-RTX engines through their own per-layer profiler and the engine's inspector."""
+"""Tracer of TensorRT and TensorRT-RTX engines.
+
+It uses their per-layer profiler and the engine's inspector.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ Reports = list[tuple[str, float]]
 
 
 class TrtTracer:
-    """Layers of an engine."""
+    """Tracer of the layers of an engine."""
 
     backends = ("trt",)
 
@@ -64,21 +67,21 @@ class TrtTracer:
 
 
 def _clocked(session: TrtSession, runs: int) -> tuple[list[Reports], tuple[float, ...]]:
-    """What the profiler reported of each run, and the runs' durations in milliseconds."""
+    """Return the profiler's report of each run, and the durations in milliseconds."""
     reports: list[Reports] = []
     traced = []
-    with session.layer_clock() as heard:
+    with session.layer_clock() as reported:
         for _ in range(runs):
-            heard.clear()
+            reported.clear()
             traced.append(one_run_ms(session))
-            reports.append(list(heard))
+            reports.append(list(reported))
     return reports, tuple(traced)
 
 
 def _layers(
     reports: Sequence[Reports], described: Mapping[str, Described], exported: ExportedGraph | None
 ) -> tuple[LayerTime, ...]:
-    """A row for each layer that TensorRT reported."""
+    """Return a row for each layer that TensorRT reported."""
     times_us: dict[str, list[float]] = {}
     for number, run in enumerate(reports):
         for name, milliseconds in run:
@@ -87,7 +90,7 @@ def _layers(
 
 
 def _events(reports: Sequence[Reports]) -> list[dict[str, Any]]:
-    """Chrome events, one run after the other."""
+    """Return Chrome events, one run after the other."""
     events, now_us = [], 0.0
     for number, run in enumerate(reports):
         begin_us = now_us
