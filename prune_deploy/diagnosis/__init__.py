@@ -1,4 +1,7 @@
-"""The checks behind `doctor`: small functions, each given what it looks at, so that each fault can be staged in a test."""
+"""Checks behind `doctor`.
+
+They are small functions that are given the facts they check, so that each fault can be staged in a test.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,19 @@ __all__ = ["Diagnosis", "can_export", "diagnose"]
 
 
 def diagnose() -> tuple[Diagnosis, ...]:
-    """Every check, in the order a reader should mend things. Changes nothing; may load shared libraries of the CUDA runtime."""
+    """Run every check, in the order in which to fix things.
+
+    It changes nothing. It may load shared libraries of the CUDA runtime.
+    """
     nvidia = read_nvml()
-    wanted = libraries.requirements()
+    requirements = libraries.requirements()
     checks = (
         system.check_python(),
-        libraries.check_libraries(wanted),
-        libraries.check_torch(wanted, nvidia),
-        libraries.check_onnxruntime(wanted, nvidia),
-        libraries.check_tensorrt_rtx(wanted),
-        libraries.check_tensorrt(wanted, nvidia),
+        libraries.check_libraries(requirements),
+        libraries.check_torch(requirements, nvidia),
+        libraries.check_onnxruntime(requirements, nvidia),
+        libraries.check_tensorrt_rtx(requirements),
+        libraries.check_tensorrt(requirements, nvidia),
         gpu.check_driver(nvidia),
         gpu.check_gpu(nvidia),
         gpu.check_cuda_libraries(nvidia),
@@ -35,5 +41,5 @@ def diagnose() -> tuple[Diagnosis, ...]:
 
 
 def can_export(checks: tuple[Diagnosis, ...]) -> bool:
-    """True unless a problem keeps `export` from running here on the CPU."""
+    """Return whether `export` can run here on the CPU."""
     return not any(check.blocks_export for check in checks)

@@ -1,4 +1,4 @@
-"""What a check returns, and how its fixes are spelled so that they can be typed as they stand."""
+"""Result of a check, with a fix that can be typed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import Literal
 
 Status = Literal["ok", "warning", "problem"]
-"""ok: nothing to do; warning: works, within a limit worth knowing; problem: something this package does cannot work here."""
+"""Outcome of a check.
+
+- ok: nothing to do.
+- warning: works, within a limit worth knowing.
+- problem: something this package does cannot work here.
+"""
 
 Which = Callable[[str], str | None]
-"""Finds a program on the path, as `shutil.which` does."""
+"""Function that finds a program on the path, like `shutil.which`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One check's answer. `fix` is a command to type, or a sentence where there is none; only "ok" has no fix.
+    """Result of one check.
 
-    `blocks_export` marks a problem that keeps `export` from running on the CPU, the one job every machine should do.
+    `fix` is a command to type, or a sentence where there is none. Only "ok" has no fix. `blocks_export` marks a problem that
+    keeps `export` from running on the CPU, the one job every machine should do.
     """
 
     name: str
@@ -39,27 +45,33 @@ class Diagnosis:
 
 
 def ok(name: str, detail: str) -> Diagnosis:
-    """Nothing to do."""
+    """Return a result with nothing to do."""
     return Diagnosis(name=name, status="ok", detail=detail)
 
 
 def warning(name: str, detail: str, *, fix: str) -> Diagnosis:
-    """Works, within a limit worth knowing."""
+    """Return a result that works, within a limit worth knowing."""
     return Diagnosis(name=name, status="warning", detail=detail, fix=fix)
 
 
 def problem(name: str, detail: str, *, fix: str, blocks_export: bool = False) -> Diagnosis:
-    """Something this package does cannot work here."""
+    """Return a result that keeps something in this package from working here."""
     return Diagnosis(name=name, status="problem", detail=detail, fix=fix, blocks_export=blocks_export)
 
 
 def pip(*arguments: str) -> str:
-    """A pip command line for the interpreter that runs now: in an unactivated venv a plain `pip` would mend another one."""
+    """Return a pip command line for the interpreter that runs now.
+
+    In an unactivated venv a plain `pip` would change another environment.
+    """
     return f"{python_command()} -m pip {shlex.join(arguments)}"
 
 
 def python_command(executable: str = sys.executable, which: Which = shutil.which) -> str:
-    """The running interpreter, as short as it can be typed from the current folder."""
+    """Return the shortest command for the running interpreter.
+
+    It can be typed from the current folder.
+    """
     path, folder, home = Path(executable), Path.cwd(), Path.home()
     if which("python") == executable:
         return "python"
@@ -71,7 +83,10 @@ def python_command(executable: str = sys.executable, which: Which = shutil.which
 
 
 def system_install(apt: str, dnf: str, *, which: Which = shutil.which, is_root: bool | None = None) -> str:
-    """How this distribution installs a system package, named as Debian (`apt`) and Fedora (`dnf`) name it."""
+    """Return this distribution's command to install a system package.
+
+    The package has a name in Debian (`apt`) and one in Fedora (`dnf`).
+    """
     root = os.geteuid() == 0 if is_root is None else is_root
     prefix = "" if root else "sudo "
     if which("apt-get"):

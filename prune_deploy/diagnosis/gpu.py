@@ -1,4 +1,7 @@
-"""Checks of the NVIDIA side: driver, GPU, CUDA libraries of ONNX Runtime. None of them keeps `export` from running on a CPU."""
+"""Checks of the NVIDIA driver, GPU, and ONNX Runtime's CUDA libraries.
+
+None of them keeps `export` from running on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,31 @@ from prune_deploy.specs import DEFAULT_TARGET
 
 CUDA_MAJOR = 13
 OLDEST_DRIVER = 580
-"""First driver branch that runs CUDA 13 on Linux (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html)."""
+"""First driver branch that runs CUDA 13 on Linux.
+
+Source: docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html.
+"""
 OLDEST_COMPUTE_CAPABILITY = (7, 5)
-"""CUDA 13 dropped everything before Turing (CUDA Toolkit 13.0 release notes, deprecated architectures)."""
+"""Compute capability of Turing.
+
+CUDA 13 dropped everything before it (CUDA Toolkit 13.0 release notes, deprecated architectures).
+"""
 
 WITHOUT_GPU = f"engines are built for --target {DEFAULT_TARGET} by TensorRT-RTX, not timed"
 _NEW_DRIVER = f"install NVIDIA driver {OLDEST_DRIVER} or newer"
 
 
 def check_driver(nvidia: Nvidia) -> Diagnosis:
-    """The NVIDIA driver, and whether it is new enough for CUDA 13. Having none is a fact to know, not a fault."""
+    """Check the NVIDIA driver, and that it runs CUDA 13.
+
+    A machine without a driver gets a warning, because that is no fault.
+    """
     name = "NVIDIA driver"
     if nvidia.failure is not None:
         return _no_driver(nvidia)
     shown = nvidia.driver or "version unknown"
     if nvidia.cuda is not None:
-        # The library's own figure decides where there is one: a data-centre driver before 580 runs CUDA 13 with NVIDIA's
+        # The library's own version decides where there is one: a data-centre driver before 580 runs CUDA 13 with NVIDIA's
         # compatibility package, and NVML then reports 13.
         shown = "{}, runs CUDA {}.{}".format(shown, *nvidia.cuda)
         too_old = nvidia.cuda[0] < CUDA_MAJOR
@@ -44,7 +56,10 @@ def check_driver(nvidia: Nvidia) -> Diagnosis:
 
 
 def check_gpu(nvidia: Nvidia, variables: Mapping[str, str] = os.environ) -> Diagnosis | None:
-    """The GPUs, and whether CUDA may see them. None without a driver, of which `check_driver` speaks."""
+    """Check the GPUs, and that CUDA may see them.
+
+    Returns None without a driver, which `check_driver` reports.
+    """
     name = "NVIDIA GPU"
     if nvidia.failure is not None:
         return None
@@ -68,9 +83,9 @@ def check_cuda_libraries(
     present: Callable[[str], bool] | None = None,
     folder: Callable[[str], Path | None] = package_folder,
 ) -> Diagnosis | None:
-    """The libraries ONNX Runtime's CUDA provider loads; without one of them it falls back to the CPU.
+    """Check the libraries that ONNX Runtime's CUDA provider loads.
 
-    None if the GPU build is not installed.
+    Without one of them it falls back to the CPU. Returns None if the GPU build is not installed.
     """
     if versions("onnxruntime-gpu") is None:
         return None
@@ -87,21 +102,30 @@ def check_cuda_libraries(
 
 
 def onnxruntime_cuda_major(onnxruntime_folder: Path | None) -> int:
-    """The CUDA major version ONNX Runtime was built for, from its build record; 13 if it has none."""
+    """Return the CUDA major version ONNX Runtime was built for.
+
+    It is read from its build record, and is 13 without one.
+    """
     record = None if onnxruntime_folder is None else onnxruntime_folder / "capi" / "build_and_package_info.py"
     text = record.read_text(encoding="utf-8") if record is not None and record.is_file() else ""
-    found = re.search(r"""^cuda_version = ["'](\d+)""", text, re.MULTILINE)
-    return int(found[1]) if found else CUDA_MAJOR
+    version = re.search(r"""^cuda_version = ["'](\d+)""", text, re.MULTILINE)
+    return int(version[1]) if version else CUDA_MAJOR
 
 
 def cuda_sonames(cuda_major: int) -> tuple[str, ...]:
-    """File names of the libraries; cuRAND and cuFFT count apart from CUDA (onnxruntime/__init__.py, `_get_nvidia_dll_paths`)."""
+    """Return the file names of the libraries.
+
+    cuRAND and cuFFT have version numbers of their own (onnxruntime/__init__.py, `_get_nvidia_dll_paths`).
+    """
     own = tuple(f"{stem}.so.{cuda_major}" for stem in ("libcudart", "libcublas", "libcublasLt"))
     return (*own, "libcurand.so.10", f"libcufft.so.{cuda_major - 1}", "libcudnn.so.9")
 
 
 def library_present(soname: str, roots: tuple[str, ...] | None = None) -> bool:
-    """Whether a shared library lies in one of NVIDIA's pip packages, or the system's loader finds it."""
+    """Return whether a shared library can be found.
+
+    It may lie in one of NVIDIA's pip packages, or the system's loader finds it.
+    """
     if any(True for root in (roots or tuple(sys.path)) for _ in Path(root).glob(f"nvidia/*/lib/{soname}")):
         return True
     try:

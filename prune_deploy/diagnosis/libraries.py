@@ -1,4 +1,7 @@
-"""Checks of the installed Python libraries against what this package's own metadata asks for."""
+"""Checks of the installed Python libraries.
+
+They are compared with the requirements in this package's own metadata.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,24 @@ from prune_deploy.environment import Nvidia, installed_version, package_folder, 
 from prune_deploy.specs import TARGETS
 
 Versions = Callable[[str], str | None]
-"""The installed version of a distribution, None if it is absent."""
+"""Function that returns the installed version of a distribution, or None."""
 
 Requirements = dict[str, Requirement]
 
 ORT_BUILDS: tuple[str, ...] = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino")
-"""Distributions that unpack into the same `onnxruntime` folder, so at most one may be installed."""
+"""Distributions that unpack into the same `onnxruntime` folder.
+
+At most one of them may be installed.
+"""
 
 _OWN_CHECK = {"torch", "torchvision", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"}
 
 
 def requirements() -> Requirements:
-    """This package's requirements and those of its `tensorrt` extra, by distribution; {} if run without being installed."""
+    """Return the requirements of this package, by distribution.
+
+    Those of its `tensorrt` extra are included. The result is {} if it runs without being installed.
+    """
     try:
         lines = importlib.metadata.requires("prune-deploy") or []
     except importlib.metadata.PackageNotFoundError:
@@ -43,38 +52,41 @@ def requirements() -> Requirements:
 
 
 def in_range(requirement: Requirement | None, version: str) -> Literal["ok", "older", "newer"]:
-    """Where a version lies relative to a requirement's range."""
+    """Return the place of a version relative to a requirement's range."""
     if requirement is None or requirement.specifier.contains(version, prereleases=True):
         return "ok"
     lower = [Version(bound.version) for bound in requirement.specifier if bound.operator in (">=", "==", "~=")]
     return "older" if any(Version(version) < bound for bound in lower) else "newer"
 
 
-def check_libraries(wanted: Requirements, versions: Versions = installed_version) -> Diagnosis:
-    """Every required library without a check of its own: there, and of a version within range."""
-    if not wanted:
+def check_libraries(required: Requirements, versions: Versions = installed_version) -> Diagnosis:
+    """Check every required library without a check of its own.
+
+    It must be installed, with a version within range.
+    """
+    if not required:
         detail = "prune-deploy runs from a folder and is not installed, so the versions it needs are unknown"
         return warning("libraries", detail, fix=pip("install", "-e", "."))
-    wrong = _judge("libraries", [r for name, r in wanted.items() if name not in _OWN_CHECK], versions)
+    wrong = _judge("libraries", [r for name, r in required.items() if name not in _OWN_CHECK], versions)
     return wrong or ok("libraries", f"{_show('torch-pruning', versions)}, {_show('timm', versions)} and the others within range")
 
 
 def check_torch(
-    wanted: Requirements,
+    required: Requirements,
     nvidia: Nvidia,
     versions: Versions = installed_version,
     version_file: Callable[[str], str] = read_version_file,
     torchvision_wants: Requirement | None = None,
 ) -> Diagnosis:
-    """torch and torchvision: there, within range, and builds that fit each other.
+    """Check torch and torchvision: installed, within range, and matching builds.
 
     A CPU-only torch beside the torchvision of the package index fails at import: "operator torchvision::nms does not exist"
-    (pytorch/vision issue 9085); so do builds for different CUDA major versions (torchvision/extension.py).
+    (pytorch/vision issue 9085). So do builds for different CUDA major versions (torchvision/extension.py).
     """
-    wrong = _judge("torch", [wanted.get(name) or Requirement(name) for name in ("torch", "torchvision")], versions)
+    wrong = _judge("torch", [required.get(name) or Requirement(name) for name in ("torch", "torchvision")], versions)
     if wrong is not None:
         return wrong
-    reinstall = pip("install", "--force-reinstall", str(wanted.get("torch") or "torch"), "torchvision")
+    reinstall = pip("install", "--force-reinstall", str(required.get("torch") or "torch"), "torchvision")
     partner = torchvision_wants or _torch_of_torchvision()
     if in_range(partner, versions("torch") or "") != "ok":
         detail = f"{_show('torchvision', versions)} needs {partner}, and {_show('torch', versions)} is installed"
@@ -91,41 +103,47 @@ def check_torch(
 
 
 def check_onnxruntime(
-    wanted: Requirements,
+    required: Requirements,
     nvidia: Nvidia,
     versions: Versions = installed_version,
     folder: Callable[[str], Path | None] = package_folder,
 ) -> Diagnosis:
-    """Exactly one ONNX Runtime, whole, within range, and the GPU build where there is a GPU."""
+    """Check that exactly one ONNX Runtime is installed completely and within range.
+
+    Where there is a GPU it must be the GPU build.
+    """
     name = "ONNX Runtime"
-    found = [build for build in ORT_BUILDS if versions(build) is not None]
-    requirement = wanted.get("onnxruntime-gpu") or Requirement("onnxruntime-gpu[cuda,cudnn]")
+    builds = [build for build in ORT_BUILDS if versions(build) is not None]
+    requirement = required.get("onnxruntime-gpu") or Requirement("onnxruntime-gpu[cuda,cudnn]")
     install = pip("install", str(requirement))
-    replace = f"{pip('uninstall', '-y', *found)} && {install}"
-    if not found:
+    replace = f"{pip('uninstall', '-y', *builds)} && {install}"
+    if not builds:
         return problem(name, "not installed", fix=install, blocks_export=True)
     if folder("onnxruntime") is None:
-        detail = f"{found[0]} is listed as installed, but its files are gone (removing one build deletes the other's)"
+        detail = f"{builds[0]} is listed as installed, but its files are gone (removing one build deletes the other's)"
         return problem(name, detail, fix=replace, blocks_export=True)
-    shown = " and ".join(_show(build, versions) for build in found)
-    if len(found) > 1:
+    shown = " and ".join(_show(build, versions) for build in builds)
+    if len(builds) > 1:
         return problem(name, f"{shown} overwrite each other's files", fix=replace)
-    place = in_range(requirement, versions(found[0]) or "")
+    place = in_range(requirement, versions(builds[0]) or "")
     if place == "older":
         return problem(name, f"{shown} is older than {requirement.specifier}", fix=replace, blocks_export=True)
-    if found[0] != "onnxruntime-gpu" and nvidia.gpus:
+    if builds[0] != "onnxruntime-gpu" and nvidia.gpus:
         return problem(name, f"{shown} does not use the GPU", fix=replace)
     return ok(name, shown)
 
 
 def check_tensorrt_rtx(
-    wanted: Requirements,
+    required: Requirements,
     versions: Versions = installed_version,
     import_error: Callable[[str], str] | None = None,
 ) -> Diagnosis:
-    """The builder that needs no GPU: there, within range, and importable. Without it a machine without a GPU makes no engine."""
+    """Check the builder that needs no GPU: installed, within range, importable.
+
+    Without it a machine without a GPU cannot build an engine.
+    """
     name, version = "TensorRT-RTX", versions("tensorrt-rtx")
-    requirement = wanted.get("tensorrt-rtx") or Requirement("tensorrt-rtx")
+    requirement = required.get("tensorrt-rtx") or Requirement("tensorrt-rtx")
     blocks = versions("tensorrt") is None
     install = pip("install", str(requirement))
     if version is None:
@@ -143,15 +161,18 @@ def check_tensorrt_rtx(
 
 
 def check_tensorrt(
-    wanted: Requirements,
+    required: Requirements,
     nvidia: Nvidia,
     versions: Versions = installed_version,
     import_error: Callable[[str], str] | None = None,
     ort_folder: Callable[[str], Path | None] = package_folder,
 ) -> Diagnosis:
-    """The data-centre library: wanted where there is a GPU; says too whether ONNX Runtime's TensorRT provider can use it."""
+    """Check the data-centre library, which is wanted where there is a GPU.
+
+    The result also reports whether ONNX Runtime's TensorRT provider can use it.
+    """
     name, version = "TensorRT", versions("tensorrt")
-    requirement = wanted.get("tensorrt") or Requirement("tensorrt")
+    requirement = required.get("tensorrt") or Requirement("tensorrt")
     if version is None:
         return _absent_tensorrt(nvidia, pip("install", str(requirement)))
     if in_range(requirement, version) == "older":
@@ -169,14 +190,22 @@ def check_tensorrt(
 
 
 def nvinfer_major(onnxruntime_folder: Path | None) -> int | None:
-    """The TensorRT major version that ONNX Runtime's TensorRT provider is linked against, None without that provider."""
+    """Return the TensorRT major version of ONNX Runtime's TensorRT provider.
+
+    It is the version that the provider is linked against, None without that provider.
+    """
     provider = None if onnxruntime_folder is None else onnxruntime_folder / "capi" / "libonnxruntime_providers_tensorrt.so"
-    found = re.search(rb"libnvinfer\.so\.(\d+)\0", provider.read_bytes()) if provider is not None and provider.is_file() else None
-    return int(found[1]) if found else None
+    linked = (
+        re.search(rb"libnvinfer\.so\.(\d+)\0", provider.read_bytes()) if provider is not None and provider.is_file() else None
+    )
+    return int(linked[1]) if linked else None
 
 
 def import_error_of(module: str) -> str:
-    """The last line of what importing a module says, "" if it imports. In a process of its own: a bad library may crash it."""
+    """Return the last line of a module's import error.
+
+    It is "" if the module imports. The import runs in a process of its own, because a bad library may crash it.
+    """
     command = [sys.executable, "-P", "-c", f"import {module}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -198,12 +227,15 @@ def _absent_tensorrt(nvidia: Nvidia, install: str) -> Diagnosis:
     return warning(name, "not installed: engines for this GPU are made by TensorRT-RTX", fix=install)
 
 
-def _judge(name: str, wanted: list[Requirement], versions: Versions) -> Diagnosis | None:
-    """A diagnosis of all libraries that are missing or out of range, None if there are none."""
+def _judge(name: str, required: list[Requirement], versions: Versions) -> Diagnosis | None:
+    """Return a diagnosis of libraries that are missing or out of range.
+
+    It is None if there are none.
+    """
     missing: list[Requirement] = []
     older: list[Requirement] = []
     newer: list[Requirement] = []
-    for requirement in wanted:
+    for requirement in required:
         version = versions(requirement.name)
         if version is None:
             missing.append(requirement)
@@ -220,7 +252,10 @@ def _judge(name: str, wanted: list[Requirement], versions: Versions) -> Diagnosi
 
 
 def _torch_of_torchvision() -> Requirement | None:
-    """The torch that the installed torchvision says it needs; its binary interface breaks with others."""
+    """Return the torch that the installed torchvision requires.
+
+    Its binary interface breaks with others.
+    """
     lines = importlib.metadata.requires("torchvision") if installed_version("torchvision") else None
     return next((r for r in map(Requirement, lines or []) if r.name == "torch"), None)
 
@@ -230,5 +265,5 @@ def _show(distribution: str, versions: Versions) -> str:
 
 
 def _match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else None
+    result = re.search(pattern, text, re.MULTILINE)
+    return result[1] if result else None

@@ -1,4 +1,4 @@
-"""Checks of what the system brings: Python, compiler, headers, make, disk, memory, processor."""
+"""Checks of the system: Python, compiler, headers, make, disk, memory, processor."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 GIB = 2**30
 DISK_PROBLEM_BYTES, DISK_WARNING_BYTES = 2 * GIB, 10 * GIB
 MEMORY_WARNING_BYTES = 6 * GIB
-"""Pruning and exporting ViT-Large peaks at 4.4 GB in one process; the rest is for everything else that runs."""
+"""Bytes of available memory below which there is a warning.
+
+Pruning and exporting ViT-Large peaks at 4.4 GB in one process. The rest is for everything else that runs.
+"""
 
 
 def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Diagnosis:
-    """Python 3.11 to 3.13: older ones miss what the code uses, newer ones are untested."""
+    """Check for Python 3.11 to 3.13.
+
+    Older versions lack features that the code uses, and newer ones are untested.
+    """
     name, text = "Python", ".".join(map(str, version))
     fix = "make clean && make PYTHON=/path/to/python3.12 setup"
     if version[:2] < OLDEST_PYTHON:
@@ -35,7 +41,10 @@ def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Diagno
 
 
 def check_compiler(which: Which = shutil.which, variables: Mapping[str, str] = os.environ) -> Diagnosis:
-    """The C++ compiler torch.compile will call: $CXX, else g++ and no other (torch/_inductor/config.py, `cpp.cxx`)."""
+    """Check the C++ compiler that torch.compile will call.
+
+    It is $CXX, else g++ and no other (torch/_inductor/config.py, `cpp.cxx`).
+    """
     name = "C++ compiler"
     chosen = variables.get("CXX", "").strip()
     if chosen and which(shlex.split(chosen)[0]):
@@ -53,7 +62,10 @@ def check_compiler(which: Which = shutil.which, variables: Mapping[str, str] = o
 
 
 def check_headers(include: Path | None = None, which: Which = shutil.which) -> Diagnosis:
-    """Python.h, which torch.compile's and Triton's generated code includes."""
+    """Check for Python.h.
+
+    The generated code of torch.compile and Triton includes it.
+    """
     folder = Path(sysconfig.get_path("include")) if include is None else include
     if (folder / "Python.h").is_file():
         return ok("Python headers", "Python.h found")
@@ -66,7 +78,10 @@ def check_headers(include: Path | None = None, which: Which = shutil.which) -> D
 
 
 def check_make(which: Which = shutil.which) -> Diagnosis:
-    """make, for the project's own targets (`make demo`, `make test`); the command itself does without."""
+    """Check for make, which the project's own targets need.
+
+    Those are `make demo` and `make test`. The command itself works without it.
+    """
     if which("make"):
         return ok("make", "found")
     fix = system_install("make", "make", which=which)
@@ -74,7 +89,10 @@ def check_make(which: Which = shutil.which) -> Diagnosis:
 
 
 def check_disk(folder: Path = Path(), free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> Diagnosis:
-    """Free space where bundles go: weights, ONNX and engine each hold the parameters, 3.6 GB for the dense ViT-Large in FP32."""
+    """Check the free space where bundles go.
+
+    Weights, ONNX and engine each hold the parameters, 3.6 GB for the dense ViT-Large in FP32.
+    """
     free = free_bytes(_output_folder(folder))
     detail = f"{free / GIB:.1f} GiB free for bundles"
     fix = "free space, or write to another disk: prune-deploy export --out DIR"
@@ -86,7 +104,7 @@ def check_disk(folder: Path = Path(), free_bytes: Callable[[Path], int] = lambda
 
 
 def check_output_folder(folder: Path = Path(), writable: Callable[[Path], bool] | None = None) -> Diagnosis:
-    """Whether ./engines, or the current folder if there is none yet, can be written."""
+    """Check that ./engines can be written, or the current folder without it."""
     if (writable or _can_write)(_output_folder(folder)):
         return ok("output folder", "./engines can be written")
     return problem(
@@ -98,7 +116,7 @@ def check_output_folder(folder: Path = Path(), writable: Callable[[Path], bool] 
 
 
 def check_memory(total_bytes: int | None = None, available_bytes: int | None = None) -> Diagnosis:
-    """Memory this process can get, within a container's limit."""
+    """Check the memory this process can get, within a container's limit."""
     memory = psutil.virtual_memory()
     total = usable_memory_bytes(memory.total) if total_bytes is None else total_bytes
     available = min(memory.available if available_bytes is None else available_bytes, total)
@@ -113,7 +131,10 @@ def check_memory(total_bytes: int | None = None, available_bytes: int | None = N
 
 
 def check_cpu(cpuinfo: Mapping[str, str] | None = None) -> Diagnosis:
-    """The processor and the vector instructions that decide how fast FP32 and INT8 run on it; never a reason to complain."""
+    """Report the processor and its vector instructions.
+
+    They decide how fast FP32 and INT8 run on it. The result is always "ok".
+    """
     entry = dict(read_cpuinfo() if cpuinfo is None else cpuinfo)
     flags = set(entry.get("flags", "").split())
     features = {"AVX2": {"avx2"}, "AVX-512": {"avx512f"}, "VNNI": {"avx512_vnni", "avx_vnni"}, "AMX": {"amx_tile"}}
@@ -123,7 +144,10 @@ def check_cpu(cpuinfo: Mapping[str, str] | None = None) -> Diagnosis:
 
 
 def _can_write(folder: Path) -> bool:
-    """By trying: permission bits know nothing of network file systems, read-only mounts and quotas."""
+    """Return whether a file can be written, by trying.
+
+    Permission bits do not reflect network file systems, read-only mounts and quotas.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"\0")

@@ -1,7 +1,7 @@
 """Verdict on an interval: FASTER, SLOWER, SAME or INCONCLUSIVE.
 
-A ratio counts as 1 between 1 / (1 + f) and 1 + f, a range that stays the same when the two sides change places. The margin f is 1
-%. It is more where the dense model against its own copy shows that this machine cannot tell equal models apart.
+A ratio counts as 1 between 1 / (1 + f) and 1 + f, a range that stays the same when the two sides change places. The margin f is
+1 %. It is more where the dense model against its own copy shows that this machine cannot tell equal models apart.
 
 - FASTER: the whole interval lies above that range. SLOWER: the whole interval lies below it.
 - SAME: the whole interval lies inside, it has converged, and both sides had settled before they were timed. Where the control is

@@ -1,4 +1,7 @@
-"""Sweeps as TOML files: those that come with the program, and anybody's own, which have the same form (docs/sweeps.md)."""
+"""Sweeps as TOML files: the presets, and files of a user.
+
+Both have the same form (docs/sweeps.md).
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,26 @@ from prune_deploy.specs import SweepSpec
 _ENDING = ".toml"
 _ARCHITECTURES = "compatibility.toml"
 _FIX = "correct the file; docs/sweeps.md shows what can be said"
-# What a block says itself: `settings` is the template for all else.
+# These stand in the block itself. `settings` is the template for everything else.
 _OF_THE_BLOCK = {"ratio": "ratios", "method": "methods", "seed": "seeds", "steps": "iterative = true"}
 _OTHER_AMOUNTS = ("target_macs", "target_params", "plan")
 _PLACEHOLDER_RATIO = 0.5
 
 
 def preset_names() -> list[str]:
-    """The sweeps that come with the program."""
+    """Return the names of the sweeps that come with the program."""
     files = [entry.name for entry in resources.files(__name__).iterdir()]
     return sorted(name.removesuffix(_ENDING) for name in files if name.endswith(_ENDING) and name != _ARCHITECTURES)
 
 
 def architectures() -> tuple[str, ...]:
-    """The models that compatibility is tried on, one for each family."""
+    """Return the models that compatibility is tried on, one per family."""
     content = resources.files(__name__).joinpath(_ARCHITECTURES).read_bytes()
     return tuple(_tables(content, _ARCHITECTURES)["models"])
 
 
 def preset(name: str) -> SweepSpec:
-    """The sweep called `name` that comes with the program.
+    """Return the sweep called `name` that comes with the program.
 
     Raises:
         InputError: there is none of that name.
@@ -50,10 +53,10 @@ def preset(name: str) -> SweepSpec:
 
 
 def read_sweep(path: Path) -> SweepSpec:
-    """The sweep in a TOML file.
+    """Return the sweep in a TOML file.
 
     Raises:
-        InputError: the file cannot be read, is no TOML, or describes no sweep; keys and what to do are named.
+        InputError: the file cannot be read, is no TOML, or describes no sweep. It names the keys and the fix.
     """
     try:
         content = path.read_bytes()
@@ -73,7 +76,7 @@ def _sweep(content: bytes, source: str) -> SweepSpec:
 
 
 def _tables(content: bytes, source: str) -> dict[str, Any]:
-    """The file's tables, as TOML has them."""
+    """Parse the file's TOML tables."""
     if not content.strip():
         raise InputError(f"{source} is empty", fix="name backends and at least one block; docs/sweeps.md shows a file")
     try:
@@ -81,11 +84,14 @@ def _tables(content: bytes, source: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{source} is not a text in UTF-8: byte {error.start}", fix="save it as UTF-8, which TOML is") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{source} is no TOML: {error}", fix="correct that line; texts want quotes, lists want [ ]") from None
+        raise InputError(f"{source} is no TOML: {error}", fix="correct that line; texts need quotes, lists need [ ]") from None
 
 
 def _completed(data: dict[str, Any], source: str) -> dict[str, Any]:
-    """The tables with what goes without saying: sweeps are quick, and a template needs no amount."""
+    """Return the tables with their implied values.
+
+    Sweeps are quick by default, and a template needs no amount.
+    """
     if isinstance(data.get("measure"), dict):
         data = data | {"measure": {"rigor": "quick"} | data["measure"]}
     blocks = data.get("blocks")

@@ -1,4 +1,7 @@
-"""Specs from tables that somebody wrote by hand: nothing is guessed, and every mistake is named by its key."""
+"""Specs from handwritten tables, without guessing.
+
+Every mistake is named by its key.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,37 @@ _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 
 
 def structure(cls: type[T], data: Any, *, source: str, fix: str) -> T:
-    """The spec of class `cls` in plain tables, lists and values; `source` names the file in errors.
+    """Build the spec of class `cls` from plain tables, lists and values.
 
-    Nothing is converted but whole numbers to fractions: "4" is no number, and a word is no list. `fix` is for mistakes that do not say
-    themselves how to mend them.
+    `source` names the file in errors. Only whole numbers are converted, to fractions: "4" is no number, and a word is no list.
+    `fix` is for mistakes that have no fix of their own.
 
     Raises:
         InputError: it names each wrong key.
     """
     try:
         return _CONVERTER.structure(data, cls)
-    except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values provoke
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of all kinds of errors
         fixes: list[str] = []
-        problems = cattrs.transform_error(error, format_exception=lambda each, _: _mistake(each, cls, fixes))
+        problems = cattrs.transform_error(error, format_exception=lambda mistake, _: _mistake(mistake, cls, fixes))
         message = "; ".join(_by_key(problem) for problem in problems)
         raise InputError(f"{source}: {message}", fix="; ".join(dict.fromkeys(fixes)) or fix) from None
 
 
 def _by_key(problem: str) -> str:
-    """The key first: cattrs writes "what @ $.key"."""
+    """Return the problem with its key first.
+
+    cattrs writes "what @ $.key".
+    """
     message, _, path = problem.rpartition(" @ $")
     return f"{path.removeprefix('.')}: {message}" if path else message
 
 
 def _mistake(error: BaseException, whole: type, fixes: list[str]) -> str:
-    """One mistake in words; what would mend it is added to `fixes`. `whole` is the class of the whole file."""
+    """Describe one mistake in words.
+
+    Its fix is added to `fixes`. `whole` is the class of the whole file.
+    """
     if isinstance(error, InputError):
         fixes.append(error.fix)
         return error.message
@@ -53,12 +62,12 @@ def _mistake(error: BaseException, whole: type, fixes: list[str]) -> str:
     if isinstance(error, KeyError):
         return "is missing"
     if isinstance(error, (TypeError, AttributeError)):
-        return "a table is wanted here"  # cattrs looked up a key in something that has none
+        return "a table is expected here"  # cattrs looked up a key in something that has none
     return str(error)
 
 
 def _fix_for_key(key: str, cls: Any, whole: Any) -> str:
-    """What to do about a key that `cls` does not know."""
+    """Return a fix for a key that `cls` does not know."""
     known = [field.name for field in fields(cls)]
     near = difflib.get_close_matches(key, known, n=1)
     if near:
@@ -68,14 +77,17 @@ def _fix_for_key(key: str, cls: Any, whole: Any) -> str:
     return f"drop {key}; known are {', '.join(known)}"
 
 
-def _value(kinds: tuple[type, ...], wanted: str) -> Hook:
-    """A hook that takes values of `kinds` and nothing that could be made into one."""
+def _value(kinds: tuple[type, ...], expected: str) -> Hook:
+    """Return a hook that accepts only values of `kinds`.
+
+    Values that could be converted to them are refused.
+    """
 
     def hook(value: Any, cls: Any) -> Any:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ValueError(f"{wanted} is wanted here, got {value!r}")
+            raise ValueError(f"{expected} is expected here, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{wanted} is wanted here, got {value!r}")
+            raise ValueError(f"{expected} is expected here, got {value!r}")
         return cls(value)
 
     return hook
@@ -86,20 +98,23 @@ def _literal(cls: Any) -> Hook:
 
     def hook(value: Any, _: Any) -> Any:
         if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)} is wanted here, got {value!r}")
+            raise ValueError(f"one of {', '.join(choices)} is expected here, got {value!r}")
         return value
 
     return hook
 
 
 def _list(cls: Any) -> Hook:
-    """A hook for tuples of one type: without it a word would pass for the list of its letters."""
+    """Return a hook for tuples of one type.
+
+    Without it a word would pass for the list of its letters.
+    """
     element, *rest = get_args(cls)
     length = None if rest == [...] else 1 + len(rest)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, list) or (length is not None and len(value) != length):
-            raise ValueError(f"a list{'' if length is None else f' of {length}'} is wanted here, got {value!r}")
+            raise ValueError(f"a list{'' if length is None else f' of {length}'} is expected here, got {value!r}")
         return tuple(_CONVERTER.structure(value, list[element]))  # type: ignore[valid-type]
 
     return hook

@@ -1,1 +1,4 @@
-"""Training a bundle's module further: images in batches, the loop, checkpoints it can go on from, and a seam for methods that look on."""
+"""Training of a bundle's module.
+
+It has images in batches, the loop, checkpoints to continue from, and callbacks for pruning methods.
+"""

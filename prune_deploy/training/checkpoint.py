@@ -1,6 +1,7 @@
-"""A training on disk: tensors as safetensors, everything else as JSON, never a pickle.
+"""Checkpoint of a training: tensors as safetensors, everything else as JSON.
 
-`state.json` names the file of tensors that belongs to it and is written last, so that a kill at any moment leaves the one before.
+Pickles are never used. `state.json` names the file of tensors that belongs to it and is written last. A kill at any moment
+therefore leaves the previous checkpoint intact.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _RESTART = "finish it with the settings it was begun with, or begin anew with --
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides the weights a training ends with; one of other settings cannot go on from its checkpoints."""
+    """Settings that decide the weights a training ends with.
+
+    A training with other settings cannot continue from its checkpoints.
+    """
 
     spec: FinetuneSpec
     parent: Parent
@@ -41,8 +45,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """How far a training is: steps of the optimizer, the epochs that are over, and of the one that is not the sum of its images' losses,
-    their number and its seconds. Random numbers follow from the seed and the step, so no generator's state is needed."""
+    """Progress of a training.
+
+    It holds the steps of the optimizer and the finished epochs. Of the unfinished epoch it holds the sum of its images' losses,
+    their number and its seconds. Random numbers follow from the seed and the step, so no generator's state is needed.
+    """
 
     step: int = 0
     loss_sum: float = 0.0
@@ -54,7 +61,10 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Everything a training goes on from. `tensors` are the network's and the optimizer's, `scaler` is that of FP16's gradients."""
+    """Everything that a training continues from.
+
+    `tensors` are the network's and the optimizer's. `scaler` is that of FP16's gradients.
+    """
 
     history: History
     tensors: dict[str, torch.Tensor]
@@ -71,14 +81,14 @@ class _Document:
 
 
 class Checkpoint:
-    """The checkpoint of one training in a folder of its own."""
+    """Checkpoint of one training in a folder of its own."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self._settings = settings
 
     def read(self) -> State | None:
-        """What was written last; None if nothing was.
+        """Return the last state that was written, or None.
 
         Raises:
             InputError: it is damaged, or of a training with other settings.
@@ -98,7 +108,9 @@ class Checkpoint:
         return State(history=document.history, tensors=tensors, scaler=document.scaler)
 
     def prepare(self) -> None:
-        """Make the folder: that it cannot be written is to be known before an epoch is spent.
+        """Make the folder.
+
+        This detects a folder that cannot be written before an epoch is spent.
 
         Raises:
             StorageError: it cannot be made.
@@ -107,7 +119,7 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, state: State) -> None:
-        """Write a state and drop the one before.
+        """Write a state and remove the one before.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -124,17 +136,17 @@ class Checkpoint:
                 old.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove it, if it is there."""
+        """Remove it, if it exists."""
         discard(self.folder)
 
     def tidy(self) -> None:
         """Remove the folder if nothing has been written to it."""
-        with suppress(OSError):  # it holds something, or is not there
+        with suppress(OSError):  # it holds something, or does not exist
             self.folder.rmdir()
 
 
 def read_document(folder: Path) -> _Document:
-    """What state.json says.
+    """Return the content of state.json.
 
     Raises:
         InputError: it is damaged, or names a file outside the folder.
@@ -150,7 +162,7 @@ def read_document(folder: Path) -> _Document:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder of checkpoints, and nothing that is none.
+    """Remove a folder of checkpoints, and no other folder.
 
     Raises:
         InputError: the folder holds something else.
@@ -188,7 +200,10 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The tensors that training changes, on the CPU; those that share memory are copied apart, as safetensors asks."""
+    """Return the tensors that training changes, on the CPU.
+
+    Those that share memory are copied apart, as safetensors requires.
+    """
     named = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     for index, state in optimizer.state_dict()["state"].items():
         named |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, torch.Tensor)}
@@ -207,7 +222,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
     """Put the tensors of `tensors_of` back.
 
     Raises:
-        InputError: they are not those of this network.
+        InputError: they belong to another network.
     """
     held = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     saved = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
@@ -225,7 +240,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
 
 
 def _difference(there: Settings, asked: Settings) -> str:
-    """What a reader needs to know of how two settings differ."""
+    """Describe the difference between two settings for a reader."""
     if there.parent != asked.parent:
         return f"another parent, {there.parent.name}" if there.parent.name != asked.parent.name else "other weights of its parent"
     if options := different_options(there.spec, asked.spec):
@@ -234,7 +249,10 @@ def _difference(there: Settings, asked: Settings) -> str:
 
 
 def different_options(there: FinetuneSpec, asked: FinetuneSpec) -> str:
-    """The first few options that two requests differ in, as "--lr 0.1 there, 0.2 asked for"; empty if none."""
+    """List the first few options that two requests differ in.
+
+    An entry reads "--lr 0.1 there, 0.2 asked for". The text is empty if none differs.
+    """
     found = ((each.name, getattr(there, each.name), getattr(asked, each.name)) for each in fields(FinetuneSpec))
     different = [f"--{name.replace('_', '-')} {old} there, {new} asked for" for name, old, new in found if old != new]
     more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""

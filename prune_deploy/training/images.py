@@ -1,4 +1,7 @@
-"""Labelled images in batches of tensors: in memory where they are few, read anew in each epoch where they are many."""
+"""Labelled images in batches of tensors.
+
+Small sets are kept in memory, and large ones are read anew in each epoch.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,23 @@ from prune_deploy.records import Preprocessing
 from prune_deploy.training.interruption import ignore_in_worker
 
 CACHE_BYTES = 1 << 30
-"""Sets whose tensors are not larger are kept in memory."""
+"""Bytes of tensors up to which a set is kept in memory."""
 
 _SMALLEST_CROP = 0.35
-"""Of an image's area. A pruned network has seen its images before: crops need not be as hard as when training from nothing."""
+"""Smallest crop as a share of an image's area.
+
+A pruned network has seen its images before, so crops may be easier than when training from scratch.
+"""
 
 _MOST_WORKERS = 12
 _WORTH_WORKERS = 2000
 
 
 class Batch(NamedTuple):
-    """Inputs of shape (images, channels, height, width), float32, and their classes, shape (images,)."""
+    """Inputs and their classes.
+
+    Inputs have shape (images, channels, height, width), float32, and classes have shape (images,).
+    """
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -37,8 +46,8 @@ class Batch(NamedTuple):
 class Images:
     """Chosen images of a set as a network takes them.
 
-    `unreadable` are the names of those that could not be read so far; they take no part. With `augmented`, each epoch sees other crops,
-    which depend on nothing but the seed, the epoch and the image.
+    `unreadable` are the names of those that could not be read so far, and they take no part. With `augmented`, each epoch sees
+    other crops, which depend only on the seed, the epoch and the image.
     """
 
     def __init__(
@@ -64,27 +73,28 @@ class Images:
 
     @property
     def readable(self) -> int:
-        """How many images have taken part, as far as is known."""
+        """Number of images that have taken part, as far as is known."""
         return sum(self._source.names[number] not in self.unreadable for number in self._numbers)
 
     @property
     def sha256(self) -> str:
-        """A hash of the images' names and labels."""
+        """Hash of the images' names and labels."""
         chosen = [(self._source.names[number], int(self._source.labels[number])) for number in self._numbers]
         return hashlib.sha256(repr((self._source.data, chosen)).encode()).hexdigest()
 
     def steps(self, batch: int) -> int:
-        """How many batches an epoch has."""
+        """Return the number of batches of an epoch."""
         return -(-len(self) // batch)
 
     def in_order(self, batch: int) -> Iterator[Batch]:
-        """All images once, in batches of at most `batch`."""
+        """Yield all images once, in batches of at most `batch`."""
         return self._batches(np.array_split(np.arange(len(self)), self.steps(batch)), 0)
 
     def shuffled(self, batch: int, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The images of an epoch in an order of its own, from batch number `first` on.
+        """Yield the images of an epoch in an order of its own.
 
-        Batches are as equal as can be, so that none is left with a single image, of which a batch norm has no statistics.
+        It begins at batch number `first`. Batches have nearly equal sizes, so that none is left with a single image, of which a
+        batch norm has no statistics.
         """
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
         return self._batches(np.array_split(order, self.steps(batch))[first:], epoch)
@@ -120,7 +130,7 @@ class Images:
             collate_fn=list,
             num_workers=workers,
             worker_init_fn=ignore_in_worker,
-            # Its own, since a loader draws a seed for its workers: the global generator's numbers are the network's.
+            # A generator of its own: a loader draws a seed for its workers, and the global generator belongs to the network.
             generator=torch.Generator(),
             # Sets hold functions that cannot be pickled.
             multiprocessing_context="fork" if workers else None,
@@ -133,7 +143,7 @@ class Images:
 
 
 class _Examples(Dataset[tuple[int, "torch.Tensor | None"]]):
-    """Images by epoch and number, with None in place of one that cannot be read."""
+    """Images by epoch and number, with None for an unreadable one."""
 
     def __init__(self, source: ImageSet, transform: Transform, seed: int | None) -> None:
         self._source, self._transform, self._seed = source, transform, seed
@@ -153,7 +163,10 @@ class _Examples(Dataset[tuple[int, "torch.Tensor | None"]]):
 
 
 def augmentation(preprocessing: Preprocessing, *, flip: bool) -> Transform:
-    """Random resized crops, mirrored half the time with `flip`, scaled and normalised as the bundle says."""
+    """Return random resized crops, scaled and normalised as the bundle records.
+
+    With `flip` they are mirrored half the time.
+    """
     from torchvision.transforms import InterpolationMode, v2
 
     channels, height, width = preprocessing.input_size

@@ -1,4 +1,7 @@
-"""The loop: AdamW or SGD over epochs of images, validated after each, that can stop at any step and go on with the same bits."""
+"""Training loop: AdamW or SGD over epochs of images, each validated.
+
+It can stop at any step and continue with the same bits.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,21 @@ from prune_deploy.training.interruption import Interruption
 from prune_deploy.training.objective import learning_rate, loss_of
 
 _LARGEST_NORM = 5.0
-"""Gradients are scaled down to this norm. Where channels have just been removed, or weights are fresh, the first steps' gradients are
-many times those that follow, and one such step throws AdamW's and SGD's averages off for a long time."""
+"""Norm to which gradients are scaled down.
+
+Where channels have just been removed, or weights are fresh, the first steps' gradients are many times those that follow. One such
+step disturbs AdamW's and SGD's averages for a long time.
+"""
 
 _MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a training needs besides its network. `teacher` is the dense model, where some of the loss comes from its answers."""
+    """Everything that a training needs in addition to its network.
+
+    `teacher` is the dense model, where some of the loss comes from its outputs.
+    """
 
     spec: FinetuneSpec
     train: Images
@@ -42,14 +51,17 @@ class Setup:
 
 
 class Trainer:
-    """Trains a network in place. `history` says how far it is."""
+    """Trainer of a network, in place.
+
+    `history` is its progress.
+    """
 
     def __init__(self, model: nn.Module, setup: Setup, watcher: Watcher) -> None:
         self.history = History()
         self._model, self._setup, self._watcher = model.to(setup.device), setup, watcher
         self._teacher = None if setup.teacher is None else setup.teacher.to(setup.device).eval()
         spec = setup.spec
-        # timm's "sgd" is Nesterov's; weights decay, biases and norms do not.
+        # timm's "sgd" is Nesterov's. Weights decay, biases and norms do not.
         self._optimizer = create_optimizer_v2(
             model, opt=spec.optimizer, lr=spec.start_lr, weight_decay=spec.weight_decay, momentum=_MOMENTUM
         )
@@ -59,7 +71,7 @@ class Trainer:
         self._steps = self._per_epoch * spec.epochs
 
     def resume(self, state: State) -> None:
-        """Go on from a state instead of from the beginning.
+        """Continue from a state instead of from the beginning.
 
         Raises:
             InputError: the state is of another network.
@@ -70,12 +82,14 @@ class Trainer:
         self.history = state.history
 
     def run(self, save: Callable[[State], None]) -> History:
-        """Train until the last epoch is over; `save` gets the state after each one and when a signal asks to stop.
+        """Train until the last epoch is over.
+
+        `save` gets the state after each epoch and when a signal asks to stop.
 
         Raises:
-            OutputError: the loss or an answer is not a finite number.
-            InputError: the network has not an answer for each class.
-            KeyboardInterrupt: a signal asked to stop; the state has been saved.
+            OutputError: the loss or an output is not a finite number.
+            InputError: the network does not have an output for each class.
+            KeyboardInterrupt: a signal asked to stop, and the state has been saved.
         """
         with Interruption() as interruption, _repeatable(self._setup.device):
             try:
@@ -99,7 +113,7 @@ class Trainer:
         return State(history=self.history, tensors=tensors_of(self._model, self._optimizer), scaler=scaler)
 
     def _epoch(self, interruption: Interruption) -> None:
-        """What is left of an epoch, and its validation."""
+        """Train the rest of an epoch, and validate it."""
         spec, number = self._setup.spec, len(self.history.epochs)
         first = self.history.step - number * self._per_epoch
         begun, before = time.perf_counter(), self.history.seconds
@@ -127,7 +141,10 @@ class Trainer:
         return self.history.loss_sum / max(self.history.seen, 1)
 
     def _step(self, batch: Batch) -> None:
-        """One step of the optimizer, none for a batch that has fewer than two readable images."""
+        """Run one step of the optimizer.
+
+        A batch with fewer than two readable images is skipped.
+        """
         spec, history = self._setup.spec, self.history
         loss = self._learn(batch) if len(batch.labels) > 1 else 0.0
         seen = len(batch.labels) if len(batch.labels) > 1 else 0
@@ -141,7 +158,7 @@ class Trainer:
 
     def _learn(self, batch: Batch) -> float:
         spec, step = self._setup.spec, self.history.step
-        # Dropout's and stochastic depth's numbers follow from the step: a training that goes on draws the same ones.
+        # Dropout's and stochastic depth's numbers follow from the step, so a continued training draws the same ones.
         torch.manual_seed(int(np.random.SeedSequence([spec.seed, step]).generate_state(1)[0]))
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(spec, step, self._steps)
@@ -165,9 +182,9 @@ class Trainer:
 
     @torch.no_grad()
     def _top1(self, interruption: Interruption) -> float:
-        """The share of validation images whose class gets the highest score, in FP32."""
+        """Return the share of validation images that it classifies correctly, in FP32."""
         self._model.eval()
-        right, images = 0, 0
+        correct, images = 0, 0
         for batch in self._setup.validation.in_order(self._setup.spec.batch):
             interruption.check()
             if not len(batch.labels):
@@ -179,11 +196,11 @@ class Trainer:
                     "the network's answers are not finite numbers",
                     fix="lower --lr; before the first step: see prune-deploy verify",
                 )
-            right += int((logits.argmax(dim=1).cpu() == batch.labels).sum())
+            correct += int((logits.argmax(dim=1).cpu() == batch.labels).sum())
             images += len(batch.labels)
         if not images:
             raise InputError("none of the validation images can be read", fix="see whether the files are damaged")
-        return right / images
+        return correct / images
 
     def _require_classes(self, logits: torch.Tensor) -> None:
         if logits.shape[-1] != self._setup.classes:
@@ -194,7 +211,10 @@ class Trainer:
 
 
 def _half_type(setup: Setup) -> torch.dtype | None:
-    """The half precision of mixed training: BF16 needs no scaling of gradients, older GPUs have only FP16; None on a CPU."""
+    """Return the half precision of mixed training, None on a CPU.
+
+    BF16 needs no scaling of gradients. Older GPUs have only FP16.
+    """
     if setup.device == "cpu" or not setup.spec.amp:
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -202,7 +222,10 @@ def _half_type(setup: Setup) -> torch.dtype | None:
 
 @contextmanager
 def _repeatable(device: str) -> Iterator[None]:
-    """Draw from generators of our own, and let cuDNN take only kernels that add in a fixed order."""
+    """Make the block repeatable.
+
+    It draws from generators of its own, and cuDNN uses only kernels that add in a fixed order.
+    """
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:

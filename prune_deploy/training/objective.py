@@ -1,4 +1,4 @@
-"""What a training minimises, and how fast it goes."""
+"""Objective and learning rate of a training."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from prune_deploy.specs import FinetuneSpec
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor | None, spec: FinetuneSpec) -> torch.Tensor:
-    """The mean loss of a batch: logits and the teacher's `answers` of shape (images, classes), labels of shape (images,).
+    """Return the mean loss of a batch.
 
-    Cross-entropy with label smoothing; with answers, a share of it is the Kullback-Leibler divergence from the teacher's softened
+    Logits and the distillation teacher's `answers` have shape (images, classes), and labels have shape (images,). The loss is
+    cross-entropy with label smoothing. With answers, a share of it is the Kullback-Leibler divergence from the teacher's softened
     probabilities, times the squared temperature, which keeps its gradients as large (Hinton, Vinyals and Dean, 2015).
     """
     logits = logits.float()
     own = functional.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
     if answers is None:
         return own
-    student, teacher = ((each / spec.temperature).log_softmax(dim=1) for each in (logits, answers.float()))
-    taught = functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * spec.temperature**2
-    return (1 - spec.distill) * own + spec.distill * taught
+    student, teacher = ((scores / spec.temperature).log_softmax(dim=1) for scores in (logits, answers.float()))
+    distilled = functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * spec.temperature**2
+    return (1 - spec.distill) * own + spec.distill * distilled
 
 
 def learning_rate(spec: FinetuneSpec, step: int, steps: int) -> float:
-    """The rate of step number `step` of `steps`, from 0: it rises in a straight line over the warm-up, then falls by a half cosine.
+    """Return the rate of step number `step` of `steps`, from 0.
 
-    A warm-up that is longer than the training is cut to half of it.
+    It rises linearly over the warm-up, then falls by a half cosine. A warm-up that is longer than the training is cut to half of
+    it.
     """
     warmup = min(round(spec.warmup_epochs * steps / spec.epochs), steps // 2)
     if step < warmup:

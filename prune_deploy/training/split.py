@@ -1,4 +1,4 @@
-"""Which images are trained on, and which are kept to see how well that went."""
+"""Split of the images into those for training and those for validation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from prune_deploy.errors import InputError
 from prune_deploy.specs import FinetuneSpec, parse_data
 
 HELD_OUT = 0.1
-"""Share of a folder's images that is kept for validation where no other folder is named."""
+"""Share of a folder's images that is held out for validation.
+
+It applies where no other folder is named.
+"""
 
 _FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
-    """Two sets, the numbers of the images of each, and a few words on what the second ones are."""
+    """Training and validation set, with the numbers of their images.
+
+    `message` describes the validation images in a few words.
+    """
 
     train: ImageSet
     train_numbers: Sequence[int]
@@ -29,10 +35,10 @@ class Division:
 
 
 def divide(spec: FinetuneSpec) -> Division:
-    """The images that `spec` asks for.
+    """Return the images that `spec` asks for.
 
     Raises:
-        InputError: they cannot be opened, are too few, or those to validate on are of other classes.
+        InputError: they cannot be opened, are too few, or those for validation have other classes.
     """
     train = open_images(spec.data, "train")
     numbers: Sequence[int] = range(len(train.labels))
@@ -57,7 +63,10 @@ def divide(spec: FinetuneSpec) -> Division:
 
 
 def _checked(division: Division, spec: FinetuneSpec) -> Division:
-    """The division with at most --samples images to train on, always the same ones, if enough are left."""
+    """Return the division with at most --samples images to train on.
+
+    They are always the same. Raises an InputError if too few are left.
+    """
     numbers = division.train_numbers
     if spec.samples is not None and spec.samples < len(numbers):
         drawn = np.random.default_rng(spec.seed).choice(len(numbers), spec.samples, replace=False)
@@ -74,12 +83,15 @@ def _checked(division: Division, spec: FinetuneSpec) -> Division:
 
 
 def _require_same_classes(named: str, train: ImageSet, validation: ImageSet) -> None:
-    """Classes are numbered by their names: one that is missing would shift all others without a word."""
+    """Require the same classes in both sets.
+
+    Classes are numbered by their names, so a missing one would silently shift all others.
+    """
     if train.classes == validation.classes:
         return
     if len(train.classes) != len(validation.classes):
-        what = f"{len(validation.classes)} classes, {train.data} has {len(train.classes)}"
+        difference = f"{len(validation.classes)} classes, {train.data} has {len(train.classes)}"
     else:
         ours, theirs = next((a, b) for a, b in zip(train.classes, validation.classes, strict=True) if a != b)
-        what = f"a class {theirs!r} where {train.data} has {ours!r}"
-    raise InputError(f"--val-data {named} has {what}", fix="name images of the same classes, in folders of the same names")
+        difference = f"a class {theirs!r} where {train.data} has {ours!r}"
+    raise InputError(f"--val-data {named} has {difference}", fix="name images of the same classes, in folders of the same names")

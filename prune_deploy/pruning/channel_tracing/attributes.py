@@ -1,4 +1,7 @@
-"""Sizes that modules keep as attributes and read again in `forward`: found by what their operations are told, not by name."""
+"""Sizes that modules keep as attributes and read again in `forward`.
+
+They are found by the arguments of the module's operations, independent of their names.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _HANDLED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm,
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A size that a module keeps, and the labels of the axis it is the size of."""
+    """Size that a module keeps as an attribute, and its axis's labels."""
 
     module: str
     handler: NarrowAttribute
@@ -26,12 +29,15 @@ class Size:
 
 
 def sizes_of(meta_copy: nn.Module, traced: Traced, fixed: Collection[type[nn.Module]] = ()) -> Iterator[Size]:
-    """Attributes that hold the size of an axis which the module's own operations made, or else read; none of modules of a `fixed` type."""
+    """Yield the attributes that hold the size of an axis.
+
+    The module's own operations made that axis, or else read it. Modules of a `fixed` type are skipped.
+    """
     modules = dict(meta_copy.named_modules())
-    for (name, size), seen in (traced.given | traced.message).items():
+    for (name, size), seen in (traced.read | traced.made).items():
         if not isinstance(modules[name], _HANDLED) and type(modules[name]) not in fixed:
             for leaf, element in _named(modules[name], size):
-                # Of several axes of this size the last is meant: what a module makes of its channels in the end.
+                # Of several axes of this size the last counts: it is what a module finally makes of its channels.
                 yield Size(name, NarrowAttribute(leaf, element), seen[-1])
 
 

@@ -1,4 +1,7 @@
-"""Classes of labels: a union-find over channel positions, with pins for those that must stay."""
+"""Classes of labels: a union-find over channel positions, with pins.
+
+A pinned class must stay.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,30 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 Axes = dict[int, Labels]
-"""Axis of a tensor → one label per position; axes without channels are absent."""
+"""Axis of a tensor → one label per position.
+
+Axes without channels are absent.
+"""
 
 
 class Classes:
-    """Labels that are known to stand for the same channel, and those that cannot go."""
+    """Classes of labels that stand for the same channel, some pinned.
+
+    The channels of a pinned class cannot be removed.
+    """
 
     def __init__(self) -> None:
         self._parent: list[int] = []
         self._pinned: dict[int, str] = {}
 
     def fresh(self, count: int) -> Labels:
-        """`count` new labels, each a class of its own."""
+        """Return `count` new labels, each a class of its own."""
         start = len(self._parent)
         self._parent.extend(range(start, start + count))
         return np.arange(start, start + count, dtype=np.int64)
 
     def find(self, label: int) -> int:
-        """The representative of a label's class."""
+        """Return the representative of a label's class."""
         parent, root = self._parent, label
         while parent[root] != root:
             root = parent[root]
@@ -35,15 +44,15 @@ class Classes:
         return root
 
     def roots(self) -> Labels:
-        """The representative of every label there is."""
-        # Jumping to the parent's parent halves the way each time, for all labels at once.
-        found = np.array(self._parent, dtype=np.int64)
-        while not np.array_equal(above := found[found], found):
-            found = above
-        return found
+        """Return the representative of every label."""
+        # Jumping to the parent's parent halves the path each time, for all labels at once.
+        representatives = np.array(self._parent, dtype=np.int64)
+        while not np.array_equal(above := representatives[representatives], representatives):
+            representatives = above
+        return representatives
 
     def unite(self, first: NDArray[Any], second: NDArray[Any]) -> None:
-        """Labels at equal places (after broadcasting) become the same class."""
+        """Unite labels at equal places (after broadcasting) into the same class."""
         if first is second:
             return
         first, second = np.broadcast_arrays(first, second)
@@ -63,14 +72,14 @@ class Classes:
                 self._pinned.setdefault(low, self._pinned[high])
 
     def pin(self, labels: Labels, reason: str) -> None:
-        """These labels' channels stay, for `reason`."""
+        """Pin these labels: their channels stay, for `reason`."""
         for label in np.unique(labels).tolist():
             self._pinned.setdefault(self.find(label), reason)
 
     def free(self, labels: Labels) -> bool:
-        """Whether any of these labels' channels may go."""
+        """Return whether any of these labels' channels may be removed."""
         return any(self.find(label) not in self._pinned for label in labels.tolist())
 
     def pinned(self, root: int) -> str:
-        """Why a class stays, or an empty text."""
+        """Return why a class stays, or an empty text."""
         return self._pinned.get(root, "")

@@ -1,4 +1,7 @@
-"""Labels through matrix products, convolutions and norms: where channels end and others begin."""
+"""Labels through matrix products, convolutions and norms.
+
+There channels end and others begin.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ _UNREAD = "its channels meet numbers that do not follow them"
 
 
 def matched(classes: Classes, pairs: list[tuple[Labels | None, bool]], why: str = _UNREAD) -> Labels | None:
-    """One axis that several tensors share: (labels, whether the tensor spans the axis with more than one position) each."""
+    """Unite the labels of one axis that several tensors share.
+
+    Each pair is (labels, whether the tensor spans the axis with more than one position).
+    """
     labelled = [labels for labels, _ in pairs if labels is not None]
     if not labelled:
         return None
@@ -17,12 +23,15 @@ def matched(classes: Classes, pairs: list[tuple[Labels | None, bool]], why: str 
         classes.unite(first, other)
     if any(spans and labels is None for labels, spans in pairs):
         classes.pin(first, why)
-        return None  # from here on it is an axis like any other
+        return None  # from here on it is an ordinary axis
     return first
 
 
 def elementwise(classes: Classes, operands: list[tuple[Axes, tuple[int, ...]]], dims: int) -> Axes:
-    """Tensors that are combined position by position, with broadcasting, into one of `dims` axes."""
+    """Return the axes of tensors that are combined position by position.
+
+    They are broadcast into one tensor of `dims` axes.
+    """
     result: Axes = {}
     for axis in range(dims):
         pairs = []
@@ -37,7 +46,10 @@ def elementwise(classes: Classes, operands: list[tuple[Axes, tuple[int, ...]]], 
 
 
 def product(classes: Classes, a: tuple[Axes, tuple[int, ...]], b: tuple[Axes, tuple[int, ...]]) -> Axes:
-    """(..., n, k) times (..., k, m): the k axes are the same channels, n and m stay, leading axes are matched."""
+    """Return the axes of a matrix product.
+
+    For (..., n, k) times (..., k, m) the k axes are the same channels, n and m stay, and leading axes are matched.
+    """
     (left, left_shape), (right, right_shape) = a, b
     dims = len(left_shape)
     matched(
@@ -62,7 +74,10 @@ def convolution(
     groups: int,
     transposed: bool,
 ) -> Axes:
-    """A convolution's input channels are its weight's second axis, block by block; its outputs are the weight's first."""
+    """Return the axes of a convolution's output.
+
+    Its input channels are its weight's second axis, block by block. Its outputs are the weight's first.
+    """
     (inputs, shape), (kernel, sizes) = x, weight
     into, out = (kernel.get(0), kernel.get(1)) if transposed else (kernel.get(1), kernel.get(0))
     for axis, labels in inputs.items():
@@ -83,7 +98,10 @@ def convolution(
 
 
 def _blocks(classes: Classes, inputs: Labels | None, into: Labels | None, out: Labels | None, groups: int) -> None:
-    """A grouped convolution: depthwise channels go alone, real blocks lose equal positions on both sides."""
+    """Unite the labels of a grouped convolution.
+
+    Depthwise channels are removed one by one. Real blocks lose equal positions on both sides.
+    """
     if into is None:  # one input channel per block: outputs follow it
         if inputs is None or out is None:
             for labels in (inputs, out):
@@ -102,16 +120,20 @@ def _blocks(classes: Classes, inputs: Labels | None, into: Labels | None, out: L
 
 
 def norm(classes: Classes, x: Axes, shape: tuple[int, ...], axis: int, *others: tuple[Axes, tuple[int, ...]]) -> None:
-    """A norm's scales, offsets and statistics (one axis each) follow axis `axis` of what it normalizes."""
+    """Unite a norm's scales, offsets and statistics with the normalised axis.
+
+    They have one axis each. `axis` is that of the normalised tensor.
+    """
     pairs = [(x.get(axis), shape[axis] > 1)]
     pairs += [(axes.get(0), sizes[0] > 1) for axes, sizes in others]
     matched(classes, pairs, "a norm over a fixed number of channels")
 
 
 def equal_blocks(classes: Classes, labels: Labels, size: int) -> None:
-    """The axis is cut into blocks of `size`, the last of which may be shorter: all lose equal positions, or they would not stay so.
+    """Unite the blocks of `size` positions that an axis is cut into.
 
-    Positions that a shorter last block lacks stay: with them, cutting what is left into as many pieces finds the same borders.
+    All must lose equal positions, or they would become unequal. The last block may be shorter. Positions that it lacks stay, so
+    that cutting the remaining axis into as many pieces finds the same borders.
     """
     if size == 1:
         classes.pin(labels, "its channels are told apart by number")

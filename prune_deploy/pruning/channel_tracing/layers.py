@@ -1,4 +1,7 @@
-"""Which axes of which tensors are narrowed together, and by what: a layer's outputs, its inputs, or one bare tensor."""
+"""Slots: axes that are narrowed together, and the function that does it.
+
+A slot is a layer's outputs, its inputs, or one bare tensor.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Something that is narrowed as one: `labels[i]` stands at its position i. `is_layer` is false for bare tensors."""
+    """Something that is narrowed as one.
+
+    `labels[i]` stands at its position i. `is_layer` is false for bare tensors.
+    """
 
     name: str
     kind: str
@@ -32,7 +38,7 @@ class Slot:
 
 
 def slots_of(meta_copy: nn.Module, traced: Traced) -> Iterator[Slot]:
-    """Every slot of a traced model, in model order."""
+    """Yield every slot of a traced model, in model order."""
     taken: set[str] = set()
     for name, module in meta_copy.named_modules():
         for slot, leaves in _layer_slots(name, module, traced):

@@ -1,4 +1,7 @@
-"""Operations that move labels and change none: views, splits, concatenations, and what is taken by number."""
+"""Rules of operations that move labels and change none.
+
+These are views, splits, concatenations and selections by number.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,9 @@ def repeat(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def slice_of(state: State, args: Sequence[Any], _out: Any) -> list[Axes]:
-    # The first axis, from its beginning to its end, each position: unless told otherwise.
-    message = dict(enumerate(args[1:]))
-    axis, part = message.get(0, 0), slice(message.get(1), message.get(2), message.get(3, 1))
+    # Defaults: the first axis, from its beginning to its end, each position.
+    given = dict(enumerate(args[1:]))
+    axis, part = given.get(0, 0), slice(given.get(1), given.get(2), given.get(3, 1))
     return [_taken(state, args[0], positive(axis, args[0].dim()), part)]
 
 
@@ -90,7 +93,10 @@ def split(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def gated(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """One half of an axis gates the other, so both lose equal positions."""
+    """Unite the halves of an axis, one of which gates the other.
+
+    Both lose equal positions.
+    """
     axis = positive(args[1] if len(args) > 1 else -1, args[0].dim())
     result = dict(state.axes(args[0]))
     if axis in result:
@@ -126,7 +132,10 @@ def stack(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def pad(state: State, args: Sequence[Any], _out: Any) -> list[Axes]:
-    """What is added is no channel, so it stays; what is cut off is told by number."""
+    """Pin padded positions and cropped axes.
+
+    Added positions are no channels, so they stay. Cropping selects channels by number.
+    """
     result = dict(state.axes(args[0]))
     for number in range(len(args[1]) // 2):
         axis, (before, after) = args[0].dim() - 1 - number, args[1][2 * number : 2 * number + 2]
@@ -148,7 +157,7 @@ def roll(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def lookup(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """x[:, index]: positions are looked up, so the axis they are looked up in stays."""
+    """Pin the axis in which x[:, index] looks up positions."""
     places = [i for i, index in enumerate(args[1]) if index is not None]
     axes = state.axes(args[0])
     if len(places) != 1:
@@ -161,7 +170,7 @@ def lookup(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def unknown(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """An operation without a rule: whatever it reads stays."""
+    """Pin every input of an operation without a rule."""
     for tensor in tensors_in(args):
         for labels in state.axes(tensor).values():
             state.classes.pin(labels, "an operation whose effect on channels is not known reads it")

@@ -1,4 +1,7 @@
-"""From labels to channel groups: classes that narrow the same axes in the same way are one group's channels."""
+"""Channel groups from labels.
+
+Classes that narrow the same axes in the same way are one group's channels.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from prune_deploy.pruning.groups.residual import is_on_cycle
 
 @dataclass(slots=True)
 class _Draft:
-    """Classes that occur in the same slots equally often, and their positions there."""
+    """Classes that occur in the same slots equally often.
+
+    `slots` holds their positions there.
+    """
 
     roots: list[int] = field(default_factory=list)
     slots: dict[int, list[list[int]]] = field(default_factory=dict)
@@ -28,10 +34,10 @@ class _Draft:
 def read_groups(
     meta_copy: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = (), fixed: Collection[type[nn.Module]] = ()
 ) -> tuple[ChannelGroup, ...]:
-    """All channel groups of a weightless model, in model order.
+    """Return all channel groups of a model, in model order.
 
-    `example` has shape (1, channels, height, width) and lives on the twin's device; `tied` as for `trace`. Attributes of modules of a
-    type in `fixed` are no widths, though they have the size of one.
+    `meta_copy` is on the meta device. `example` has shape (1, channels, height, width) and lives on the same device. `tied` is as
+    for `trace`. Attributes of modules of a type in `fixed` are no widths, though they have the size of one.
     """
     traced = trace(meta_copy, example, tied)
     slots, sizes = list(slots_of(meta_copy, traced)), list(sizes_of(meta_copy, traced, fixed))
@@ -43,7 +49,10 @@ def read_groups(
 
 
 def _drafts(slots: Sequence[Slot], roots: Labels) -> list[_Draft]:
-    """Classes by where they occur, in the order they were met."""
+    """Group classes by the places where they occur.
+
+    They are in the order in which they were met.
+    """
     places: dict[int, dict[int, list[int]]] = {}
     for number, slot in enumerate(slots):
         for position, root in enumerate(roots[slot.labels].tolist()):
@@ -60,7 +69,7 @@ def _drafts(slots: Sequence[Slot], roots: Labels) -> list[_Draft]:
 
 
 def _sort_units(slots: Sequence[Slot], draft: _Draft) -> None:
-    """Count the group's classes in the order of the layer that makes them."""
+    """Number the group's classes in the order of their first layer."""
     root = _root_slot(slots, draft)
     if root is not None:
         order = np.argsort([positions[0] for positions in draft.slots[root]], kind="stable")
@@ -69,12 +78,15 @@ def _sort_units(slots: Sequence[Slot], draft: _Draft) -> None:
 
 
 def _root_slot(slots: Sequence[Slot], draft: _Draft) -> int | None:
-    """The first layer that makes these channels; without one there is nothing to prune."""
+    """Return the first layer that makes these channels.
+
+    Without one there is nothing to prune.
+    """
     return next((number for number in sorted(draft.slots) if slots[number].is_output and slots[number].is_layer), None)
 
 
 def _attributes(sizes: Sequence[Size], roots: Labels, drafts: Sequence[_Draft]) -> list[list[Member]]:
-    """For each draft, the attributes that hold a size of its channels."""
+    """Return each draft's attributes that hold a size of its channels."""
     unit_of = {root: (number, unit) for number, draft in enumerate(drafts) for unit, root in enumerate(draft.roots)}
     result: list[list[Member]] = [[] for _ in drafts]
     for size in sizes:
@@ -108,7 +120,10 @@ def _group(
 
 
 def _member(slot: Slot, positions: Sequence[Sequence[int]], blocks: int) -> Member:
-    """One slot of a group; `positions[u]` are unit u's. The k-th of them is counted as the root's k-th block."""
+    """Convert one slot of a group.
+
+    `positions[u]` are unit u's. The k-th of them is counted as the root's k-th block.
+    """
     units = len(positions)
     flat = sorted((at, (turn % blocks) * units + unit) for unit, ats in enumerate(positions) for turn, at in enumerate(ats))
     return Member(
@@ -129,7 +144,10 @@ def _feeds_grouped(meta_copy: nn.Module, members: Sequence[Member]) -> bool:
 
 
 def _unique_names(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    """One layer may make several groups' channels: those after the first are named by the position they begin at, `qkv[64:]`."""
+    """Give groups of the same layer different names.
+
+    Those after the first are named by the position they begin at, like `qkv[64:]`.
+    """
     seen: set[str] = set()
     result = []
     for group in groups:

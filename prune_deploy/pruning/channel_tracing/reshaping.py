@@ -1,4 +1,4 @@
-"""Labels through a change of shape: which new axis carries what an old axis carried."""
+"""Labels through a change of shape, from old axes to new ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from prune_deploy.pruning.channel_tracing.classes import Axes, Classes, Labels
 
 
 def reshaped(classes: Classes, axes: Axes, old: Sequence[int], new: Sequence[int]) -> Axes:
-    """The labels of a tensor of shape `old` seen as shape `new`.
+    """Return the labels of a tensor viewed as another shape.
 
-    An axis that is taken apart keeps its labels on the last part that varies, such as a head's width; the other parts, such as heads,
-    are then blocks that must lose equal positions, or the tensor would not stay rectangular.
+    The shapes are `old` and `new`. An axis that is split keeps its labels on the last part that varies, such as a head's width.
+    The other parts, such as heads, are then blocks that must lose equal positions, or the tensor would not stay rectangular.
     """
     result: Axes = {}
     for before, after in _segments(old, new):
@@ -33,7 +33,10 @@ def reshaped(classes: Classes, axes: Axes, old: Sequence[int], new: Sequence[int
 
 
 def _through(classes: Classes, labels: Labels, place: int, old: Sequence[int], after: Sequence[int], new: Sequence[int]) -> Axes:
-    """One labelled axis (number `place` of the sizes `old`) through a segment; `after` are the new axes' numbers."""
+    """Pass one labelled axis through a segment.
+
+    It is number `place` of the sizes `old`. `after` are the new axes' numbers.
+    """
     shape = [1] * len(old)
     shape[place] = old[place]
     full = np.broadcast_to(labels.reshape(shape), old).reshape(new)
@@ -52,7 +55,10 @@ def _through(classes: Classes, labels: Labels, place: int, old: Sequence[int], a
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of old and new axes that hold the same elements."""
+    """Yield the smallest runs of axes that hold the same elements.
+
+    Each is a run of old axes and one of new axes.
+    """
     i = j = 0
     while i < len(old) or j < len(new):
         before, after = [], []

@@ -1,6 +1,7 @@
-"""What each operation does to labels. `RULES` maps an ATen operation's name to its rule; what is not listed pins its inputs.
+"""Rules that define what each operation does to labels.
 
-A rule gets the state, the operation's arguments and its output (a tensor or a tuple of them) and gives the outputs' axes.
+`RULES` maps an ATen operation's name to its rule. An operation that is not listed pins its inputs. A rule gets the state, the
+operation's arguments and its output (a tensor or a tuple of them), and returns the outputs' axes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from prune_deploy.pruning.channel_tracing.state import Rule, State, positive, te
 
 
 def pointwise(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """Any operation that works position by position."""
+    """Return the axes of an operation that works position by position."""
     operands = [state.operand(t) for t in tensors_in(args)]
     return [contraction.elementwise(state.classes, operands, out.dim())]
 
@@ -26,7 +27,10 @@ def _same(state: State, args: Sequence[Any], _out: Any) -> list[Axes]:
 
 
 def _spatial(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """Pooling, padding, resizing: only the last axes change, and those carry no channels."""
+    """Return the axes of pooling, padding and resizing.
+
+    Only the last axes change, and those carry no channels.
+    """
     before, after = tuple(args[0].shape), tuple((out[0] if isinstance(out, (tuple, list)) else out).shape)
     kept: Axes = {}
     for axis, labels in state.axes(args[0]).items():
@@ -38,12 +42,15 @@ def _spatial(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
 
 
 def _reduce(state: State, args: Sequence[Any], out: Any) -> list[Axes]:
-    """Sums, means, norms: what is summed over is gone, and fewer channels only make the sum shorter."""
+    """Return the axes of sums, means and norms.
+
+    Axes that are summed over are gone. Fewer channels only make the sum shorter.
+    """
     results = out if isinstance(out, (tuple, list)) else (out,)
     dims, kept = args[0].dim(), results[0].dim() == args[0].dim()
     named: Sequence[int] = next((a for a in args[1:] if isinstance(a, (list, tuple))), ())
     if not named:
-        # Some name one axis by a number; the whole tensor is reduced where none is named.
+        # Some name one axis by a number. The whole tensor is reduced where none is named.
         named = [args[1]] if len(args) > 1 and isinstance(args[1], int) and results[0].dim() else range(dims)
     gone = {positive(axis, dims) for axis in named}
     axes = {a: v for a, v in state.axes(args[0]).items() if a not in gone}
@@ -129,7 +136,7 @@ RULES: dict[str, Rule] = _rules(
 
 
 def apply_rule(state: State, function: Any, args: Sequence[Any], out: Any) -> list[Axes]:
-    """The axes of an operation's outputs."""
+    """Return the axes of an operation's outputs."""
     rule = RULES.get(function.overloadpacket.__name__)
     if rule is None:
         rule = pointwise if torch.Tag.pointwise in function.tags else movement.unknown

@@ -1,4 +1,7 @@
-"""The run that labels are read from: every operation of one forward pass on weightless tensors, and the rule it follows."""
+"""Run of a model with labels: one forward pass on meta tensors.
+
+Every operation follows its rule.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prune_deploy.pruning.channel_tracing.classes import Axes, Classes, Labels
 from prune_deploy.pruning.channel_tracing.rules import apply_rule
 
-# Operations that are told sizes by the code around them: an attribute of the calling module may hold such a size.
-_TOLD_SIZES = frozenset(
+# Operations that get sizes as arguments: an attribute of the calling module may hold such a size.
+_SIZED = frozenset(
     {"view", "_unsafe_view", "expand", "slice", "split", "split_with_sizes", "native_layer_norm", "repeat", "convolution"}
 )
 _PRODUCERS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -24,23 +27,28 @@ _PRODUCERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 @dataclass(slots=True)
 class Traced:
-    """What one run says: the classes, the axes of every parameter and buffer by name, and what modules were told.
+    """Result of one run.
 
-    `told` is (module name, size) → the labels of axes of that size that its operations made, `given` those that they read; `entered`
-    holds the labelled axes of what a module was called with; `added` names the layers whose outputs
-    are added to other layers' outputs.
+    - `tensors` are the axes of every parameter and buffer by name.
+    - `made` is (module name, size) → the labels of axes of that size that its operations made.
+    - `read` is the same for those that they read.
+    - `entered` holds the labelled axes of a module's inputs.
+    - `added` names the layers whose outputs are added to other layers' outputs.
     """
 
     classes: Classes
     tensors: dict[str, Axes]
-    message: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
-    given: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
+    made: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
+    read: dict[tuple[str, int], list[Labels]] = field(default_factory=dict)
     entered: dict[str, list[Labels]] = field(default_factory=dict)
     added: set[str] = field(default_factory=set)
 
 
 class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Applies a rule per operation. Tensors are known by identity, so all of them are kept alive; none has weights."""
+    """Run that applies a rule per operation.
+
+    Tensors are known by identity, so all of them are kept alive. None has weights.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -64,16 +72,19 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._above[id(module.weight)] = frozenset({name})
 
     def axes(self, tensor: torch.Tensor | None) -> Axes:
-        """Labels of a tensor; none where it has no channels."""
+        """Return the labels of a tensor, none where it has no channels."""
         return {} if tensor is None else self._known.get(id(tensor), {})
 
     def operand(self, tensor: torch.Tensor) -> tuple[Axes, tuple[int, ...]]:
-        """Labels and shape of a tensor; an axis that one position was spread over counts as one position."""
+        """Return the labels and the shape of a tensor.
+
+        An axis over which one position was spread counts as one position.
+        """
         spread = self._spread.get(id(tensor), ())
         return self.axes(tensor), tuple(1 if axis in spread else size for axis, size in enumerate(tensor.shape))
 
     def entering(self, name: str, inputs: Sequence[Any]) -> None:
-        """A module is called: keep what its input's axes carry."""
+        """Record the axes of a module's inputs when it is called."""
         self.stack.append(name)
         found = [labels for t in inputs if isinstance(t, torch.Tensor) for labels in self.axes(t).values()]
         self.traced.entered.setdefault(name, []).extend(found)
@@ -98,7 +109,7 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         flat = [i for a in args for i in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(i, torch.Tensor)]
         above = [self._above[id(t)] for t in flat if id(t) in self._above]
         if operation in ("convolution", "mm", "bmm", "addmm", "baddbmm"):
-            # Whose output this is: the weight's, where there is one.
+            # The output belongs to the weight's layer, where there is one.
             above = above[-1:]
         elif operation in ("add", "add_") and len(above) > 1:
             self.traced.added |= above[0] | above[1]
@@ -108,19 +119,19 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 axis for axis, size in enumerate(results[0].shape) if axis >= shift and args[0].shape[axis - shift] == 1 < size
             }
             self._spread[id(results[0])] = new
-        if operation in _TOLD_SIZES:
+        if operation in _SIZED:
             for axis, labels in self.axes(args[0]).items():
-                self.traced.given.setdefault((self.stack[-1], args[0].shape[axis]), []).append(labels)
+                self.traced.read.setdefault((self.stack[-1], args[0].shape[axis]), []).append(labels)
         for tensor in results:
             self._above[id(tensor)] = frozenset().union(*above)
-            if operation in _TOLD_SIZES:
+            if operation in _SIZED:
                 for axis, labels in self._known[id(tensor)].items():
-                    self.traced.message.setdefault((self.stack[-1], tensor.shape[axis]), []).append(labels)
+                    self.traced.made.setdefault((self.stack[-1], tensor.shape[axis]), []).append(labels)
 
 
 @contextlib.contextmanager
 def _named_calls(model: nn.Module, run: _Run) -> Iterator[None]:
-    """Keep the name of the module whose forward is running on top of the run's stack."""
+    """Keep the running module's name on top of the run's stack."""
     hooks = []
     for name, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(lambda _m, inputs, name=name: run.entering(name, inputs)))
@@ -133,10 +144,10 @@ def _named_calls(model: nn.Module, run: _Run) -> Iterator[None]:
 
 
 def trace(meta_copy: nn.Module, example: torch.Tensor, tied: Collection[type[nn.Module]] = ()) -> Traced:
-    """Run a weightless model once, with every operation's effect on channels.
+    """Run a model on the meta device once, recording effects on channels.
 
-    `example` has shape (1, channels, height, width). Attention is run unfused, so that its products are seen. Modules of a type in
-    `tied` make axes as wide as what they are called with, because they ask it for its width: those channels go together.
+    `example` has shape (1, channels, height, width). Attention runs unfused, so that its products are visible. Modules of a type
+    in `tied` make axes as wide as their inputs, because they ask the inputs for their width. Those channels belong together.
     """
     run = _Run(meta_copy)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _named_calls(meta_copy, run), run:
@@ -149,5 +160,5 @@ def trace(meta_copy: nn.Module, example: torch.Tensor, tied: Collection[type[nn.
 
 def _tie(traced: Traced, name: str) -> None:
     for labels in traced.entered.get(name, []):
-        for made in traced.message.get((name, len(labels)), []):
+        for made in traced.made.get((name, len(labels)), []):
             traced.classes.unite(labels, made)

@@ -1,1 +1,4 @@
-"""Checks of a plan before and after the cut: trial run, probe, search."""
+"""Checks of a plan before and after the cut.
+
+They are the trial run, the probe and their search.
+"""

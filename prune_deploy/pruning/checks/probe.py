@@ -1,7 +1,7 @@
-"""A check with weights: channels of one group that change places everywhere must leave the outputs as they were.
+"""Probe with weights: renumbering a group's channels must keep the outputs.
 
-It holds for every network, whatever norms and attention do, if and only if the group's mapping names each channel wherever it is
-used. Shapes cannot show that: a wrong mapping may have shapes that fit.
+This holds for every network, whatever norms and attention do, if and only if the group's mapping names each channel wherever it
+is used. Shapes alone cannot show that, because a wrong mapping may have shapes that fit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from prune_deploy.pruning.checks.search import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.meta_copy import parameter_owner
 
-# A channel in the wrong place changes the outputs by about what another image would change; sums in another order differ by rounding,
-# and some networks make much of that: how much, images that differ in their last digits show.
+# A channel in the wrong place changes the outputs by about as much as another image. Sums in another order differ by rounding,
+# which some networks amplify. Images that differ in their last digits show by how much.
 _TOLERANCE = 0.01
 _NUDGE, _NOISE_MARGIN, _MOST = 1e-6, 20.0, 0.5
 _REASON = "its channels cannot be renumbered without changing the outputs: the mapping is wrong"
@@ -28,10 +28,11 @@ _SEED = 20
 
 
 def wrongly_mapped(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int]) -> dict[str, str]:
-    """Names of groups whose channels cannot change places, each with the reason; the model is left as it was, bit by bit.
+    """Return the groups whose channels cannot change places, with reasons.
 
-    `input_size` is (channels, height, width). Two images are run three times, and again to find the groups that are wrong.
-    A network that makes nothing of its input proves nothing, and a layer that is not known here keeps its group out.
+    The model is left as it was, bit by bit. `input_size` is (channels, height, width). Two images are run three times, and again
+    to find the groups that are wrong. A network whose outputs ignore its input proves nothing. A group with a layer of unknown
+    type is left out.
     """
     probed = [g for g in groups if not g.unusable and _moves(model, g) is not None]
     images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(_SEED))
@@ -64,7 +65,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 _Move = tuple[torch.Tensor, int, torch.Tensor]
-"""A tensor, an axis of it, and where each position of that axis comes from."""
+"""Tensor, axis, and the source of each position of that axis."""
 
 
 @contextlib.contextmanager
@@ -80,7 +81,10 @@ def _renumbered(model: nn.Module, groups: Sequence[ChannelGroup]) -> Iterator[No
 
 
 def _moves(model: nn.Module, group: ChannelGroup) -> list[_Move] | None:
-    """What changes places with a fixed renumbering of the group's positions; None if a layer of it is not known."""
+    """Return the moves of a fixed renumbering of the group's positions.
+
+    It is None if the type of a layer is unknown.
+    """
     size = group.channels // group.blocks
     generator = torch.Generator().manual_seed(_SEED + size)
     order = torch.randperm(size, generator=generator).tolist()
@@ -98,10 +102,13 @@ def _moves(model: nn.Module, group: ChannelGroup) -> list[_Move] | None:
 
 
 def _sources(member: Member, order: Sequence[int], length: int) -> torch.Tensor | None:
-    """Where each of `length` positions comes from; None if channels have unequal shares of them."""
+    """Return the source of each of `length` positions.
+
+    It is None if channels have unequal shares of them.
+    """
     size, places = len(order), dict[int, list[int]]()
     for position, root in sorted(zip(member.positions, member.roots, strict=True)):
-        if position < length:  # a grouped convolution's inputs are counted over all blocks, its weight holds one
+        if position < length:  # a grouped convolution's inputs are counted over all blocks, and its weight holds one
             places.setdefault(root % size, []).append(position)
     if len({len(found) for found in places.values()}) > 1 or (len(places) < size and set(order) != set(places)):
         return None

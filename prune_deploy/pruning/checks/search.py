@@ -1,4 +1,4 @@
-"""Which of many groups break something, found by halving."""
+"""Search by halving for the groups that break something."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from prune_deploy.pruning.groups.channel_group import ChannelGroup
 
 
 def first_breaking(groups: Sequence[ChannelGroup], broken_with: Callable[[Sequence[ChannelGroup]], str]) -> dict[str, str]:
-    """The groups that cannot join the others, each with what `broken_with` says of it; empty text means that a choice is fine.
+    """Return the groups that cannot join the others, with reasons.
 
-    All are tried together first. Otherwise groups are added in order, halving to the first that breaks what came before it, until
-    all are placed.
+    A reason is the text of `broken_with`. An empty text means that a choice works. All groups are tried together first. Otherwise
+    groups are added in order, halving to the first that breaks together with those before it, until all are placed.
     """
     good: list[ChannelGroup] = []
     breaking: dict[str, str] = {}

@@ -1,4 +1,7 @@
-"""The safety net: cut a meta copy, run it, and find the groups whose narrowing breaks the forward pass."""
+"""Trial run of a plan on a meta copy.
+
+The copy is cut and run, to find the groups whose narrowing breaks the forward pass.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,18 @@ TRIAL_BATCHES = (1, 2)
 
 
 def cut_copy(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan) -> nn.Module:
-    """A meta copy of `twin`, narrowed as planned."""
+    """Return another meta copy of `meta_copy`, narrowed as planned."""
     narrowed = make_meta_copy(meta_copy)
     cut(narrowed, groups, plan, select_first(groups, plan))
     return narrowed
 
 
 def failure(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]) -> str:
-    """Why the planned model does not run, in one line, or an empty text if it runs."""
-    # Whatever a cut or a model's forward raises is the finding here, so every kind of exception is one.
+    """Return why the planned model does not run, in one line.
+
+    The text is empty if it runs.
+    """
+    # Every exception of a cut or of a model's forward is a result here.
     try:
         narrowed = cut_copy(meta_copy, groups, plan)
         with torch.no_grad():
@@ -44,10 +50,11 @@ def failure(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPla
 def breaking_groups(
     meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
 ) -> dict[str, str]:
-    """Groups that must be protected for the planned model to run, each with the error it causes.
+    """Return groups that must be protected for the planned model to run.
 
-    The whole plan is tried first, so a model that torch-pruning understands costs one trial. Otherwise groups are added in model
-    order, halving to the first one that breaks what came before it, until all are placed.
+    Each has the error it causes. The whole plan is tried first, so a model that torch-pruning understands costs one trial.
+    Otherwise groups are added in model order, halving to the first one that breaks together with those before it, until all are
+    placed.
     """
     narrowing = [g for g in groups if _narrows(plan, g.name)]
 

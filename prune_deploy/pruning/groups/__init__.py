@@ -1,1 +1,1 @@
-"""Channel groups: which channels of which layers belong together."""
+"""Channel groups: layers whose channels must be removed together."""

@@ -1,4 +1,7 @@
-"""Whether two readings of a model's channels agree: what shapes alone cannot show, because a wrong mapping may fit."""
+"""Comparison of two group analyses of a model.
+
+Shapes alone cannot detect a wrong mapping, because its shapes may fit.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from collections.abc import Sequence
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 
 _Place = tuple[str, bool, int]
-"""A layer, whether its outputs or its inputs, and a position there."""
+"""Layer, whether its outputs or its inputs, and a position there."""
 
 
 def contradicted(groups: Sequence[ChannelGroup], reference: Sequence[ChannelGroup]) -> str:
-    """The name of a group that would take a channel apart which `reference` knows as one, or an empty text.
+    """Return the name of a group that splits a channel of `reference`.
 
-    Channels that the reference does not let go, and layers it does not know, prove nothing.
+    The text is empty if there is none. Channels that the reference keeps, and layers it does not know, prove nothing.
     """
     one: dict[tuple[int, int], tuple[int, int]] = {}
     known = _units(reference)
@@ -24,7 +27,7 @@ def contradicted(groups: Sequence[ChannelGroup], reference: Sequence[ChannelGrou
 
 
 def _units(groups: Sequence[ChannelGroup]) -> dict[_Place, tuple[int, int]]:
-    """Every place, with its group's number and which of the group's removable units it belongs to."""
+    """Map every place to its group's number and its pruning unit."""
     return {
         (member.name, member.is_output, position): (number, root % (group.channels // group.blocks))
         for number, group in enumerate(groups)

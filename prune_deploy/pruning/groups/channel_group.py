@@ -1,4 +1,7 @@
-"""Channel groups: what belongs together, in names and dense channel numbers, whoever has read it from a model."""
+"""Channel groups in names and dense channel numbers.
+
+They are independent of the analysis that found them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from typing import Any
 class Member:
     """One layer (or bare parameter) of a group.
 
-    `positions[i]` is a channel of this layer that goes when root channel `roots[i]` goes, in dense numbering. `handler` is
-    torch-pruning's function that narrows such a layer, `pruning_dim` the axis it is told to narrow. `blocks` is the number of equal
-    blocks that must lose the same positions.
+    `positions[i]` is a channel of this layer that is removed with root channel `roots[i]`, in dense numbering. `handler` is the
+    function of torch-pruning that narrows such a layer, and `pruning_dim` is the axis that it narrows. `blocks` is the number of
+    equal blocks that must lose the same positions.
     """
 
     name: str
@@ -28,11 +31,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ChannelGroup:
-    """Layers whose channels must be removed together. `channels` are counted at the root, the layer that fixes the numbering.
+    """Layers whose channels must be removed together.
 
-    `heads` is the name of the attention module whose head width this group is; `residual` marks a stream that layers add to;
-    `aligned_blocks` says that each block's width is what the hardware multiplies, as inside attention;
-    `signature` is equal for groups of the same structure (Isomorphic Pruning, ECCV 2024, arXiv 2407.04616).
+    - `channels` are counted at the root, the layer that fixes the numbering.
+    - `heads` is the name of the attention module whose head width this group is.
+    - `residual` marks a stream that layers add to.
+    - `aligned_blocks` tells that each block's width is what the hardware multiplies, as inside attention.
+    - `signature` is equal for groups of the same structure (Isomorphic Pruning, ECCV 2024, arXiv 2407.04616).
+    - `unusable` is the reason why nothing can be removed, or empty.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A time limit for pure Python work that may explode."""
+"""Time limit for pure Python work that may explode."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SOON_S = 0.001
 
 @contextmanager
 def time_limit(limit_s: float, *, of_processor: bool = False) -> Iterator[None]:
-    """Raise TimeoutError inside the block once it has run for `limit_s` seconds, or used so many of the processor.
+    """Raise TimeoutError inside the block after `limit_s` seconds.
 
-    Processor time is for choices that must come out the same on a busy machine.
-    Python delivers signals to the main thread only; elsewhere the block runs without a limit, and a process around it must set one.
+    With `of_processor` the seconds are processor time, for choices that must be the same on a busy machine. Python delivers
+    signals to the main thread only. Elsewhere the block runs without a limit, and a process around it must set one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -31,12 +31,12 @@ def time_limit(limit_s: float, *, of_processor: bool = False) -> Iterator[None]:
     clock = time.process_time if of_processor else time.monotonic
     started = clock()
     handler = signal.signal(number, expire)
-    # Again and again after the first: torch-pruning's tracer holds a bare except that would swallow a single one.
+    # The timer repeats, because torch-pruning's tracer has a bare except that would swallow a single signal.
     pending_s, interval_s = signal.setitimer(timer, limit_s, _REPEAT_S)
     try:
         yield
     finally:
         signal.setitimer(timer, 0)
         signal.signal(number, handler)
-        if pending_s:  # somebody else's alarm was set: it goes off when it would have
+        if pending_s:  # another alarm was set before: restore it with its remaining time
             signal.setitimer(timer, max(pending_s - (clock() - started), _SOON_S), interval_s)

@@ -1,10 +1,11 @@
-"""The adapter to DepGraph: which channels of which layers must go together.
+"""Adapter to DepGraph, which finds the channels that must be removed together.
 
-Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (arXiv 2301.12900), as implemented in torch-pruning 1.6.1.
+Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (arXiv 2301.12900), as implemented in torch-pruning
+1.6.1.
 
-The graph is traced on the meta copy, every group is enumerated once on the dense model, and everything after that (choosing,
-trying out, cutting) works with names and dense channel numbers. So a plan costs no weights, and one group's cut cannot disturb the
-index mapping of the next.
+The graph is traced on the meta copy, and every group is enumerated once on the dense model. Everything after that (choosing,
+trying out, cutting) works with names and dense channel numbers. So a plan costs no weights, and one group's cut cannot disturb
+the index mapping of the next.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ READING_ERRORS = (
     RecursionError,
     ArithmeticError,
 )
-"""What reading a model may raise where it does not understand it."""
+"""Errors that analysing an unsupported model may raise."""
 _MOST_SPREADS = 12
 _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
 
 @dataclass(slots=True)
 class _Tracer:
-    """One traced dependency graph and the lookups needed to read groups out of it."""
+    """Traced dependency graph, with the lookups needed to extract its groups."""
 
     model: nn.Module
     graph: tp.DependencyGraph
@@ -58,9 +59,9 @@ class _Tracer:
 def trace_groups(
     meta_copy: nn.Module, example: torch.Tensor, *, limit_s: float = DEFAULT_TIME_LIMIT_S
 ) -> tuple[ChannelGroup, ...]:
-    """All dependency groups of a weightless model, in model order.
+    """Return all dependency groups of a model on the meta device.
 
-    `example` has shape (batch, channels, height, width) and lives on the twin's device.
+    They are in model order. `example` has shape (batch, channels, height, width) and lives on the meta copy's device.
 
     Raises:
         PruningError: the graph cannot be built, or building it takes longer than `limit_s` seconds.
@@ -83,14 +84,17 @@ def trace_groups(
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in one line: its type where it says nothing else."""
+    """Return an exception in one line.
+
+    It is the exception's type where it has no text.
+    """
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # torch-pruning warns about every bare parameter it finds; the receipt names them as group members instead.
+    # torch-pruning warns about every bare parameter it finds. The receipt names them as group members instead.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -101,7 +105,7 @@ def _trace(meta_copy: nn.Module, example: torch.Tensor) -> _Tracer:
     graph.build_dependency(
         meta_copy,
         example_inputs=example,
-        # Without it, torch-pruning first calls model(*example), a batch taken apart, and hides whatever that raises: a time limit too.
+        # Without it, torch-pruning first calls model(*example), which splits the batch, and hides every error, a time limit's too.
         forward_fn=lambda model, images: model(images),
         customized_pruners=families.custom_layers(),
         ignored_params=families.parameters_without_channels(meta_copy),
@@ -117,7 +121,10 @@ def _trace(meta_copy: nn.Module, example: torch.Tensor) -> _Tracer:
 
 
 def _refuse_explosion(graph: tp.DependencyGraph) -> None:
-    """A network is flattened once, if at all. Where torch-pruning takes many reshapes for that, each multiplies its index lists."""
+    """Refuse a graph whose index lists would explode.
+
+    A network is flattened once, if at all. Where torch-pruning takes many reshapes for that, each multiplies its index lists.
+    """
     spreads = sum(
         any(isinstance(mapping, _FlattenIndexMapping) for dep in node.dependencies for mapping in dep.index_mapping)
         for node in graph.module2node.values()
@@ -132,9 +139,9 @@ def _enumerate(tracer: _Tracer) -> Iterator[ChannelGroup]:
         if module in seen or module not in tracer.graph.module2node or not _can_be_root(tracer, module):
             continue
         pruner = tracer.graph.get_pruner_of_module(module)
-        found = tracer.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(pruner.get_out_channels(module))))
-        seen.update(item.dep.target.module for item in found.items if _is_output(tracer, item.dep))
-        yield _read_group(tracer, found)
+        group = tracer.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(pruner.get_out_channels(module))))
+        seen.update(item.dep.target.module for item in group.items if _is_output(tracer, item.dep))
+        yield _read_group(tracer, group)
 
 
 def _can_be_root(tracer: _Tracer, module: nn.Module) -> bool:
@@ -146,14 +153,17 @@ def _is_output(tracer: _Tracer, dep: Any) -> bool:
     return bool(tracer.graph.is_out_channel_pruning_fn(dep.handler))
 
 
-def _read_group(tracer: _Tracer, found: DepGroup) -> ChannelGroup:
-    """Turn torch-pruning's group into names and numbers, rooted below the attention where there is one."""
-    layout, unusable = _attention_of(tracer, found), ""
+def _read_group(tracer: _Tracer, group: DepGroup) -> ChannelGroup:
+    """Convert torch-pruning's group into names and numbers.
+
+    Where it contains an attention, it is rooted below that.
+    """
+    layout, unusable = _attention_of(tracer, group), ""
     if layout is not None:
-        rerooted = _reroot_below_attention(tracer, found)
-        found, unusable = (rerooted, "") if rerooted is not None else (found, "no layer follows the attention's output")
-    members = tuple(_members(tracer, found))
-    channels = len(found[0].idxs)
+        rerooted = _reroot_below_attention(tracer, group)
+        group, unusable = (rerooted, "") if rerooted is not None else (group, "no layer follows the attention's output")
+    members = tuple(_members(tracer, group))
+    channels = len(group[0].idxs)
     blocks = math.lcm(*(m.blocks for m in members), layout.heads if layout else 1)
     if layout is not None and not unusable:
         unusable = _check_attention(layout, members, channels)
@@ -163,7 +173,7 @@ def _read_group(tracer: _Tracer, found: DepGroup) -> ChannelGroup:
     outputs = {m.name for m in members if m.is_output and not m.is_parameter}
     name = next((n for n, _ in tracer.model.named_modules() if n in outputs), members[0].name)
     signature = ";".join(
-        f"{type(i.dep.target.module).__name__}:{'out' if _is_output(tracer, i.dep) else 'in'}" for i in found.items
+        f"{type(i.dep.target.module).__name__}:{'out' if _is_output(tracer, i.dep) else 'in'}" for i in group.items
     )
     return ChannelGroup(
         name=name,
@@ -176,21 +186,21 @@ def _read_group(tracer: _Tracer, found: DepGroup) -> ChannelGroup:
     )
 
 
-def _attention_of(tracer: _Tracer, found: DepGroup) -> families.AttentionLayout | None:
-    for item in found.items:
+def _attention_of(tracer: _Tracer, group: DepGroup) -> families.AttentionLayout | None:
+    for item in group.items:
         layout = tracer.attention.get(item.dep.target.module)
         if layout is not None and _is_output(tracer, item.dep):
             return layout
     return None
 
 
-def _reroot_below_attention(tracer: _Tracer, found: DepGroup) -> DepGroup | None:
-    """The same group counted in the input channels of the projection that follows the attention.
+def _reroot_below_attention(tracer: _Tracer, group: DepGroup) -> DepGroup | None:
+    """Return the group counted in the inputs of the layer after attention.
 
-    There, one channel stands for one position of a head; at the fused qkv layer it would stand for query, key or value alone.
+    There, one channel stands for one position of a head. At the fused qkv layer it would stand for query, key or value alone.
     """
     below = None
-    for item in found.items:
+    for item in group.items:
         if isinstance(item.dep.target.module, _ROOTS) and not _is_output(tracer, item.dep):
             below = item
     if below is None:
@@ -200,15 +210,15 @@ def _reroot_below_attention(tracer: _Tracer, found: DepGroup) -> DepGroup | None
 
 
 def _check_attention(layout: families.AttentionLayout, members: tuple[Member, ...], channels: int) -> str:
-    """Why the index mapping through an attention cannot be right, or an empty text."""
+    """Return why the index mapping through an attention is wrong, or ""."""
     qkv = next((m for m in members if m.is_output and m.name == f"{layout.name}.qkv".lstrip(".")), None)
     if qkv is None or len(qkv.positions) != layout.qkv.out_features or layout.qkv.out_features != 3 * channels:
         return "the mapping of query, key and value to the layer after the attention is not understood"
     return ""
 
 
-def _members(tracer: _Tracer, found: DepGroup) -> Iterator[Member]:
-    for item in found.items:
+def _members(tracer: _Tracer, group: DepGroup) -> Iterator[Member]:
+    for item in group.items:
         module = item.dep.target.module
         if module not in tracer.names:
             continue  # an operation such as add or reshape: nothing to cut
@@ -225,15 +235,21 @@ def _members(tracer: _Tracer, found: DepGroup) -> Iterator[Member]:
         )
 
 
-def _positions(module: nn.Module | nn.Parameter, found: list[int]) -> tuple[int, ...]:
-    """The channels of a layer, in its own numbering: a norm that heads use in turn is seen once per head, side by side."""
+def _positions(module: nn.Module | nn.Parameter, indices: list[int]) -> tuple[int, ...]:
+    """Return the channels of a layer in its own numbering.
+
+    A norm that heads use in turn appears once per head, side by side.
+    """
     if isinstance(module, nn.LayerNorm):
-        return tuple(position % module.normalized_shape[-1] for position in found)
-    return tuple(found)
+        return tuple(position % module.normalized_shape[-1] for position in indices)
+    return tuple(indices)
 
 
 def _beyond_a_layer(tracer: _Tracer, members: tuple[Member, ...]) -> str:
-    """Which layer is given channels that it does not have (gated linear units halve them unseen), or an empty text."""
+    """Return the reason why a layer's channels are out of range, or "".
+
+    Gated linear units cause this: they halve channels without torch-pruning noticing.
+    """
     for member in members:
         if not member.is_parameter:
             module = tracer.model.get_submodule(member.name)
@@ -254,7 +270,10 @@ def _blocks(tracer: _Tracer, module: nn.Module | nn.Parameter, is_output: bool) 
 
 
 def _mark_residual(groups: list[ChannelGroup], tracer: _Tracer) -> Iterator[ChannelGroup]:
-    """Mark groups that are added to by layers fed from the group itself: x → f(x), x + f(x)."""
+    """Mark groups that layers fed from the group itself add to.
+
+    The pattern is x → f(x), x + f(x).
+    """
     produced_by = {name: index for index, group in enumerate(groups) for name in group.outputs}
     feeds: list[set[int]] = [
         {produced_by[m.name] for m in group.members if not m.is_output and m.name in produced_by} for group in groups

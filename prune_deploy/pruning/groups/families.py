@@ -1,7 +1,10 @@
-"""What torch-pruning cannot see of timm's architectures, in one readable place; each rule with its reason.
+"""Rules for timm's architectures that torch-pruning cannot infer, with reasons.
 
-Three kinds of knowledge: layers that torch-pruning must treat as one (`CUSTOM_LAYERS`), parameters whose axes are not channels
-(`NOT_CHANNELS`), and attributes that a module computes once and reads again in `forward` (`repair_attributes`).
+There are three kinds:
+
+- Layers that torch-pruning must treat as one (`CUSTOM_LAYERS`).
+- Parameters whose axes are not channels (`NOT_CHANNELS`).
+- Attributes that a module computes once and reads again in `forward` (`repair_attributes`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ PER_HEAD: dict[str, int] = {"relative_position_bias_table": 1, "logit_scale": 0}
 
 @dataclass(frozen=True, slots=True)
 class AttentionLayout:
-    """A self-attention module with a fused projection: `qkv` holds query, key and value in `heads` equal blocks each."""
+    """Self-attention module with a fused projection.
+
+    `qkv` holds query, key and value in `heads` equal blocks each.
+    """
 
     name: str
     module: nn.Module
@@ -33,10 +39,11 @@ class AttentionLayout:
 
 
 class PatchMergingPruner(function.BasePruningFunc):  # type: ignore[misc]
-    """Swin's patch merging as one layer of C inputs and `out_dim` outputs.
+    """Pruner of Swin's patch merging as a single layer.
 
-    Inside, four neighbouring pixels are concatenated: input channel i feeds positions i, i + C, i + 2C and i + 3C of the norm and of
-    the reduction. torch-pruning's graph loses that mapping in the reshape (timm/models/swin_transformer.py, PatchMerging).
+    The layer has C inputs and `out_dim` outputs. Inside, four neighbouring pixels are concatenated. Input channel i feeds
+    positions i, i + C, i + 2C and i + 3C of the norm and of the reduction. torch-pruning's graph loses that mapping in the
+    reshape (timm/models/swin_transformer.py, PatchMerging).
     """
 
     TARGET_MODULES = PatchMerging
@@ -63,12 +70,15 @@ class PatchMergingPruner(function.BasePruningFunc):  # type: ignore[misc]
 
 
 def custom_layers() -> dict[type[nn.Module], Any]:
-    """Layer types that the graph treats as one node, with a fresh pruner each."""
+    """Return the layer types that the graph treats as one node.
+
+    Each comes with a fresh pruner.
+    """
     return {PatchMerging: PatchMergingPruner()}
 
 
 def attention_layouts(model: nn.Module) -> Iterator[AttentionLayout]:
-    """Every attention module of `model` with a fused qkv projection."""
+    """Yield every attention module of `model` with a fused qkv projection."""
     for name, module in model.named_modules():
         qkv, heads = getattr(module, "qkv", None), getattr(module, "num_heads", None)
         if isinstance(qkv, nn.Linear) and isinstance(heads, int) and qkv.out_features % (3 * heads) == 0:
@@ -76,17 +86,20 @@ def attention_layouts(model: nn.Module) -> Iterator[AttentionLayout]:
 
 
 def is_attention(module: nn.Module) -> bool:
-    """True for modules that --ignore attention means."""
+    """Return whether `--ignore attention` means this module."""
     return "attention" in type(module).__name__.lower() or (hasattr(module, "qkv") and hasattr(module, "num_heads"))
 
 
 def parameters_without_channels(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters whose axes must not follow the channels around them."""
+    """Return the parameters whose axes must not follow the channels around them."""
     return [p for name, p in model.named_parameters() if name.rpartition(".")[2] in NOT_CHANNELS]
 
 
 def remove_heads(attention: nn.Module, removed: list[int]) -> None:
-    """Take whole heads out of an attention module's bookkeeping: its head count and its per-head parameters."""
+    """Remove whole heads from an attention module.
+
+    This updates its head count and its per-head parameters.
+    """
     heads = int(attention.num_heads)  # type: ignore[arg-type]
     kept = torch.tensor([head for head in range(heads) if head not in set(removed)])
     for leaf, axis in PER_HEAD.items():
@@ -98,17 +111,17 @@ def remove_heads(attention: nn.Module, removed: list[int]) -> None:
 
 
 def is_shared_by_heads(layer: nn.Module, positions: Sequence[int]) -> bool:
-    """True for a norm inside attention that all heads use in turn (timm's qk_norm): the graph sees it once per head.
+    """Return whether all heads use this norm in turn (timm's qk_norm).
 
-    It narrows with the head's width and stays as it is when a whole head goes.
+    The graph contains it once per head. It narrows with the head's width and stays unchanged when a whole head is removed.
     """
     return isinstance(layer, nn.LayerNorm) and layer.normalized_shape[-1] < len(positions)
 
 
 def narrow_layer_norm(norm: nn.LayerNorm, removed: list[int], axis: int = -1) -> None:
-    """Take channels out of a layer norm, in place.
+    """Remove channels from a layer norm, in place.
 
-    torch-pruning 1.6.1 keeps them in the order of a Python set, so that with few channels left a norm's scales belong to other
+    torch-pruning 1.6.1 keeps them in the order of a Python set. With few channels left a norm's scales then belong to other
     channels than before (torch_pruning/pruner/function.py, LayernormPruner: it sorts a tensor and drops the result).
     """
     if len(norm.normalized_shape) < -axis:
@@ -125,10 +138,10 @@ def narrow_layer_norm(norm: nn.LayerNorm, removed: list[int], axis: int = -1) ->
 
 
 def repair_attributes(model: nn.Module) -> None:
-    """Bring attributes that modules computed from their dense widths up to date.
+    """Update attributes that modules computed from their dense widths.
 
-    timm's attention reshapes by `head_dim` and `attn_dim` and scales by `scale`; the fused kernel scales by the real head width, so
-    `scale` must follow it or the fused and the exported path would compute different things (timm/layers/attention.py).
+    timm's attention reshapes by `head_dim` and `attn_dim` and scales by `scale`. The fused kernel scales by the real head width.
+    So `scale` must follow it, or the fused and the exported path would compute different things (timm/layers/attention.py).
     """
     for layout in attention_layouts(model):
         head_dim = layout.qkv.out_features // (3 * layout.heads)

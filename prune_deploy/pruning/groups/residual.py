@@ -1,4 +1,4 @@
-"""Residual streams, as a traced graph shows them: x → f(x), x + f(x)."""
+"""Residual streams of a traced graph: x → f(x), x + f(x)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _PRODUCERS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
 
 def is_on_cycle(start: int, feeds: Sequence[set[int]]) -> bool:
-    """True if a path along `feeds` (node → the nodes it feeds) leaves `start` and comes back."""
+    """Return whether a path along `feeds` leaves `start` and comes back.
+
+    `feeds` maps a node to the nodes it feeds.
+    """
     pending, seen = list(feeds[start]), set()
     while pending:
         index = pending.pop()
@@ -24,7 +27,10 @@ def is_on_cycle(start: int, feeds: Sequence[set[int]]) -> bool:
 
 
 def names_added_to(graph: tp.DependencyGraph, names: Mapping[Any, str]) -> set[str]:
-    """Names of layers whose output reaches an addition of two tensors before any other layer; `names` maps modules to names."""
+    """Return the layers whose output reaches an addition of two tensors.
+
+    No other layer lies between. `names` maps modules to names.
+    """
     result: set[str] = set()
     for module, node in graph.module2node.items():
         if "AddBackward" in str(getattr(module, "_grad_fn", "")) and len(node.inputs) >= 2:

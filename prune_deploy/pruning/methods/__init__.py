@@ -1,6 +1,7 @@
-"""Pruning methods: each module of this package defines `METHODS`, a dict from name to Method; they are found, never listed.
+"""Pruning methods, which score channels.
 
-Other packages add theirs through the entry point group `prune_deploy.methods` (name → Method class or plain score function).
+Each module of this package defines `METHODS`, a dict from name to Method. The modules are discovered, without a list. Other
+packages add theirs through the entry point group `prune_deploy.methods` (name → Method class or plain score function).
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from prune_deploy.pruning.methods.base import FunctionMethod
 
 @cache
 def discover() -> dict[str, Callable[[int], Method]]:
-    """Every method by name, as a factory that takes a seed."""
-    found: dict[str, Callable[[int], Method]] = {}
+    """Return every method by name, as a factory that takes a seed."""
+    methods: dict[str, Callable[[int], Method]] = {}
     for module in pkgutil.iter_modules(__path__):
-        found.update(getattr(importlib.import_module(f"{__name__}.{module.name}"), "METHODS", {}))
+        methods.update(getattr(importlib.import_module(f"{__name__}.{module.name}"), "METHODS", {}))
     for entry in entry_points(group="prune_deploy.methods"):
-        found[entry.name] = _third_party(entry.name, entry.load())
-    return dict(sorted(found.items()))
+        methods[entry.name] = _third_party(entry.name, entry.load())
+    return dict(sorted(methods.items()))
 
 
 def _third_party(name: str, loaded: object) -> Callable[[int], Method]:
@@ -36,7 +37,7 @@ def _third_party(name: str, loaded: object) -> Callable[[int], Method]:
 
 
 def create(name: str, seed: int = 0) -> Method:
-    """The method called `name`.
+    """Return the method called `name`.
 
     Raises:
         InputError: no such method.

@@ -1,4 +1,4 @@
-"""The simplest method: a plain function from group to scores."""
+"""Base classes of methods: scores from weights, and from a plain function."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from prune_deploy.records import WidthPlan
 
 
 class WeightsOnly:
-    """Base of methods that look at weights alone: nothing to prepare, nothing to do while training."""
+    """Base of methods that use weights alone.
+
+    They need no preparation, and do nothing during training.
+    """
 
     needs: frozenset[Need] = frozenset()
 
     def prepare(self, model: nn.Module, data: Iterable[torch.Tensor] | None, plan: WidthPlan | None) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def on_step(self, model: nn.Module, step: int) -> None:
-        """Nothing to do while training."""
+        """Do nothing: such methods have no part in training."""
 
 
 class FunctionMethod(WeightsOnly):
-    """A Method made of one function."""
+    """Method made of one function."""
 
     def __init__(self, name: str, function: ScoreFunction) -> None:
         self.name = name
@@ -33,5 +36,5 @@ class FunctionMethod(WeightsOnly):
         self._function = function
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
-        """Whatever the function says."""
+        """Return the function's scores."""
         return self._function(group)

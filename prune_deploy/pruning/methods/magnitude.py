@@ -1,4 +1,7 @@
-"""Criteria that torch-pruning implements, behind our Method seam: what they score is a group's real layers."""
+"""Criteria that torch-pruning implements, behind the Method interface.
+
+They score a group's real layers.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from prune_deploy.pruning.methods.base import WeightsOnly
 
 @dataclass(frozen=True, slots=True)
 class _Dependency:
-    """What torch-pruning's importance classes read of a dependency."""
+    """Fields that torch-pruning's importance classes read of a dependency."""
 
     layer: Any
     pruning_fn: Any
 
 
 class _Item(tuple[Any, Any]):
-    """A (dependency, indices) pair that also knows the root indices, as torch-pruning's GroupItem."""
+    """Pair (dependency, indices) with the root indices, as torch-pruning's GroupItem."""
 
     root_idxs: list[int]
 
@@ -34,7 +37,7 @@ class _Item(tuple[Any, Any]):
 
 
 class _GroupView:
-    """A LayerGroup in the shape that torch-pruning's importance classes iterate over."""
+    """LayerGroup in the form that torch-pruning's importance classes iterate over."""
 
     def __init__(self, items: list[_Item]) -> None:
         self._items = items
@@ -63,23 +66,27 @@ class TorchPruningImportance(WeightsOnly):
         self._importance = importance
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
-        """Scores of shape (channels,), or None where no layer of the group has what the criterion looks at."""
+        """Return scores of shape (channels,).
+
+        They are None where the group has no layer that the criterion uses.
+        """
         try:
             result = self._importance(_GroupView.of(group))
         except RuntimeError:
-            return None  # torch-pruning sums into the first layer that scores; here another one reaches channels beyond it
+            return None  # torch-pruning sums into the first layer that scores, and here another one reaches channels beyond it
         if result is None or len(result) == 0:
             return None
         if len(result) != group.channels:
-            # The first layer that scores does not reach every root channel, so its scores cannot be told apart by channel.
+            # The first layer that scores does not reach every root channel, so its scores cannot be assigned to channels.
             return None
         return result
 
 
 class _FilterDistances:
-    """FPGM without the inputs of grouped convolutions: the filters that feed them decide.
+    """FPGM without the inputs of grouped convolutions.
 
-    torch-pruning 1.6.1 fails there (importance.py, FPGMImportance: it repeats a matrix as if it were a vector).
+    The filters that feed them decide. torch-pruning 1.6.1 fails there (importance.py, FPGMImportance: it repeats a matrix as if
+    it were a vector).
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,10 @@ from prune_deploy.pruning.methods.base import WeightsOnly
 
 
 class RandomScores(WeightsOnly):
-    """Uniform scores that depend on the seed and the group's name alone, so no group's order changes another's."""
+    """Uniform scores that depend on the seed and the group's name alone.
+
+    The order of the groups therefore has no effect.
+    """
 
     name = "random"
     summary = "uniformly random scores, seeded"
@@ -22,8 +25,8 @@ class RandomScores(WeightsOnly):
         self._seed = seed
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
-        """Scores of shape (channels,)."""
-        # The seed goes into the hash: PyTorch's CPU generator looks at the low 32 bits only.
+        """Return scores of shape (channels,)."""
+        # The seed goes into the hash, because PyTorch's CPU generator uses the low 32 bits only.
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {group.name}".encode()))
         return torch.rand(group.channels, generator=generator)
 
