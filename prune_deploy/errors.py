@@ -18,6 +18,10 @@
 
 Each carries a `fix`, what the reader can do about it, and the `status` of a case that it ends. Only `prune_deploy.cli` prints errors
 or turns them into exit codes.
+
+Texts name settings in Python's words, as a code span: "`ratio` must lie between 0 and 1, got 2", "for example `ratio=0.5`". `setting`
+writes such a span. An error about one setting also carries its name as `field`. Records hold these texts as they are. The command line
+and the reports turn spans into options, `--ratio 0.5`, through the table in `prune_deploy.specs.options`.
 """
 
 from __future__ import annotations
@@ -31,15 +35,19 @@ from typing import ClassVar
 
 
 class PruneDeployError(Exception):
-    """Base of all errors raised on purpose: what is wrong, and `fix`, what to do about it."""
+    """Base of all errors raised on purpose: what is wrong, and `fix`, what to do about it.
+
+    `field` is the Python name of the setting that is wrong, None where no single one is.
+    """
 
     exit_code: ClassVar[int] = 1
     status: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, *, fix: str) -> None:
+    def __init__(self, message: str, *, fix: str, field: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message}\nFix: {self.fix}"
@@ -141,8 +149,14 @@ def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
         full = short or error.errno in _FULL
         raise StorageError(
             f"cannot write {destination}: {os.strerror(errno.ENOSPC) if short else error.strerror or error}",
-            fix=f"{'free space on that disk' if full else 'make that place writable'}, or choose another with --out DIR",
+            fix=f"{'free space on that disk' if full else 'make that place writable'}, or choose another with `out=DIR`",
         ) from error
+
+
+def setting(field: str, value: object) -> str:
+    """A setting with its value as a code span, `ratio=0.5`; paths are written as text."""
+    shown = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return f"`{field}={shown!r}`"
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

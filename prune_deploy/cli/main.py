@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import io
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -36,6 +36,19 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+class _Refusal(click.ClickException):
+    """An error of the library in the words of the command that met it."""
+
+    def __init__(self, error: PruneDeployError, ctx: click.Context) -> None:
+        from prune_deploy.cli.output.console import in_options  # rich is not for the program's own help
+
+        group, name = ctx.command, ctx.invoked_subcommand
+        command = group.get_command(ctx, name) if isinstance(group, click.Group) and name is not None else None
+        with click.Context(command or group):
+            super().__init__(in_options(str(error)))
+        self.code = error.exit_code
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
@@ -48,6 +61,12 @@ class LazyGroup(click.Group):
         module, name, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"prune_deploy.cli.commands.{module}"), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PruneDeployError as error:
+            raise _Refusal(error, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -83,10 +102,10 @@ def main() -> NoReturn:
         _leave("interrupted: nothing half-made was left behind", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         _leave(error.format_message(), error.exit_code)
+    except _Refusal as error:
+        _leave(f"Error: {error.format_message()}", error.code)
     except click.ClickException as error:
         _leave(f"Error: {error.format_message()}\nFix: {_help_hint(error)}", error.exit_code)
-    except PruneDeployError as error:
-        _leave(f"Error: {error}", error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -46,7 +46,8 @@ def preset(name: str) -> SweepSpec:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         raise InputError(
-            f"unknown preset {name!r}", fix=f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}; or --spec FILE"
+            f"unknown preset {name!r}",
+            fix=f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}, or a file: `spec=FILE`",
         )
     content = resources.files(__name__).joinpath(name + _ENDING).read_bytes()
     return _sweep(content, f"preset {name}")
@@ -71,7 +72,7 @@ def _sweep(content: bytes, source: str) -> SweepSpec:
     try:
         spec.models()
     except InputError as error:
-        raise InputError(f"{source}: {error.message}", fix=error.fix) from None
+        raise InputError(f"{source}: {error.message}", fix=error.fix, field=error.field) from None
     return spec
 
 

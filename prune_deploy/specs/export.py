@@ -57,7 +57,7 @@ CARDS: dict[str, str] = {
     "rtx5080": "sm120",
     "rtx5090": "sm120",
 }
-"""Card names accepted by `--target`, and their compute capability (NVIDIA, CUDA GPUs page)."""
+"""Card names accepted as a target, and their compute capability (NVIDIA, CUDA GPUs page)."""
 
 DEFAULT_TARGET = "sm86"
 DEFAULT_BATCHES: tuple[int, ...] = (1, 8, 64)
@@ -83,9 +83,15 @@ class ModelSpec:
         if not self.name:
             raise InputError("the model's name is empty", fix="name a timm model or a short code; see: prune-deploy models")
         if self.num_classes is not None and self.num_classes < 1:
-            raise InputError(f"--num-classes must be at least 1, got {self.num_classes}", fix="ask for one class or more")
+            raise InputError(
+                f"`num_classes` must be at least 1, got {self.num_classes}", fix="ask for one class or more", field="num_classes"
+            )
         if self.input_size is not None and (len(self.input_size) != 3 or min(self.input_size) < 1):
-            raise InputError(f"--input-size must be three positive numbers, got {self.input_size}", fix="for example 3,224,224")
+            raise InputError(
+                f"`input_size` must be three positive numbers, got {self.input_size}",
+                fix="for example `input_size=(3, 224, 224)`",
+                field="input_size",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,38 +126,44 @@ class PruneSpec:
         self._check_amount()
         to_the_end = self.ratio == 1 and self.steps > 1
         if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1) and not to_the_end:
-            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+            raise InputError(
+                f"`ratio` must lie between 0 and 1, both excluded, got {self.ratio}", fix="for example `ratio=0.5`", field="ratio"
+            )
         if not (math.isfinite(self.group_cap) and 0 < self.group_cap <= 1):
             raise InputError(
-                f"--group-cap must be above 0 and at most 1, got {self.group_cap}", fix="for example --group-cap 0.9"
+                f"`group_cap` must be above 0 and at most 1, got {self.group_cap}",
+                fix="for example `group_cap=0.9`",
+                field="group_cap",
             )
-        if self.round_to < 1 or self.steps < 1:
-            raise InputError(
-                f"--round-to and --steps must be at least 1, got {self.round_to} and {self.steps}",
-                fix="--round-to 8 aligns widths for FP16, --steps 1 prunes at once",
-            )
+        for name, number, fix in (
+            ("round_to", self.round_to, "`round_to=8` aligns widths for FP16"),
+            ("steps", self.steps, "`steps=1` prunes at once"),
+        ):
+            if number < 1:
+                raise InputError(f"`{name}` must be at least 1, got {number}", fix=fix, field=name)
         if not self.ignore or ("none" in self.ignore and len(self.ignore) > 1):
             raise InputError(
-                f"--ignore got {','.join(self.ignore) or 'an empty list'}",
-                fix="use --ignore none alone, or name what to keep, for example --ignore head,norm",
+                f"`ignore` got {','.join(self.ignore) or 'an empty list'}",
+                fix="use `ignore=('none',)` alone, or name what to keep, for example `ignore=('head', 'norm')`",
+                field="ignore",
             )
 
     def _check_amount(self) -> None:
         given = [
             name
             for name, value in (
-                ("--ratio", self.ratio),
-                ("--target-macs", self.target_macs),
-                ("--target-params", self.target_params),
-                ("--plan", self.plan),
+                ("`ratio`", self.ratio),
+                ("`target_macs`", self.target_macs),
+                ("`target_params`", self.target_params),
+                ("`plan`", self.plan),
             )
             if value is not None
         ]
         if len(given) != 1:
             raise InputError(
-                "exactly one of --ratio, --target-macs, --target-params and --plan says how much to remove; "
+                "exactly one of `ratio`, `target_macs`, `target_params` and `plan` says how much to remove, "
                 f"got {' and '.join(given) or 'none'}",
-                fix="for example --ratio 0.5 (or --dense to export the model unpruned)",
+                fix="for example `ratio=0.5` (or `prune=None` to export the model unpruned)",
             )
 
 
@@ -167,9 +179,13 @@ class MaskSpec:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
-            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+            raise InputError(
+                f"`ratio` must lie between 0 and 1, both excluded, got {self.ratio}", fix="for example `ratio=0.5`", field="ratio"
+            )
         if self.kind == "2:4" and self.ratio != 0.5:
-            raise InputError(f"a 2:4 mask zeroes one half, not {self.ratio}", fix="leave --ratio out, or ask for another --mask")
+            raise InputError(
+                f"a 2:4 mask zeroes one half, not {self.ratio}", fix="leave `ratio` out, or ask for another `mask`", field="ratio"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,11 +209,19 @@ class EngineSpec:
         if self.target not in TARGETS + LOCAL_TARGETS:
             raise InputError(f"unknown target {self.target!r}", fix=f"one of {', '.join(TARGETS)} or a card: {', '.join(CARDS)}")
         if not self.batches or min(self.batches) < 1:
-            raise InputError(f"--batch must list positive numbers, got {self.batches}", fix="for example --batch 1:8:64")
+            raise InputError(
+                f"`batches` must list positive numbers, got {self.batches}",
+                fix="for example `batches=(1, 8, 64)`",
+                field="batches",
+            )
         if len(set(self.batches)) != len(self.batches):
-            raise InputError(f"--batch lists a number twice: {self.batches}", fix="name each batch size once")
+            raise InputError(f"`batches` lists a number twice: {self.batches}", fix="name each batch size once", field="batches")
         if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise InputError(f"--workspace must be at least 1 MiB, got {self.workspace_mib}", fix="256 MiB suits most models")
+            raise InputError(
+                f"`workspace_mib` must be at least 1 MiB, got {self.workspace_mib}",
+                fix="256 MiB suits most models",
+                field="workspace_mib",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,11 +241,12 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         if self.prune is not None and self.mask is not None:
-            raise InputError("a model is either pruned or masked", fix="drop --mask, or --ratio and its like")
+            raise InputError("a model is either pruned or masked", fix="drop `mask`, or `ratio` and its like")
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
             raise InputError(
-                f"--precision must name each precision once, got {','.join(self.precisions) or 'none'}",
-                fix="for example --precision fp32,fp16",
+                f"`precisions` must name each precision once, got {','.join(self.precisions) or 'none'}",
+                fix="for example `precisions=('fp32', 'fp16')`",
+                field="precisions",
             )
         unknown = [each for each in self.precisions if each not in get_args(Precision)]
         if unknown:
@@ -229,10 +254,15 @@ class ExportSpec:
         if "int8" in self.precisions and self.quantize is None:
             raise InputError(
                 "int8 needs images to calibrate on",
-                fix="name some with --calib DIR or --calib digits; --calib synthetic is for latency only",
+                fix="name some with `calibration=DIR` or `calibration='digits'`, `calibration='synthetic'` is for latency only",
+                field="calibration",
             )
         if "int8" not in self.precisions and self.quantize is not None:
-            raise InputError("calibration without int8", fix="add int8 to --precision, or drop --calib and what belongs to it")
+            raise InputError(
+                "calibration without int8",
+                fix="add int8 to `precisions`, or drop `calibration` and what belongs to it",
+                field="precisions",
+            )
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs.export import Precision
 
 Device = Literal["cpu", "cuda"]
@@ -45,9 +45,13 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads must be at least 1, got {self.threads}", fix="leave it out for the runtime's own choice")
+            raise InputError(
+                f"`threads` must be at least 1, got {self.threads}",
+                fix="leave it out for the runtime's own choice",
+                field="threads",
+            )
         if self.tf32 and self.precision == "fp32":
-            raise InputError("TF32 would run under an FP32 label", fix="measure it as what it is: --precisions tf32")
+            raise InputError("TF32 would run under an FP32 label", fix="measure it as what it is: `precision='tf32'`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +75,16 @@ class MeasureSpec:
     options: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        for option, value in (("--budget-s", self.budget_s), ("--open-limit-s", self.open_limit_s)):
+        for name, value in (("budget_s", self.budget_s), ("open_limit_s", self.open_limit_s)):
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"{option} must be a positive number of seconds, got {value}", fix=f"for example {option} 120")
-        for option, number in (("--memory-limit", self.memory_limit_mib), ("--lock-clocks", self.lock_clocks_mhz)):
+                raise InputError(
+                    f"`{name}` must be a positive number of seconds, got {value}",
+                    fix=f"for example {setting(name, 120)}",
+                    field=name,
+                )
+        for name, number in (("memory_limit_mib", self.memory_limit_mib), ("lock_clocks_mhz", self.lock_clocks_mhz)):
             if number is not None and number < 1:
-                raise InputError(f"{option} must be positive, got {number}", fix=f"leave {option} out")
+                raise InputError(f"`{name}` must be positive, got {number}", fix=f"leave `{name}` out", field=name)
 
     @property
     def seconds(self) -> float:
@@ -101,4 +109,4 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise InputError(f"--batch must list positive numbers, got {self.batch}", fix="for example --batch 1,8,64")
+            raise InputError(f"`batch` must be positive, got {self.batch}", fix="for example `batch=8`", field="batch")

@@ -52,13 +52,23 @@ class QuantizeSpec:
     def __post_init__(self) -> None:
         parse_calibration(self.calibration)
         if self.samples < 1:
-            raise InputError(f"--calib-samples must be at least 1, got {self.samples}", fix="128 images suit most models")
+            raise InputError(
+                f"`samples` must be at least 1, got {self.samples}", fix="128 images suit most models", field="samples"
+            )
         if self.keep_top < 0:
-            raise InputError(f"--int8-keep-top must be 0 or more, got {self.keep_top}", fix="for example --int8-keep-top 3")
+            raise InputError(
+                f"`keep_top` must be 0 or more, got {self.keep_top}", fix="for example `keep_top=3`", field="keep_top"
+            )
         if self.max_drop is not None and not (math.isfinite(self.max_drop) and 0 <= self.max_drop < 1):
-            raise InputError(f"--max-drop must be a share from 0 to 1, got {self.max_drop}", fix="for example --max-drop 0.5%")
+            raise InputError(
+                f"`max_drop` must be a share from 0 to 1, got {self.max_drop}",
+                fix="for example `max_drop=0.005`",
+                field="max_drop",
+            )
         if self.keep_top and self.max_drop is not None:
-            raise InputError("--int8-keep-top and --max-drop both say how many layers stay", fix="drop one of the two")
+            raise InputError(
+                "`keep_top` and `max_drop` both say how many layers stay", fix="drop one of the two", field="max_drop"
+            )
 
 
 def parse_calibration(text: str) -> tuple[CalibrationKind, Path | None]:
@@ -69,11 +79,13 @@ def parse_calibration(text: str) -> tuple[CalibrationKind, Path | None]:
     """
     if not text:
         raise InputError(
-            "--calib is empty", fix="use a folder of images, digits, imagefolder:DIR, cifar10:DIR, cifar100:DIR or synthetic"
+            "`calibration` is empty",
+            fix="use a folder of images, digits, imagefolder:DIR, cifar10:DIR, cifar100:DIR or synthetic",
+            field="calibration",
         )
     if text == SYNTHETIC:
         return "synthetic", None
     word, colon, _ = text.partition(":")
     if word in ("digits", "imagefolder", "cifar10", "cifar100") and (colon or word == "digits"):
-        return parse_data(text)
+        return parse_data(text, "calibration")
     return "images", Path(text)

@@ -74,15 +74,15 @@ class Block:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise InputError("a sweep needs models", fix="for example --models resnet18,resnet50")
+            raise InputError("a sweep needs models", fix="for example `models=('resnet18', 'resnet50')`", field="models")
         if (self.methods or set(self.masks) - {"2:4"}) and not self.ratios:
-            raise InputError("methods and masks need ratios", fix="for example --ratios 0.3,0.5")
+            raise InputError("methods and masks need ratios", fix="for example `ratios=(0.3, 0.5)`", field="ratios")
         if self.ratios and not self.methods and not self.masks:
-            raise InputError("ratios need methods or masks", fix="for example --methods l1")
+            raise InputError("ratios need methods or masks", fix="for example `methods=('l1',)`", field="methods")
         if list(self.ratios) != sorted(set(self.ratios)):
-            raise InputError(f"--ratios must ascend: {self.ratios}", fix="for example --ratios 0.3,0.5")
+            raise InputError(f"`ratios` must ascend, got {self.ratios}", fix="for example `ratios=(0.3, 0.5)`", field="ratios")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example --seeds 0,1,2")
+            raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example `seeds=(0, 1, 2)`", field="seeds")
 
     def variants(self) -> Iterator[Variant]:
         """Everything that the block asks for, model by model, the dense one first."""
@@ -134,26 +134,40 @@ class SweepSpec:
 
     def __post_init__(self) -> None:
         if not self.blocks or not self.backends or not self.precisions or not self.batches:
-            raise InputError("a sweep needs models, backends, precisions and batches", fix="for example --models resnet18")
+            raise InputError("a sweep needs models, backends, precisions and batches", fix="for example `models=('resnet18',)`")
         if self.together < 1:
             raise InputError(
-                f"--together must be at least 1, got {self.together}", fix="4 variants beside the dense model is usual"
+                f"`together` must be at least 1, got {self.together}",
+                fix="4 variants beside the dense model is usual",
+                field="together",
             )
         if not self.build_limit_s > 0:
             raise InputError(
-                f"--build-limit-s must be positive, got {self.build_limit_s}", fix="for example --build-limit-s 1200"
+                f"`build_limit_s` must be positive, got {self.build_limit_s}",
+                fix="for example `build_limit_s=1200`",
+                field="build_limit_s",
             )
 
         if "int8" in self.precisions and self.quantize is None:
             raise InputError(
-                "int8 needs images to calibrate on", fix="name some with --calib; --calib synthetic is good for latency"
+                "int8 needs images to calibrate on",
+                fix="name some with `calibration`, `calibration='synthetic'` is good for latency",
+                field="calibration",
             )
         if self.data is not None:
             parse_data(self.data)
         elif self.data_samples is not None:
-            raise InputError("--data-samples without --data", fix="name the images with --data digits or --data imagefolder:DIR")
+            raise InputError(
+                "`data_samples` without `data`",
+                fix="name the images with `data='digits'` or `data='imagefolder:DIR'`",
+                field="data",
+            )
         if self.data_samples is not None and self.data_samples < 1:
-            raise InputError(f"--data-samples must be at least 1, got {self.data_samples}", fix="leave it out for all images")
+            raise InputError(
+                f"`data_samples` must be at least 1, got {self.data_samples}",
+                fix="leave it out for all images",
+                field="data_samples",
+            )
 
     def models(self) -> list[tuple[ModelSpec, list[Variant]]]:
         """Each model with its variants, the dense one first; what two blocks both ask for is there once.

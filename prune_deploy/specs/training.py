@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs.data import parse_data
 
 Optimizer = Literal["adamw", "sgd"]
@@ -44,34 +44,36 @@ class FinetuneSpec:
     def __post_init__(self) -> None:
         parse_data(self.data)
         if self.val_data is not None:
-            parse_data(self.val_data)
+            parse_data(self.val_data, "val_data")
         if self.optimizer not in get_args(Optimizer):
-            raise InputError(f"unknown --optimizer {self.optimizer!r}", fix=f"one of {', '.join(get_args(Optimizer))}")
+            raise InputError(
+                f"unknown `optimizer` {self.optimizer!r}", fix=f"one of {', '.join(get_args(Optimizer))}", field="optimizer"
+            )
         # Two images, not one: a batch norm has no statistics of a single one.
-        for option, number, least in (
-            ("--epochs", self.epochs, 1),
-            ("--batch", self.batch, 2),
-            ("--samples", self.samples, 2),
-            ("--seed", self.seed, 0),
+        for name, number, least in (
+            ("epochs", self.epochs, 1),
+            ("batch", self.batch, 2),
+            ("samples", self.samples, 2),
+            ("seed", self.seed, 0),
         ):
             if number is not None and number < least:
-                raise InputError(
-                    f"{option} must be at least {least}, got {number}", fix=f"for example {option} {_EXAMPLES[option]}"
-                )
+                fix = f"for example {setting(name, _EXAMPLES[name])}"
+                raise InputError(f"`{name}` must be at least {least}, got {number}", fix=fix, field=name)
         self._check_reals()
 
     def _check_reals(self) -> None:
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"--lr must be positive, got {self.lr}", fix=f"for example --lr {DEFAULT_LR[self.optimizer]}")
-        for option, share in (("--distill", self.distill), ("--label-smoothing", self.label_smoothing)):
+            fix = f"for example {setting('lr', DEFAULT_LR[self.optimizer])}"
+            raise InputError(f"`lr` must be positive, got {self.lr}", fix=fix, field="lr")
+        for name, share in (("distill", self.distill), ("label_smoothing", self.label_smoothing)):
             if not (math.isfinite(share) and 0 <= share <= 1):
-                raise InputError(f"{option} must be a share from 0 to 1, got {share}", fix=f"for example {option} 0.5")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InputError(f"--weight-decay must be 0 or more, got {self.weight_decay}", fix="leave --weight-decay out")
-        if not (math.isfinite(self.warmup_epochs) and self.warmup_epochs >= 0):
-            raise InputError(f"--warmup-epochs must be 0 or more, got {self.warmup_epochs}", fix="leave --warmup-epochs out")
+                fix = f"for example {setting(name, 0.5)}"
+                raise InputError(f"`{name}` must be a share from 0 to 1, got {share}", fix=fix, field=name)
+        for name, number in (("weight_decay", self.weight_decay), ("warmup_epochs", self.warmup_epochs)):
+            if not (math.isfinite(number) and number >= 0):
+                raise InputError(f"`{name}` must be 0 or more, got {number}", fix=f"leave `{name}` out", field=name)
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise InputError(f"--temperature must be positive, got {self.temperature}", fix="2 is usual")
+            raise InputError(f"`temperature` must be positive, got {self.temperature}", fix="2 is usual", field="temperature")
 
     @property
     def start_lr(self) -> float:
@@ -79,4 +81,4 @@ class FinetuneSpec:
         return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
 
 
-_EXAMPLES = {"--epochs": 10, "--batch": 64, "--samples": 1000, "--seed": 0}
+_EXAMPLES = {"epochs": 10, "batch": 64, "samples": 1000, "seed": 0}

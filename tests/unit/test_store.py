@@ -139,7 +139,7 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     with pytest.raises(StorageError, match="cannot write") as caught, new_folder(tmp_path / "file" / "deep" / "bundle"):
         pass
     assert caught.value.exit_code == 4
-    assert "--out" in caught.value.fix
+    assert "`out=DIR`" in caught.value.fix
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prune_deploy.errors import StorageError
+from prune_deploy.specs.options import as_options
 
 _PIPE_WIDTH = 160
 
@@ -26,7 +27,7 @@ class _DataConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         with _to_stdout():
-            super().print(*objects, **options)
+            super().print(*map(_spoken, objects), **options)
 
 
 class _LogConsole(Console):
@@ -37,7 +38,7 @@ class _LogConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         try:
-            super().print(*objects, **options)
+            super().print(*map(_spoken, objects), **options)
         except OSError:
             _discard(sys.stderr)
 
@@ -59,6 +60,29 @@ def _discard(stream: TextIO) -> None:
     """Send what is still to come, and what is still in the buffer, nowhere: the interpreter flushes once more when it ends."""
     with suppress(OSError, ValueError):  # a stream of a test has no file behind it
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def in_options(text: str) -> str:
+    """A text of the library in the words of the running command: code spans that name settings become options."""
+    context = click.get_current_context(silent=True)
+    command = None if context is None else context.command
+    own = (
+        []
+        if command is None
+        else [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+    )
+    return as_options(text, own)
+
+
+def _spoken(thing: Any) -> Any:
+    return in_options(thing) if isinstance(thing, str) else thing
+
+
+class TextTable(Table):
+    """A table whose cells speak of options, as everything printed does."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_spoken, cells), **options)
 
 
 def _width() -> int | None:
@@ -92,7 +116,7 @@ def say(message: str) -> None:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house style: left-aligned text, numbers right-aligned where the column's name ends in a unit."""
-    result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    result = TextTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         right = column.endswith((" M", " G", " s", "%", "kept", "dense", "MB"))
         # The first column names things one wants to copy whole.

@@ -87,4 +87,4 @@ def compile_sentence(each: Row) -> str:
     return f"compiled in {each.compile_cold_s:.1f} s with an empty cache, {warm}"
 
 
-UNCONVERGED = "* the interval is wider than the rigor aims for: raise --budget-s, or quieten the machine"
+UNCONVERGED = "* the interval is wider than the rigor aims for: raise `budget_s`, or quieten the machine"

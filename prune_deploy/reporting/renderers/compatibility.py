@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from prune_deploy.records import STAGES, Compatibility
 from prune_deploy.reporting.figures.formatting import amount
+from prune_deploy.specs.options import as_options
 
 _NAMED = 3
 _HEAD = "| model | parameters | left | gone | reached | verdict | s | what keeps its channels, or what is in the way |"
@@ -39,5 +40,5 @@ def _line(row: Compatibility) -> str:
     gone = "-" if row.gone is None else f"{row.gone:.0%}"
     reached = "all" if row.reached == STAGES[-1] else (row.reached or "none")
     cells = (row.model, amount(row.params_before), amount(row.params_after), gone, reached, row.verdict, f"{row.seconds:.0f}")
-    message = obstacle(row).replace("|", "\\|").replace("\n", " ")
+    message = as_options(obstacle(row), quote="`").replace("|", "\\|").replace("\n", " ")
     return f"| {' | '.join(cells)} | {message} |"

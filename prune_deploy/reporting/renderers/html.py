@@ -20,6 +20,7 @@ from prune_deploy.reporting.renderers.palette import dark_edition
 from prune_deploy.reporting.renderers.plotly_figures import figure
 from prune_deploy.reporting.renderers.receipts import machine_differences, machines, receipts
 from prune_deploy.runs import TRACES_DIR
+from prune_deploy.specs.options import as_options
 
 _ASSETS = Path(__file__).with_name("assets")
 
@@ -30,7 +31,12 @@ def render_html(report: Report, folder: Path) -> bytes:
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_spoken,
     )
     distributions, damaged = readable_distributions(report)
     sections = {
@@ -49,6 +55,11 @@ def render_html(report: Report, folder: Path) -> bytes:
         plotly=get_plotlyjs() if any(sections.values()) else "",
     )
     return page.encode()
+
+
+def _spoken(value: Any) -> Any:
+    """Texts of the library in the command line's words, as the commands beside them are; markup as it is."""
+    return as_options(value) if type(value) is str else value
 
 
 def _asset(name: str) -> str:

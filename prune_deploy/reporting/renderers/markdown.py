@@ -10,6 +10,7 @@ from prune_deploy.reporting.figures.report import Line, Report
 from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, controls, warned
 from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
+from prune_deploy.specs.options import as_options
 
 
 def render_markdown(report: Report) -> bytes:
@@ -19,7 +20,8 @@ def render_markdown(report: Report) -> bytes:
     shared = side_by_side(report)
     if shared is not None:
         parts.append(f"### Machines side by side\n\n{_grid(shared)}")
-    return ("\n\n".join([*parts, _machines(report)]) + "\n").encode()
+    # In the command line's words, as in the HTML page: who reads a report in a pull request runs commands.
+    return as_options("\n\n".join([*parts, _machines(report)]) + "\n", quote="`").encode()
 
 
 def _summary(report: Report) -> Iterable[str]:

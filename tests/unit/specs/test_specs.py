@@ -38,7 +38,8 @@ def refusal(build: Callable[[], object]) -> InputError:
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf, -math.inf])
 def test_ratios_outside_the_open_interval_are_refused(ratio: float) -> None:
     error = refusal(lambda: PruneSpec(ratio=ratio))
-    assert "--ratio" in error.message
+    assert "`ratio`" in error.message
+    assert error.field == "ratio"
     assert str(ratio) in error.message
 
 
@@ -51,10 +52,10 @@ def test_ratios_inside_the_open_interval_are_taken(ratio: float) -> None:
     ("amounts", "named"),
     [
         ({}, ["none"]),
-        ({"ratio": 0.5, "target_macs": "0.5x"}, ["--ratio", "--target-macs"]),
-        ({"ratio": 0.5, "plan": "plan.json"}, ["--ratio", "--plan"]),
-        ({"target_macs": "0.5x", "target_params": "50M"}, ["--target-macs", "--target-params"]),
-        ({"ratio": 0.5, "target_macs": "1G", "target_params": "1M", "plan": "p"}, ["--plan"]),
+        ({"ratio": 0.5, "target_macs": "0.5x"}, ["`ratio`", "`target_macs`"]),
+        ({"ratio": 0.5, "plan": "plan.json"}, ["`ratio`", "`plan`"]),
+        ({"target_macs": "0.5x", "target_params": "50M"}, ["`target_macs`", "`target_params`"]),
+        ({"ratio": 0.5, "target_macs": "1G", "target_params": "1M", "plan": "p"}, ["`plan`"]),
     ],
 )
 def test_exactly_one_amount_is_asked_for(amounts: dict[str, Any], named: list[str]) -> None:
@@ -78,35 +79,36 @@ def test_exactly_one_amount_is_asked_for(amounts: dict[str, Any], named: list[st
 )
 def test_options_of_pruning_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     error = refusal(lambda: PruneSpec(ratio=0.5, **wrong))
-    assert f"--{next(iter(wrong)).replace('_', '-')}" in error.message
+    assert error.field == next(iter(wrong))
+    assert f"`{error.field}`" in error.message
 
 
 @pytest.mark.parametrize(
-    ("wrong", "option"),
+    ("wrong", "named"),
     [
         ({"name": ""}, "name"),
-        ({"name": "resnet50", "num_classes": 0}, "--num-classes"),
-        ({"name": "resnet50", "input_size": (3, 224)}, "--input-size"),
-        ({"name": "resnet50", "input_size": (3, 0, 224)}, "--input-size"),
-        ({"name": "resnet50", "input_size": (3, -1, 224)}, "--input-size"),
+        ({"name": "resnet50", "num_classes": 0}, "`num_classes`"),
+        ({"name": "resnet50", "input_size": (3, 224)}, "`input_size`"),
+        ({"name": "resnet50", "input_size": (3, 0, 224)}, "`input_size`"),
+        ({"name": "resnet50", "input_size": (3, -1, 224)}, "`input_size`"),
     ],
 )
-def test_models_that_cannot_be_built_are_refused(wrong: dict[str, Any], option: str) -> None:
-    assert option in refusal(lambda: ModelSpec(**wrong)).message
+def test_models_that_cannot_be_built_are_refused(wrong: dict[str, Any], named: str) -> None:
+    assert named in refusal(lambda: ModelSpec(**wrong)).message
 
 
 @pytest.mark.parametrize(
-    ("wrong", "option"),
+    ("wrong", "named"),
     [
         ({"target": "sm42"}, "sm42"),
-        ({"batches": ()}, "--batch"),
-        ({"batches": (1, 0)}, "--batch"),
-        ({"batches": (8, 8)}, "--batch"),
-        ({"workspace_mib": 0}, "--workspace"),
+        ({"batches": ()}, "`batches`"),
+        ({"batches": (1, 0)}, "`batches`"),
+        ({"batches": (8, 8)}, "`batches`"),
+        ({"workspace_mib": 0}, "`workspace_mib`"),
     ],
 )
-def test_engines_that_cannot_be_built_are_refused(wrong: dict[str, Any], option: str) -> None:
-    assert option in refusal(lambda: EngineSpec(**wrong)).message
+def test_engines_that_cannot_be_built_are_refused(wrong: dict[str, Any], named: str) -> None:
+    assert named in refusal(lambda: EngineSpec(**wrong)).message
 
 
 @pytest.mark.parametrize("spec", [ModelSpec(name="v"), PruneSpec(ratio=0.5), EngineSpec()])

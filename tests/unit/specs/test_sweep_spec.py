@@ -107,7 +107,7 @@ def test_blocks_that_make_no_sense(block: dict[str, object], message: str) -> No
 def test_masks_and_sweeps_that_make_no_sense() -> None:
     with pytest.raises(InputError, match="one half"):
         MaskSpec(kind="2:4", ratio=0.3)
-    with pytest.raises(InputError, match="--together"):
+    with pytest.raises(InputError, match="`together`"):
         SweepSpec(blocks=(Block(models=("a",)),), backends=("ort",), together=0)
     with pytest.raises(InputError, match="needs models, backends"):
         SweepSpec(blocks=(Block(models=("a",)),), backends=())

@@ -1,0 +1,166 @@
+"""The one table of settings: which command line option sets which Python field.
+
+The command line builds specs through it, reports write command lines with it, and `as_options` turns the code spans of library texts
+(see `prune_deploy.errors`) into options.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Collection, Mapping
+from types import EllipsisType
+
+from prune_deploy.specs.export import EngineSpec, ExportSpec, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.specs.measure import MeasureSpec, RunOptions
+from prune_deploy.specs.quantize import QuantizeSpec
+from prune_deploy.specs.sweep import Block, SweepSpec
+from prune_deploy.specs.training import FinetuneSpec
+
+
+def flag(field: str) -> str:
+    """The option that has a field's own name."""
+    return f"--{field.replace('_', '-')}"
+
+
+def _same(*fields: str) -> dict[str, str]:
+    return {field: flag(field) for field in fields}
+
+
+_GRID = {"backends": "--backend", "precisions": "--precision", "batches": "--batch"}
+
+SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
+    ModelSpec: {"name": "--model", **_same("num_classes", "input_size", "weights", "seed")},
+    PruneSpec: _same(
+        "ratio",
+        "target_macs",
+        "target_params",
+        "plan",
+        "method",
+        "scope",
+        "group_cap",
+        "round_to",
+        "rounding",
+        "when_empty",
+        "ignore",
+        "heads",
+        "bottleneck",
+        "steps",
+        "seed",
+        "allow_shortfall",
+    ),
+    MaskSpec: {"kind": "--mask", "ratio": "--ratio"},
+    EngineSpec: {
+        "library": "--engine",
+        "batches": "--batch",
+        "workspace_mib": "--workspace",
+        **_same("target", "sparse_weights", "precision"),
+    },
+    ExportSpec: {"mask": "--mask", "precisions": "--precision"},
+    QuantizeSpec: {
+        "calibration": "--calib",
+        "samples": "--calib-samples",
+        "method": "--calib-method",
+        "rest": "--int8-rest",
+        "keep": "--int8-keep",
+        "keep_top": "--int8-keep-top",
+        "smooth": "--int8-smooth",
+        **_same("max_drop", "onnx"),
+    },
+    RunOptions: _same("device", "threads", "channels_last", "cudnn_benchmark", "compile_mode", "cpu_freezing", "precision"),
+    MeasureSpec: {
+        "memory_limit_mib": "--memory-limit",
+        "lock_clocks_mhz": "--lock-clocks",
+        **_same("rigor", "mode", "placement", "budget_s", "open_limit_s", "inputs", "seed"),
+    },
+    FinetuneSpec: _same(
+        "data",
+        "epochs",
+        "batch",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "warmup_epochs",
+        "label_smoothing",
+        "distill",
+        "temperature",
+        "amp",
+        "augment",
+        "samples",
+        "val_data",
+        "seed",
+    ),
+    Block: _same("models", "methods", "masks", "ratios", "seeds", "protocol", "num_classes", "input_size", "weights"),
+    SweepSpec: {**_GRID, **_same("together", "bundles", "build_limit_s", "trace", "data", "data_samples")},
+}
+"""Spec, its field, the option that sets it. A field without an option is not in the table."""
+
+ARGUMENT_OPTIONS: Mapping[str, str] = {
+    **_GRID,
+    **_same(
+        "backend", "out", "force", "graph_limit_s", "require", "share_machine", "dry_run", "resume", "preset", "spec", "restart"
+    ),
+    **_same("against", "runs", "top", "image", "limit_s", "fresh", "families", "markdown", "format", "reanalyze"),
+    **_same("fail_if_slower", "require_verdict", "to_ratio"),
+    "count": "--random",
+}
+"""Arguments of what a user can ask, beside the specs' fields."""
+
+_VALUES: Mapping[str, str] = {
+    "prune=None": "--dense",
+    "across='backends'": "--across-backends",
+    "across='precisions'": "--across-precisions",
+}
+"""A field and its value that are an option of their own."""
+
+_NEGATABLE = frozenset({"--amp", "--sparse-weights"})
+_PARTS: Mapping[str, type] = {"prune": PruneSpec, "mask": MaskSpec, "engine": EngineSpec, "quantize": QuantizeSpec}
+"""Attributes of an ExportSpec: `quantize.method` names one of the two methods."""
+
+_SPAN = re.compile(r"`(?P<name>[a-z]\w*(?:\.[a-z]\w*)?)(?:=(?P<value>[^`]*))?`")
+
+
+def option_for(field: str, among: Collection[str] = ()) -> str | None:
+    """The option that sets a field, one that is `among` a command's own if possible; None for no setting."""
+    part, _, name = field.rpartition(".")
+    if part:
+        return SPEC_OPTIONS[_PARTS[part]].get(name) if part in _PARTS else None
+    known = [table[field] for table in (*SPEC_OPTIONS.values(), ARGUMENT_OPTIONS) if field in table]
+    return next((option for option in known if option in among), known[0] if known else None)
+
+
+def as_options(text: str, among: Collection[str] = (), *, quote: str = "") -> str:
+    """A text whose code spans that name settings have become options, each within `quote`; others stay.
+
+    `among` are the options of the running command, which decide where a field's name is that of several options.
+    """
+
+    def replaced(span: re.Match[str]) -> str:
+        words = _VALUES.get(span[0].strip("`")) or _words(span["name"], span["value"], among)
+        return span[0] if words is None else f"{quote}{words}{quote}"
+
+    return _SPAN.sub(replaced, text)
+
+
+def _words(field: str, value: str | None, among: Collection[str]) -> str | None:
+    """One span's option with its value; None if it names no setting."""
+    option = option_for(field, among)
+    if option is None or value is None:
+        return option
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return f"{option} {value}"  # a placeholder: `out=DIR`
+    if literal is True:
+        return option
+    if literal is False:
+        return f"--no-{option.removeprefix('--')}" if option in _NEGATABLE else None
+    return f"{option} {_value_text(literal)}"
+
+
+def _value_text(value: object) -> str:
+    """A value as the command line takes it, quoted for a shell where it must be."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_value_text, value))
+    return "…" if isinstance(value, EllipsisType) else shlex.quote(str(value))
