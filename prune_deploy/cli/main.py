@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from prune_deploy import __version__
-from prune_deploy.cli.interrupts import interrupts
+from prune_deploy import __version__, signals
 from prune_deploy.errors import PruneDeployError
 
 # Name → (module, object in it, first line of its help). The program's help is printed from here, so that it imports nothing heavy.
@@ -91,14 +90,14 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point: run the command line and exit with the documented code."""
-    interrupts.watch()
+    signals.program.watch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without "…" is no reason to fail
     try:
         code = cli.main(prog_name="prune-deploy", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        interrupts.ignore()
+        signals.program.ignore()
         _leave("interrupted: nothing half-made was left behind", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         _leave(error.format_message(), error.exit_code)

@@ -18,7 +18,7 @@ from prune_deploy.data.preprocessing import Transform, transform_of
 from prune_deploy.environment import usable_cpus
 from prune_deploy.errors import InputError
 from prune_deploy.records import Preprocessing
-from prune_deploy.training.interruption import ignore_in_worker
+from prune_deploy.signals import leave_to_parent
 
 CACHE_BYTES = 1 << 30
 """Bytes of tensors up to which a set is kept in memory."""
@@ -129,7 +129,7 @@ class Images:
             batch_sampler=keys,
             collate_fn=list,
             num_workers=workers,
-            worker_init_fn=ignore_in_worker,
+            worker_init_fn=leave_to_parent,
             # A generator of its own: a loader draws a seed for its workers, and the global generator belongs to the network.
             generator=torch.Generator(),
             # Sets hold functions that cannot be pickled.

@@ -17,11 +17,11 @@ from torch import nn
 
 from prune_deploy.errors import InputError, OutputError
 from prune_deploy.records import Epoch
+from prune_deploy.signals import StopRequest, deferred
 from prune_deploy.specs import FinetuneSpec
 from prune_deploy.training.callbacks import Callback, Watcher
 from prune_deploy.training.checkpoint import History, State, restore, tensors_of
 from prune_deploy.training.images import Batch, Images
-from prune_deploy.training.interruption import Interruption
 from prune_deploy.training.objective import learning_rate, loss_of
 
 _LARGEST_NORM = 5.0
@@ -91,14 +91,14 @@ class Trainer:
             InputError: the network does not have an output for each class.
             KeyboardInterrupt: a signal asked to stop, and the state has been saved.
         """
-        with Interruption() as interruption, _repeatable(self._setup.device):
+        with deferred(unhandled=True) as stop, _repeatable(self._setup.device):
             try:
                 if self.history.top1_before is None:
                     self._watcher.stage("top-1 before training")
-                    self.history = replace(self.history, top1_before=self._top1(interruption))
+                    self.history = replace(self.history, top1_before=self._top1(stop))
                 self._watcher.begin(self._setup.spec.epochs, self._steps, self.history.step)
                 while len(self.history.epochs) < self._setup.spec.epochs:
-                    self._epoch(interruption)
+                    self._epoch(stop)
                     save(self._state())
             except KeyboardInterrupt:
                 if self.history.step:
@@ -112,18 +112,18 @@ class Trainer:
         scaler = self._scaler.state_dict() if self._scaler.is_enabled() else {}
         return State(history=self.history, tensors=tensors_of(self._model, self._optimizer), scaler=scaler)
 
-    def _epoch(self, interruption: Interruption) -> None:
+    def _epoch(self, stop: StopRequest) -> None:
         """Train the rest of an epoch, and validate it."""
         spec, number = self._setup.spec, len(self.history.epochs)
         first = self.history.step - number * self._per_epoch
         begun, before = time.perf_counter(), self.history.seconds
         self._model.train()
         for batch in self._setup.train.shuffled(spec.batch, number, first):
-            interruption.check()
+            stop.check()
             self._step(batch)
             self.history = replace(self.history, seconds=before + time.perf_counter() - begun)
             self._watcher.step(number + 1, self.history.step, self._mean_loss)
-        top1 = self._top1(interruption)
+        top1 = self._top1(stop)
         epoch = Epoch(
             number=number + 1,
             loss=self._mean_loss,
@@ -181,12 +181,12 @@ class Trainer:
         return torch.autocast(self._setup.device, dtype=self._half or torch.bfloat16, enabled=self._half is not None)
 
     @torch.no_grad()
-    def _top1(self, interruption: Interruption) -> float:
+    def _top1(self, stop: StopRequest) -> float:
         """Return the share of validation images that it classifies correctly, in FP32."""
         self._model.eval()
         correct, images = 0, 0
         for batch in self._setup.validation.in_order(self._setup.spec.batch):
-            interruption.check()
+            stop.check()
             if not len(batch.labels):
                 continue
             logits = self._model(batch.inputs.to(self._setup.device))

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from prune_deploy.cli.interrupts import interrupts
+from prune_deploy import signals
 from prune_deploy.cli.output.console import log_console, say
 
 
@@ -37,7 +37,7 @@ class MeasureBar:
 
     def stage(self, name: str) -> None:
         """Something is made that will be measured."""
-        interrupts.raise_again()
+        signals.program.check()
         say(name)
         self._progress.reset(self._task, total=1.0, description=name)
 

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from prune_deploy.cli.interrupts import interrupts
+from prune_deploy import signals
 from prune_deploy.cli.output.console import log_console, say
 
 
@@ -32,12 +32,12 @@ class StageLines:
     def stage(self, name: str) -> None:
         """A stage begins, unless the stage before it was to be the last."""
         self._end_count()
-        interrupts.raise_again()
+        signals.program.check()
         say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
 
     def count(self, done: int, total: int) -> None:
         """So much of the stage is done."""
-        interrupts.raise_again()
+        signals.program.check()
         if self._counted is None:
             bar = _bar()
             bar.start()

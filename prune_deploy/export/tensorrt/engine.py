@@ -27,9 +27,10 @@ from prune_deploy.export.tensorrt.layers import (
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.export.tensorrt.log import BuildLog, collecting
 from prune_deploy.export.tensorrt.products import products_of, share_of
-from prune_deploy.export.tensorrt.progress import BuildProgress, ProgressRelay, held_interrupts, progress_monitor
+from prune_deploy.export.tensorrt.progress import BuildProgress, ProgressRelay, progress_monitor
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
 from prune_deploy.records import EngineProfile, EngineRecord
+from prune_deploy.signals import deferred
 from prune_deploy.specs import EngineSpec
 from prune_deploy.store import write_bytes
 
@@ -91,8 +92,8 @@ def build_engine(
     _check_request(spec, onnx_path, destination)
     library = choose_library(spec.library, spec.target)
     with collecting(library) as log:
-        with held_interrupts() as interrupts:
-            built = _compile(library, log, onnx_path, spec, ProgressRelay(progress, interrupts))
+        with deferred() as stop:
+            built = _compile(library, log, onnx_path, spec, ProgressRelay(progress, stop))
         record = _record(library, log, spec, built, onnx_path.name, destination.name)
     verify_precision(record)
     write_bytes(destination, built.plan)

@@ -7,14 +7,12 @@ build without saying why. So callbacks here never raise: they note what happened
 from __future__ import annotations
 
 import functools
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from prune_deploy.errors import BuildError
 from prune_deploy.export.tensorrt.library import TensorRTLibrary
+from prune_deploy.signals import StopRequest
 
 
 class BuildProgress(Protocol):
@@ -30,45 +28,12 @@ class BuildProgress(Protocol):
         """A phase ended, perhaps before its last step."""
 
 
-class Interrupts:
-    """Whether a signal that means "stop" arrived."""
-
-    requested = False
-
-    def note(self, *_: object) -> None:
-        """Signal handler."""
-        self.requested = True
-
-
-@contextmanager
-def held_interrupts() -> Iterator[Interrupts]:
-    """Hold Ctrl-C, and SIGTERM where the program handles it, until the block ends; then raise KeyboardInterrupt.
-
-    A KeyboardInterrupt raised at once would land in whichever callback runs next, mostly the logger, and be swallowed there.
-    Only the main thread may set handlers, and only it receives KeyboardInterrupt: elsewhere nothing is held.
-    """
-    interrupts = Interrupts()
-    handlers: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        # A signal that is ignored or left to the system is somebody's decision: only Python handlers are replaced.
-        handlers = {number: h for number in (signal.SIGINT, signal.SIGTERM) if callable(h := signal.getsignal(number))}
-    try:
-        for number in handlers:
-            signal.signal(number, interrupts.note)
-        yield interrupts
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if interrupts.requested:
-            raise KeyboardInterrupt
-
-
 class ProgressRelay:
     """Forwards TensorRT's progress to a `BuildProgress`, and decides after each step whether the build goes on."""
 
-    def __init__(self, progress: BuildProgress | None, interrupts: Interrupts) -> None:
+    def __init__(self, progress: BuildProgress | None, stop: StopRequest) -> None:
         self._progress = progress
-        self._interrupts = interrupts
+        self._stop = stop
         self._failure: BaseException | None = None
         self._cancelled = False
 
@@ -81,7 +46,7 @@ class ProgressRelay:
         """TensorRT's callback: True to go on."""
         if self._progress is not None and self._guard(self._progress.step, phase_name, step) is False:
             self._cancelled = True
-        return not (self._cancelled or self._failure is not None or self._interrupts.requested)
+        return not (self._cancelled or self._failure is not None or self._stop.arrived)
 
     def phase_finish(self, phase_name: str) -> None:
         """TensorRT's callback."""
@@ -89,7 +54,7 @@ class ProgressRelay:
             self._guard(self._progress.phase_finish, phase_name)
 
     def raise_if_stopped(self) -> None:
-        """Raise what stopped the build, if it was not TensorRT itself. An interrupt is raised by `held_interrupts`.
+        """Raise what stopped the build, if it was not TensorRT itself. An interrupt is raised by `signals.deferred`.
 
         Raises:
             BuildError: the watcher cancelled the build.

@@ -89,8 +89,8 @@ def test_impatient_signals_do_not_break_off_the_removal_of_half_made_files(here:
         "import signal, sys, time\n"
         "from pathlib import Path\n"
         "from prune_deploy import store\n"
-        "from prune_deploy.cli.interrupts import interrupts\n"
-        "interrupts.watch()\n"
+        "from prune_deploy import signals\n"
+        "signals.program.watch()\n"
         "remove = store.shutil.rmtree\n"
         "def slow(*arguments, **options):\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
@@ -114,8 +114,8 @@ def test_ctrl_c_in_an_import_waits_for_its_end(here: Path) -> None:
     Path("interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n")
     Path("main.py").write_text(
         "import time\n"
-        "from prune_deploy.cli.interrupts import interrupts\n"
-        "interrupts.watch()\n"
+        "from prune_deploy import signals\n"
+        "signals.program.watch()\n"
         "import interrupted\n"
         "try:\n    time.sleep(10)\nexcept KeyboardInterrupt:\n    print(interrupted.whole)\n"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,6 @@ from prune_deploy.training import loop
 from prune_deploy.training.callbacks import KeepZeros, Stepwise
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, State, discard
 from prune_deploy.training.images import Images
-from prune_deploy.training.interruption import Interruption
 from prune_deploy.training.loop import Setup, Trainer
 from support.models.tiny_models import Plain, conv_bn, lively
 
@@ -256,43 +254,6 @@ def test_a_network_of_other_classes_is_refused_before_the_first_step() -> None:
     with pytest.raises(InputError, match="gives 5 scores, the data has 7"):
         Trainer(lively(Plain()), replace(setup(), classes=7), watched).run(nowhere)
     assert watched.steps == []
-
-
-def test_signals_wait_for_the_end_of_the_block_and_are_then_obeyed_once() -> None:
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    reached = []
-
-    def work() -> None:
-        with Interruption():
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGINT)
-            reached.append("the end")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert reached == ["the end"]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def test_ignored_signals_stay_ignored_and_other_threads_are_none_of_its_business() -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        with Interruption() as interruption:
-            signal.raise_signal(signal.SIGTERM)
-            interruption.check()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    seen: list[Any] = []
-    handler = signal.getsignal(signal.SIGINT)
-
-    def elsewhere() -> None:
-        with Interruption():
-            seen.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert seen == [handler]
 
 
 def saved(folder: Path, step: int = 3) -> tuple[Checkpoint, State]:
