@@ -246,7 +246,7 @@ def _positions(module: nn.Module | nn.Parameter, indices: list[int]) -> tuple[in
 
 
 def _beyond_a_layer(tracer: _Tracer, members: tuple[Member, ...]) -> str:
-    """Return the reason why a layer's channels are out of range, or "".
+    """Return why a layer's channels are out of range, or "".
 
     Gated linear units cause this: they halve channels without torch-pruning noticing.
     """

@@ -1,4 +1,7 @@
-"""What plots show, as plain data: the HTML and the PNG renderer draw the same charts."""
+"""Content of plots as plain data.
+
+The HTML and the PNG renderer draw the same charts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts as plain data: points with intervals, boxes with samples, bars that add up."""
+"""Charts as plain data: points with intervals, boxes of samples, stacked bars."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ _ROOM = 2.0
 
 Scale = Literal["linear", "log"]
 Style = Literal["points", "line", "front"]
-"""points alone; points joined by a line; a Pareto front, drawn as steps without points."""
+"""Drawing style of a series.
+
+- points: points alone.
+- line: points joined by a line.
+- front: a Pareto front, drawn as steps without points.
+"""
 
 Mark = Literal["", "dense", "zeroed", "slower", "undecided"]
-"""What a point stands out by: the dense model, zeroed weights, a step slower than the one before, a verdict that is open."""
+"""Reason why a point stands out.
+
+It is the dense model, zeroed weights, a step slower than the one before, or an open verdict.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """An axis with its unit in the title."""
+    """Axis with its unit in the title."""
 
     title: str
     scale: Scale = "linear"
@@ -26,7 +34,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A figure with its interval along y, and along x where it has one; `text` are the lines shown for it."""
+    """Figure with its interval along y, and optionally along x.
+
+    `text` are the lines shown for it.
+    """
 
     x: float
     y: float
@@ -40,7 +51,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Points of one backend, `backend` gives them their colour and shape."""
+    """Points of one backend.
+
+    `backend` determines their colour and shape.
+    """
 
     name: str
     backend: str
@@ -50,7 +64,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scatter:
-    """Series over common axes. `diagonal` draws y = x, `level` a horizontal line; both are named by `guide`."""
+    """Series over common axes.
+
+    `diagonal` draws y = x, and `level` a horizontal line. `guide` names both.
+    """
 
     name: str
     title: str
@@ -67,7 +84,7 @@ class Scatter:
 class Box:
     """Samples of one candidate, in percent above or below their median.
 
-    Quartiles and whiskers (5 %, 95 %) are of all `count` samples; `samples` are some of them, evenly taken over time.
+    Quartiles and whiskers (5 %, 95 %) are of all `count` samples. `samples` are some of them, evenly taken over time.
     """
 
     name: str
@@ -92,7 +109,7 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A bar from `start` to `end`: a total, or what is added or taken away."""
+    """Bar from `start` to `end`: a total, or an increase or decrease."""
 
     name: str
     start: float
@@ -104,7 +121,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """A waterfall, from the first bar to the last."""
+    """Waterfall from the first bar to the last."""
 
     name: str
     title: str
@@ -114,7 +131,10 @@ class Bars:
 
 
 def reach(points: Iterable[Point]) -> tuple[float, float]:
-    """From where to where y must be shown, both above 0: all values, and intervals as far as they do not dwarf them."""
+    """Return the range of y to show, both ends above 0.
+
+    It includes all values, and intervals as far as they leave the values readable.
+    """
     points = list(points)
     low, high = min(point.y for point in points), max(point.y for point in points)
     lows = [point.low for point in points if point.low is not None]
@@ -127,7 +147,10 @@ Chart = Scatter | Boxes | Bars
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Charts of the same cases: one of the choices a reader has. `name` is unique in its section."""
+    """Charts of the same cases, one of the choices of a reader.
+
+    `name` is unique in its section.
+    """
 
     name: str
     charts: tuple[Chart, ...] = field(default_factory=tuple)

@@ -1,4 +1,4 @@
-"""The iterative curve: time and speed-up step by step, steps that cost time marked."""
+"""Iterative curve: time and speed-up per step, with slower steps marked."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from prune_deploy.reporting.figures.naming import backend_title
 from prune_deploy.reporting.figures.report import Report
 
 LEAST_POINTS = 4
-"""The dense model and three ratios: fewer are no curve."""
+"""Fewest points of a curve: the dense model and three ratios."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveGroup:
-    """The curves of one model and method at one batch, one per backend."""
+    """Curves of one model and method at one batch, one per backend."""
 
     name: str
     machine: str
@@ -26,7 +26,7 @@ class CurveGroup:
 
 
 def curve_groups(report: Report) -> list[CurveGroup]:
-    """All curves of a report, those together that belong into one picture."""
+    """Return all curves of a report, grouped by picture."""
     several = len({run.machine for run in report.runs}) > 1
     groups: dict[tuple[str, str], list[Curve]] = {}
     for run in report.runs:
@@ -35,13 +35,13 @@ def curve_groups(report: Report) -> list[CurveGroup]:
                 name = curve.name.replace(f" {curve.backend} ", " ")
                 groups.setdefault((name, run.machine), []).append(curve)
     return [
-        CurveGroup(name=f"{name}, {machine}" if several else name, machine=machine, curves=tuple(found))
-        for (name, machine), found in groups.items()
+        CurveGroup(name=f"{name}, {machine}" if several else name, machine=machine, curves=tuple(group_curves))
+        for (name, machine), group_curves in groups.items()
     ]
 
 
 def curve_views(report: Report) -> list[View]:
-    """One view per group: latency over the ratio, and speed-up over the ratio."""
+    """Return one view per group: latency and speed-up over the ratio."""
     return [View(name=group.name, charts=(_latency(group), _speedup(group))) for group in curve_groups(report)]
 
 
@@ -70,10 +70,13 @@ def _speedup(group: CurveGroup) -> Scatter:
     )
 
 
-def _series(found: Sequence[Curve], place: Callable[[CurvePoint], Point | None]) -> tuple[Series, ...]:
-    """A series for each unbroken stretch of a curve: no line is drawn across a step that was not timed."""
+def _series(group_curves: Sequence[Curve], place: Callable[[CurvePoint], Point | None]) -> tuple[Series, ...]:
+    """Return a series for each unbroken stretch of a curve.
+
+    A step that was not timed breaks the line.
+    """
     made = []
-    for curve in found:
+    for curve in group_curves:
         for is_there, stretch in groupby(map(place, curve.points), key=lambda point: point is not None):
             if is_there:
                 points = tuple(point for point in stretch if point is not None)
@@ -89,7 +92,7 @@ def _speedup_point(step: CurvePoint) -> Point | None:
 
 
 def _point(step: CurvePoint, value: float | None, low: float | None, high: float | None) -> Point | None:
-    """The step in the chart, None where it was not timed."""
+    """Return the step in the chart, None where it was not timed."""
     if value is None:
         return None
     return Point(

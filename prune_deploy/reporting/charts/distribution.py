@@ -1,4 +1,7 @@
-"""How single runs scatter: what a median and its interval cannot show."""
+"""Distribution of single runs.
+
+It shows more than a median and its interval.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ _DRAWN = 120
 
 
 def distribution_views(report: Report) -> list[View]:
-    """One view per comparison whose samples lie beside the records.
+    """Return one view per comparison whose samples lie beside the records.
 
     Raises:
         InputError: a file of samples is damaged.
-        VerificationError: it is not the one that was measured.
+        VerificationError: it differs from the one that was measured.
     """
     return [_view(report, run, record) for run in report.runs for record in _baselines(run)]
 
 
 def readable_distributions(report: Report) -> tuple[list[View], list[str]]:
-    """The same for the samples that can be trusted, and a sentence for each file that cannot."""
+    """Return the views of trustworthy samples, and a sentence per damaged file."""
     views, damaged = [], []
     for run in report.runs:
         for record in _baselines(run):
@@ -40,18 +43,21 @@ def readable_distributions(report: Report) -> tuple[list[View], list[str]]:
 
 def _view(report: Report, run: ReportedRun, record: CaseRecord) -> View:
     samples = unpack(read_samples(run.run.folder, record), source=record.samples_file)
-    several = len({each.machine for each in report.runs}) > 1
+    several = len({other.machine for other in report.runs}) > 1
     name = f"{record.comparison}, {run.machine}" if several else record.comparison
     return View(name=name, charts=(_boxes(run, record, samples),))
 
 
 def _baselines(run: ReportedRun) -> list[CaseRecord]:
-    """The first record of each comparison whose samples are there: runs are published without them too."""
-    found: dict[str, CaseRecord] = {}
+    """Return the first record of each comparison whose samples exist.
+
+    Runs are published without samples too.
+    """
+    first: dict[str, CaseRecord] = {}
     for record in run.run.cases:
         if record.samples_file and (run.run.folder / record.samples_file).is_file():
-            found.setdefault(record.samples_file, record)
-    return list(found.values())
+            first.setdefault(record.samples_file, record)
+    return list(first.values())
 
 
 def _boxes(run: ReportedRun, baseline: CaseRecord, samples: Samples) -> Boxes:

@@ -1,4 +1,4 @@
-"""The lines that a point answers with: the case and all its figures."""
+"""Texts of a point: the case and all its figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prune_deploy.reporting.figures.rows import Row
 
 
 def describe(row: Row, machine: str = "") -> tuple[str, ...]:
-    """A case with its figures, the name first."""
+    """Return a case with its figures, the name first."""
     lines = [row.bundle, f"{backend_title(row.backend)}, {row.precision}, batch {row.batch}{f', {machine}' if machine else ''}"]
     if row.latency_ms is not None:
         lines.append(
@@ -31,7 +31,7 @@ def describe(row: Row, machine: str = "") -> tuple[str, ...]:
 
 
 def mark(row: Row) -> Mark:
-    """What a case's point stands out by."""
+    """Return the reason why a case's point stands out."""
     if row.role == "dense":
         return "dense"
     if row.zeroed:

@@ -1,4 +1,7 @@
-"""Where a logarithmic axis is labelled: round numbers, few enough to be read on a telephone."""
+"""Ticks of a logarithmic axis: a few round numbers.
+
+They are few enough to be read on a telephone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _ENOUGH = 4
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """At least four round numbers from `low` to `high`, both above 0; equal steps where the range is too short for powers."""
+    """Return at least four round numbers from `low` to `high`.
+
+    Both are above 0. The steps are equal where the range is too short for powers.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for mantissas in _MANTISSAS:
         values = (float(f"{mantissa * 10.0**decade:.6g}") for decade in decades for mantissa in mantissas)
@@ -30,6 +36,6 @@ def _equal_steps(low: float, high: float) -> list[float]:
         return [low]
     rough = (high - low) / _ENOUGH
     unit = 10.0 ** math.floor(math.log10(rough))
-    step = unit * max(each for each in (1, 2, 5) if each * unit <= rough)
+    step = unit * max(factor for factor in (1, 2, 5) if factor * unit <= rough)
     first = math.ceil(low / step)
     return [float(f"{number * step:.6g}") for number in range(first, math.floor(high / step) + 1)]

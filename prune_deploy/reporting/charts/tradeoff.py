@@ -1,4 +1,7 @@
-"""Size and accuracy against time: which models no other beats on both, and how much of the saved arithmetic became saved time."""
+"""Size and accuracy against time.
+
+The charts show which models are on the Pareto front, and how much of the saved arithmetic became saved time.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ _SIZES = (("macs_with_attention", "MACs per image (G)", 1e9), ("params", "Parame
 
 
 def tradeoff_views(report: Report) -> list[View]:
-    """One view per machine, model, precision and batch: speed-up against MACs, latency against accuracy, MACs and parameters.
+    """Return one view per machine, model, precision and batch.
 
-    Absolute times of one machine are shown together and never set against another machine's.
+    Each shows speed-up against MACs, latency against accuracy, and latency against MACs and parameters. Absolute times are only
+    shown together with those of the same machine.
     """
     groups: dict[tuple[str, str, str, int], list[Line]] = {}
     for line in report.lines:
@@ -108,7 +112,7 @@ def _latency_at(x: float, line: Line) -> Point:
 
 
 def _with_fronts(lines: Sequence[Line], point: Callable[[Line], Point], *, zeroed_count: bool) -> tuple[Series, ...]:
-    """Each backend's points and their Pareto front."""
+    """Return each backend's points and their Pareto front."""
     series = []
     for backend, own in _by_backend(_first_dense(lines)):
         points = tuple(map(point, own))
@@ -120,27 +124,32 @@ def _with_fronts(lines: Sequence[Line], point: Callable[[Line], Point], *, zeroe
 
 
 def pareto_front(points: Iterable[Point], *, zeroed_count: bool = False) -> tuple[Point, ...]:
-    """The points that no other one beats by having at least as much (x) at less time (y), by descending x.
+    """Return the points that no other one beats, by descending x.
 
-    What a network keeps stands for what it can learn, where no accuracy is known. Zeroed weights are not kept, but the accuracy of a
-    network that has some is an accuracy like any other: then they count.
+    A point is beaten by another that has at least as much (x) at less time (y). Where no accuracy is known, the size that a
+    network keeps stands for what it can learn. Zeroed weights are not kept. The accuracy of a network with zeroed weights counts
+    like any other.
     """
+    counted = [point for point in points if zeroed_count or point.mark != "zeroed"]
     front: list[Point] = []
-    for point in sorted((each for each in points if zeroed_count or each.mark != "zeroed"), key=lambda each: (-each.x, each.y)):
+    for point in sorted(counted, key=lambda point: (-point.x, point.y)):
         if not front or point.y < front[-1].y:
             front.append(point)
     return tuple(front)
 
 
 def _by_backend(lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
-    found: dict[str, list[Line]] = {}
+    groups: dict[str, list[Line]] = {}
     for line in lines:
-        found.setdefault(line.row.backend, []).append(line)
-    return list(found.items())
+        groups.setdefault(line.row.backend, []).append(line)
+    return list(groups.items())
 
 
 def _first_dense(lines: Iterable[Line]) -> list[Line]:
-    """Without the repeats of the dense model, which is measured anew beside every few variants."""
+    """Drop the repeats of the dense model.
+
+    It is measured anew beside every few variants.
+    """
     seen: set[tuple[str, str]] = set()
     kept = []
     for line in lines:

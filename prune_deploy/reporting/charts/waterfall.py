@@ -1,4 +1,7 @@
-"""From the dense model's time to the pruned one's: what MACs predict, and what each cause adds."""
+"""Waterfall from the dense model's time to the pruned one's.
+
+It starts with the prediction by MACs, and adds the effect of each cause.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ CAUSES: dict[Cause, str] = {
 
 
 def explanation_name(explanation: Explanation) -> str:
-    """What an explanation is about."""
+    """Return the title of an explanation: its case and precision."""
     case = explanation.case
     variant = f":{case.options.variant}" if case.options.variant else ""
     precision = f"{case.precision} against {explanation.against}" if explanation.against else case.precision
@@ -29,12 +32,15 @@ def explanation_name(explanation: Explanation) -> str:
 
 
 def waterfall_views(report: Report) -> list[View]:
-    """One view per explanation."""
+    """Return one view per explanation."""
     several = len(report.runs) > 1
     return [
-        View(name=f"{explanation_name(each)}, {run.machine}" if several else explanation_name(each), charts=(_bars(each),))
+        View(
+            name=f"{explanation_name(explanation)}, {run.machine}" if several else explanation_name(explanation),
+            charts=(_bars(explanation),),
+        )
         for run in report.runs
-        for each in run.explanations.values()
+        for explanation in run.explanations.values()
     ]
 
 
@@ -66,7 +72,7 @@ def _bars(explanation: Explanation) -> Bars:
 
 
 def _pruning_bars(explanation: Explanation) -> list[Bar]:
-    """From the dense model's time to what MACs predict."""
+    """Return the bars from dense time to the prediction by MACs."""
     dense, predicted = explanation.dense_ms, explanation.predicted_ms
     return [
         _total("dense, measured", dense),

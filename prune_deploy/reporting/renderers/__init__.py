@@ -1,4 +1,7 @@
-"""From a report to files: HTML, Markdown, CSV, JSON, PNG. Each renderer takes a report and gives bytes."""
+"""Renderers from a report to files: HTML, Markdown, CSV, JSON, PNG.
+
+Each renderer takes a report and returns bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ Format = Literal["html", "md", "csv", "json", "png"]
 
 
 def render(report: Report, form: Format, folder: Path) -> dict[str, bytes]:
-    """The files of a report by their names: one, or one per plot for "png". `folder` is where they will lie; links start there.
+    """Return the files of a report by their names.
+
+    There is one file, or one per plot for "png". `folder` is where they will lie, and links start there.
 
     Raises:
         InputError: png: a file of samples is damaged.
-        VerificationError: png: samples are not those that were measured.
+        VerificationError: png: samples differ from those that were measured.
     """
     if form == "html":
         from prune_deploy.reporting.renderers.html import render_html

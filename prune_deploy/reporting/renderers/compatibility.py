@@ -1,4 +1,4 @@
-"""Rows of architectures as a table in Markdown."""
+"""Markdown table of the architectures' compatibility."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ _RULE = "| --- | --: | --: | --: | --- | --- | --: | --- |"
 
 
 def counts(rows: Sequence[Compatibility]) -> str:
-    """How many rows have which verdict: "40 PASS, 12 PARTIAL"."""
-    found = Counter(row.verdict for row in rows)
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in ("PASS", "PARTIAL", "FAIL", "TIMEOUT") if found[verdict])
+    """Count the rows by verdict: "40 PASS, 12 PARTIAL"."""
+    verdicts = Counter(row.verdict for row in rows)
+    return ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("PASS", "PARTIAL", "FAIL", "TIMEOUT") if verdicts[verdict])
 
 
 def markdown_table(rows: Sequence[Compatibility]) -> str:
-    """The table, a line for each row."""
+    """Return the table, with a line for each row."""
     return "\n".join([_HEAD, _RULE, *map(_line, rows)])
 
 
 def obstacle(row: Compatibility) -> str:
-    """What is in the way: the error, or the groups that keep their channels, the first of them by name."""
+    """Return what is in the way of an architecture.
+
+    It is the error, or the groups that keep their channels, the first of them by name.
+    """
     if row.reason:
         return row.reason
     if not row.protected:
@@ -40,5 +43,5 @@ def _line(row: Compatibility) -> str:
     gone = "-" if row.gone is None else f"{row.gone:.0%}"
     reached = "all" if row.reached == STAGES[-1] else (row.reached or "none")
     cells = (row.model, amount(row.params_before), amount(row.params_after), gone, reached, row.verdict, f"{row.seconds:.0f}")
-    message = as_options(obstacle(row), quote="`").replace("|", "\\|").replace("\n", " ")
-    return f"| {' | '.join(cells)} | {message} |"
+    text = as_options(obstacle(row), quote="`").replace("|", "\\|").replace("\n", " ")
+    return f"| {' | '.join(cells)} | {text} |"

@@ -1,4 +1,7 @@
-"""A report as CSV in long format: one line per case, every figure a column, for pandas and its like."""
+"""Report as CSV in long format, for pandas and similar tools.
+
+There is one line per case, and every figure is a column.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _APART = ("backend", "percentile_bounds_ms", "warnings")
 
 
 def render_csv(report: Report) -> bytes:
-    """One line per case with a header; what a case does not have is empty. Yes and no are `true` and `false`."""
+    """Return a header and one line per case.
+
+    Figures that a case lacks are empty. Booleans are `true` and `false`.
+    """
     lines = [_line(run, line) for run in report.runs for line in run.lines]
     names = list(dict.fromkeys(name for line in lines for name in line))
     stream = io.StringIO()

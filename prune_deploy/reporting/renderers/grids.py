@@ -14,7 +14,10 @@ from prune_deploy.reporting.figures.run_warnings import controls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A plain table of texts. The first `words` columns are words, the others figures; one of them may `wrap`; `marked` rows stand out."""
+    """Plain table of texts.
+
+    The first `words` columns are words, the others figures. One of them may `wrap`. `marked` rows stand out.
+    """
 
     name: str
     titles: tuple[str, ...]
@@ -26,7 +29,10 @@ class Grid:
 
 
 def curve_grids(report: Report) -> list[Grid]:
-    """Each group of curves in figures, as published tables print them: a row per ratio, columns per backend."""
+    """Return each group of curves in figures, as in published tables.
+
+    There is a row per ratio, and columns per backend.
+    """
     return [_curve_grid(group) for group in curve_groups(report)]
 
 
@@ -38,7 +44,7 @@ def _curve_grid(group: CurveGroup) -> Grid:
         titles += [f"{title}, ms", "mean ± sd", "speed-up", *(["top-1, %"] if scored else [])]
     ratios = sorted({point.ratio for curve in group.curves for point in curve.points})
     rows, marked = [], set()
-    for number_, value in enumerate(ratios):
+    for index, value in enumerate(ratios):
         points = [next((point for point in curve.points if point.ratio == value), None) for curve in group.curves]
         first = next(point for point in points if point is not None)
         cells = [f"{value:g}", first.macs_g, first.params_m]
@@ -55,30 +61,31 @@ def _curve_grid(group: CurveGroup) -> Grid:
                 *_top1(point, scored),
             ]
             if point.is_slower:
-                marked.add(number_)
+                marked.add(index)
         rows.append(tuple(cells))
     note = "▲ slower than the step before." if marked else ""
     return Grid(name=group.name, titles=tuple(titles), rows=tuple(rows), words=0, marked=frozenset(marked), note=note)
 
 
 def _top1(point: CurvePoint | None, scored: bool) -> list[str]:
-    """The cell of an accuracy, where there is such a column."""
+    """Return the cell of an accuracy, where there is such a column."""
     if not scored:
         return []
     return [MISSING if point is None else percent(point.row.top1, point.row.top1_low, point.row.top1_high)]
 
 
 def side_by_side(report: Report) -> Grid | None:
-    """The cases that several machines measured, a column per machine; None where no two did.
+    """Return the cases that several machines measured, with columns per machine.
 
-    Speed-ups compare, each being over its own machine's dense model; absolute times stand there without a verdict.
+    It is None where no two machines did. Speed-ups are comparable, each being over its own machine's dense model. Absolute times
+    stand there without a verdict.
     """
     machines = list(dict.fromkeys(run.machine for run in report.runs))
-    found: dict[tuple[str, str, str, int], dict[str, Line]] = {}
+    cases: dict[tuple[str, str, str, int], dict[str, Line]] = {}
     for line in report.lines:
         row = line.row
-        found.setdefault((row.bundle, row.backend, row.precision, row.batch), {}).setdefault(line.machine, line)
-    shared = {key: lines for key, lines in found.items() if len(lines) > 1}
+        cases.setdefault((row.bundle, row.backend, row.precision, row.batch), {}).setdefault(line.machine, line)
+    shared = {key: lines for key, lines in cases.items() if len(lines) > 1}
     if not shared:
         return None
     titles = [
@@ -111,6 +118,6 @@ def _both_figures(line: Line | None) -> list[str]:
 
 
 def controls_grid(report: Report) -> Grid:
-    """The dense model against its own copy, in every comparison."""
+    """Return the dense model against its own copy, in every comparison."""
     rows = tuple((run.machine, control.comparison, control.text) for run in report.runs for control in controls(run.run.cases))
     return Grid(name="controls", titles=("Machine", "Comparison", "Dense / its copy"), rows=rows, words=2)

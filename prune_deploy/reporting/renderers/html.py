@@ -1,4 +1,7 @@
-"""A report as one HTML file that needs nothing else: styles, scripts, plotly.js and data are in it, and it may fetch nothing."""
+"""Report as one self-contained HTML file.
+
+Styles, scripts, plotly.js and data are in it, and it fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ _ASSETS = Path(__file__).with_name("assets")
 
 
 def render_html(report: Report, folder: Path) -> bytes:
-    """The page, for a file in `folder`, from where its links to traces start. Damaged samples cost their plot, and it says so."""
+    """Return the page for a file in `folder`.
+
+    Its links to traces start from there. Damaged samples cost their plot, and the page reports that.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -77,7 +83,7 @@ def _figures(views: Sequence[View]) -> list[dict[str, Any]]:
 
 
 def _content(report: Report, folder: Path) -> dict[str, Any]:
-    """What the template fills in, in the order of the page."""
+    """Return the variables of the template, in the order of the page."""
     lines = list(report.lines)
     rows = [line.row for line in lines]
     return {
@@ -105,8 +111,8 @@ def _content(report: Report, folder: Path) -> dict[str, Any]:
 
 
 def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
-    """How many cases got which verdict: a tone, words, a count."""
-    found = Counter("lost" if line.row.latency_ms is None else line.row.verdict for line in lines)
+    """Count the cases by verdict: a tone, words, a count."""
+    verdicts = Counter("lost" if line.row.latency_ms is None else line.row.verdict for line in lines)
     words = (
         ("better", f"{SIGNS['FASTER']} faster than dense", "FASTER"),
         ("worse", f"{SIGNS['SLOWER']} slower", "SLOWER"),
@@ -114,11 +120,11 @@ def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
         ("open", f"{SIGNS['INCONCLUSIVE']} undecided", "INCONCLUSIVE"),
         ("lost", "✕ not timed", "lost"),
     )
-    return [(tone, text, found[key]) for tone, text, key in words]
+    return [(tone, text, verdicts[key]) for tone, text, key in words]
 
 
 def _trace_links(report: Report, folder: Path) -> dict[str, str]:
-    """Where the trace of a case lies, by the case's id."""
+    """Map the id of a case to the link to its trace."""
     return {
         line.id: link(run.run.folder / TRACES_DIR / run.traces[line.trace].chrome_file, folder)
         for run in report.runs

@@ -1,4 +1,4 @@
-"""The table of cases as a page shows it: text, what to sort by, and the figures that unfold below a row."""
+"""Table of cases on a page: texts, sort keys and details."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ from prune_deploy.reporting.figures.run_warnings import compile_sentence
 NOT_TIMED = "not timed"
 
 SIGNS = {"FASTER": "▲", "SLOWER": "▼", "SAME": "=", "INCONCLUSIVE": "?", "baseline": "•", "not timed": "•"}
-"""A sign for each verdict, for those who do not see its colour; every other word is a status."""
+"""Signs of the verdicts, for readers who cannot see the colours.
+
+Every other word is a status.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column: `help` explains its title, `is_number` puts it to the right."""
+    """Column of the table.
+
+    `help` explains its title. `is_number` aligns it to the right.
+    """
 
     key: str
     title: str
@@ -40,7 +46,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell: `sort` is what it is sorted by, None comes last."""
+    """Cell of the table.
+
+    `sort` is its sort key, and None comes last.
+    """
 
     key: str
     text: str
@@ -50,9 +59,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whisker:
-    """A speed-up's interval as a tiny plot, in percent of its width: where it begins, lies and ends, and where dense is.
+    """Speed-up's interval as a tiny plot, in percent of its width.
 
-    An interval that leaves the plot is cut off at its edge.
+    It has the begin, the value and the end of the interval, and the place of dense. An interval that leaves the plot is cut off
+    at its edge.
     """
 
     low: float
@@ -63,7 +73,7 @@ class Whisker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """A case: its cells, what it can be filtered by, and what unfolds."""
+    """One case: its cells, its filter values, and its details."""
 
     line: Line
     cells: tuple[Cell, ...]
@@ -76,7 +86,10 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """All cases; `facets` are the filters with their choices, only those that leave a choice; `same` is what all cases have alike."""
+    """All cases.
+
+    `facets` are the filters that leave a choice, with their choices. `same` is what all cases have in common.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
@@ -108,11 +121,14 @@ _COLUMNS = (
 
 
 _OPTIONAL = ("machine", "precision", "batch")
-"""Columns that are left out where all cases say the same; `same` of the table says it once."""
+"""Columns that are left out where all cases have the same value.
+
+`same` of the table states it once.
+"""
 
 
 def table(report: Report) -> Table:
-    """The table of a report."""
+    """Return the table of a report."""
     lines = list(report.lines)
     left_out = {key for key in _OPTIONAL if not _differs(lines, key)}
     if all(line.row.batch == 1 for line in lines):
@@ -184,13 +200,16 @@ def _cells(line: Line) -> dict[str, Cell]:
 
 
 def _times(row: Row) -> str:
-    """ "2.25× [2.23, 2.26]"."""
+    """Return a speed-up as text, like "2.25× [2.23, 2.26]"."""
     value, _, span = interval(row.speedup, row.speedup_low, row.speedup_high).partition(" ")
     return f"{value}× {span}".rstrip()
 
 
 def _span(rows: Iterable[Row]) -> tuple[float, float]:
-    """The logarithms between which all speed-ups lie, 1 among them, with some room for their intervals."""
+    """Return the logarithms between which all speed-ups lie.
+
+    They include 1, and some room for the intervals.
+    """
     values = [row.speedup for row in rows if row.speedup is not None]
     low, high = math.log(min([1.0, *values])), math.log(max([1.0, *values]))
     room = 0.1 * max(high - low, 0.2)
@@ -208,7 +227,10 @@ def _whisker(row: Row, span: tuple[float, float]) -> Whisker | None:
 
 
 def _details(line: Line) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
-    """All that is known of a case and has no column, in groups of labels and texts."""
+    """Yield all facts of a case that have no column.
+
+    They are in groups of labels and texts.
+    """
     row, record = line.row, line.record
     yield "Time", tuple(_time_pairs(row))
     yield "Against dense", tuple(_speedup_pairs(line))
@@ -248,14 +270,14 @@ def _speedup_pairs(line: Line) -> Iterable[tuple[str, str]]:
 
 
 def _accuracy_pairs(line: Line) -> Iterable[tuple[str, str]]:
-    row, found = line.row, line.record.accuracy
-    if found is None:
+    row, accuracy = line.row, line.record.accuracy
+    if accuracy is None:
         return
-    yield "top-1", f"{percent(found.top1, found.low, found.high)} %"
-    if found.top5 is not None:
-        yield "top-5", f"{percent(found.top5)} %"
-    yield "images", f"{found.images:,} of {found.data}, {found.classes} classes"
-    yield "run at batch", str(found.batch)
+    yield "top-1", f"{percent(accuracy.top1, accuracy.low, accuracy.high)} %"
+    if accuracy.top5 is not None:
+        yield "top-5", f"{percent(accuracy.top5)} %"
+    yield "images", f"{accuracy.images:,} of {accuracy.data}, {accuracy.classes} classes"
+    yield "run at batch", str(accuracy.batch)
     if row.accuracy_note:
         yield "note", row.accuracy_note
 

@@ -1,4 +1,7 @@
-"""A report as one JSON document: every case with all its figures, machines, curves, controls, explanations."""
+"""Report as one JSON document.
+
+It has every case with all its figures, machines, curves, controls and explanations.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from prune_deploy.reporting.figures.summary import summaries
 
 
 def render_json(report: Report) -> bytes:
-    """The document as text."""
+    """Return the document as text."""
     return (json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The document."""
+    """Return the document as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "summary": [dataclasses.asdict(each) for each in summaries(report)],

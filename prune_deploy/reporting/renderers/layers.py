@@ -20,7 +20,7 @@ _LAYERS_SHOWN = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainedPart:
-    """An explanation in words and its layers."""
+    """Explanation in words, and its layers."""
 
     name: str
     sentences: tuple[str, ...]
@@ -29,12 +29,15 @@ class ExplainedPart:
 
 
 def explained(report: Report) -> list[ExplainedPart]:
-    """All explanations, named as their waterfalls are; layers that cost most beyond their prediction come first."""
+    """Return all explanations, named like their waterfalls.
+
+    Layers that cost most beyond their prediction come first.
+    """
     several = len(report.runs) > 1
     parts = []
     for run in report.runs:
-        for each in run.explanations.values():
-            layers = sorted(each.layers, key=lambda layer: layer.predicted_us - layer.pruned_us)
+        for explanation in run.explanations.values():
+            layers = sorted(explanation.layers, key=lambda layer: layer.predicted_us - layer.pruned_us)
             rows = tuple(
                 (
                     layer.name,
@@ -49,9 +52,9 @@ def explained(report: Report) -> list[ExplainedPart]:
                 for layer in layers[:_LAYERS_SHOWN]
             )
             titles = ("Layer", "Op", "Why", "Evidence", "Dense, µs", "Predicted, µs", "Pruned, µs", "Difference, µs")
-            name = f"{explanation_name(each)}, {run.machine}" if several else explanation_name(each)
+            name = f"{explanation_name(explanation)}, {run.machine}" if several else explanation_name(explanation)
             grid = Grid(name=name, titles=titles, rows=rows, words=4, wrap=3, note=_left_out(len(layers)))
-            parts.append(ExplainedPart(name=name, sentences=each.sentences, advice=each.advice, grid=grid))
+            parts.append(ExplainedPart(name=name, sentences=explanation.sentences, advice=explanation.advice, grid=grid))
     return parts
 
 
@@ -62,7 +65,7 @@ def _left_out(count: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePart:
-    """A trace: where its file lies, what it cost, and its layers."""
+    """Trace: the link to its file, the profiler's cost, and its layers."""
 
     name: str
     link: str
@@ -72,7 +75,7 @@ class TracePart:
 
 
 def traced(report: Report, folder: Path) -> list[TracePart]:
-    """All traces, with links from a report in `folder`."""
+    """Return all traces, with links from a report in `folder`."""
     return [_traced(run, trace, folder) for run in report.runs for trace in run.traces.values()]
 
 
@@ -104,5 +107,5 @@ def _traced(run: ReportedRun, trace: Trace, folder: Path) -> TracePart:
 
 
 def link(target: Path, folder: Path) -> str:
-    """A relative address of a file for a page in `folder`."""
+    """Return a relative address of a file for a page in `folder`."""
     return quote(os.path.relpath(target.resolve(), folder.resolve()))

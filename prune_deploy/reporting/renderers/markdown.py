@@ -1,4 +1,4 @@
-"""A report as Markdown: what one pastes into a pull request."""
+"""Report as Markdown, for pasting into a pull request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prune_deploy.specs.options import as_options
 
 
 def render_markdown(report: Report) -> bytes:
-    """Summary, table, curves, reasons, controls, machines."""
+    """Return summary, table, curves, reasons, controls and machines."""
     parts = [f"# {_escape(report.title)}", *_summary(report), _cases(report), *_warnings(report)]
     parts += [f"### {_escape(grid.name)}\n\n{_grid(grid)}" for grid in curve_grids(report)]
     shared = side_by_side(report)
@@ -60,18 +60,18 @@ def _cells(line: Line, several: bool, scored: bool) -> list[str]:
 
 def _warnings(report: Report) -> Iterable[str]:
     rows = [line.row for line in report.lines]
-    message = [
+    points = [
         f"{each.status}: {each.reason}. Fix: {each.fix} ({each.configs}, batch {each.batches}: {', '.join(each.bundles)})"
         for each in absences(rows)
     ]
-    message += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
-    message += accuracies(rows)
+    points += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
+    points += accuracies(rows)
     if any(row.zeroed for row in rows):
-        message.append(f"zeroed: {NO_DENSE_SPEEDUP}")
+        points.append(f"zeroed: {NO_DENSE_SPEEDUP}")
     if any(row.converged is False for row in rows):
-        message.append(UNCONVERGED.replace("* ", "\\*: ", 1))
-    if message:
-        yield _bullets(message)
+        points.append(UNCONVERGED.replace("* ", "\\*: ", 1))
+    if points:
+        yield _bullets(points)
     checked = [(run.machine, each) for run in report.runs for each in controls(run.run.cases)]
     if checked:
         table = _table(["Comparison", "Dense / its copy"], [[each.comparison, each.text] for _, each in checked], words=1)
@@ -79,13 +79,13 @@ def _warnings(report: Report) -> Iterable[str]:
 
 
 def _machines(report: Report) -> str:
-    message = []
+    points = []
     for run in report.runs:
         environment, spec = run.run.record.environment, run.run.record.spec
         where = ", ".join([*environment.gpus, environment.cpu])
         libraries = ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items()))
-        message.append(f"{run.id}: {where}; rigor {spec.rigor}, mode {spec.mode}; {libraries}")
-    return _bullets(message)
+        points.append(f"{run.id}: {where}; rigor {spec.rigor}, mode {spec.mode}; {libraries}")
+    return _bullets(points)
 
 
 def _grid(grid: Grid) -> str:
@@ -98,10 +98,13 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) 
     return "\n".join(f"| {' | '.join(map(_escape, each))} |" for each in (titles, rule, *rows))
 
 
-def _bullets(message: Iterable[str]) -> str:
-    return "\n".join(f"- {_escape(each)}" for each in message)
+def _bullets(points: Iterable[str]) -> str:
+    return "\n".join(f"- {_escape(each)}" for each in points)
 
 
 def _escape(text: str) -> str:
-    """Text that stays text: no cell ends early, no line breaks a table, no tag of a stranger's comes through."""
+    """Escape a text for a Markdown table.
+
+    No cell ends early, no line breaks a table, and no HTML tag passes through.
+    """
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

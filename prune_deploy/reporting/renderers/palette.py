@@ -1,6 +1,7 @@
-"""Colours and shapes of plots, in a light and a dark edition. Hues follow Okabe and Ito's set, which colour-blind readers tell apart.
+"""Colours and shapes of plots, in a light and a dark edition.
 
-Every backend has a shape of its own besides its colour, and every verdict a sign besides its word.
+Hues follow Okabe and Ito's set, which colour-blind readers can distinguish. Every backend also has a shape of its own, and every
+verdict a sign beside its word.
 """
 
 from __future__ import annotations
@@ -38,11 +39,17 @@ _OTHERS: tuple[tuple[Tone, str, str], ...] = (
 
 
 def of_backend(name: str) -> tuple[Tone, str, str]:
-    """A backend's colour and its marker for plotly and for matplotlib; strangers share three."""
+    """Return a backend's colour and its markers for plotly and matplotlib.
+
+    Unknown backends share three.
+    """
     return _BACKENDS.get(name) or _OTHERS[sum(name.encode()) % len(_OTHERS)]
 
 
 def dark_edition() -> dict[str, str]:
-    """Each light colour with its dark one: a browser swaps them."""
+    """Map each light colour to its dark one.
+
+    A browser swaps them.
+    """
     tones = [INK, MUTED, GRID, PAPER, BETTER, WORSE, *(tone for tone, _, _ in (*_BACKENDS.values(), *_OTHERS))]
     return {tone.light: tone.dark for tone in tones}

@@ -1,4 +1,7 @@
-"""Charts as plotly figures: plain dictionaries, so that a report needs plotly.js and none of plotly's Python."""
+"""Charts as plotly figures.
+
+They are plain dictionaries, so a report needs plotly.js and none of plotly's Python.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _DIGITS = 5
 
 
 def figure(chart: Chart) -> dict[str, Any]:
-    """Data and layout of a chart, in the light edition's colours."""
+    """Return data and layout of a chart, in the light edition's colours."""
     if isinstance(chart, Scatter):
         return _scatter(chart)
     return _boxes(chart) if isinstance(chart, Boxes) else _bars(chart)
@@ -48,7 +51,10 @@ def _layout(x: dict[str, Any], y: dict[str, Any], height: int, **more: Any) -> d
 
 
 def _axis(axis: Axis, values: Sequence[float] = (), **more: Any) -> dict[str, Any]:
-    """An axis for these values; plotly's own labels of a logarithmic one would be every digit, or none."""
+    """Return an axis for these values.
+
+    plotly's own labels of a logarithmic axis would be every digit, or none.
+    """
     scale: dict[str, Any] = {"type": axis.scale, "nticks": 9}
     if axis.scale == "log" and values:
         low, high = math.log10(min(values)), math.log10(max(values))
@@ -80,7 +86,10 @@ def _scatter(chart: Scatter) -> dict[str, Any]:
 
 
 def _legend(series: Series) -> dict[str, Any]:
-    """A trace without points that stands in the legend: plotly would draw the first point there, which is often a special one."""
+    """Return a trace without points for the legend.
+
+    plotly would draw the first point there, which is often a special one.
+    """
     tone, symbol, _ = of_backend(series.backend)
     mode = "lines+markers" if series.style == "line" else "markers"
     look = {"marker": {"color": tone.light, "symbol": symbol, "size": 9}, "line": {"color": tone.light, "width": 2}}
@@ -89,7 +98,10 @@ def _legend(series: Series) -> dict[str, Any]:
 
 
 def _rounded(values: Sequence[float | None]) -> list[float | None]:
-    """Enough digits for a pixel; a report is read by mail, too."""
+    """Round to enough digits for a pixel.
+
+    It keeps the file small, because reports are sent by mail.
+    """
     return [None if value is None else float(f"{value:.{_DIGITS}g}") for value in values]
 
 
@@ -124,12 +136,15 @@ def _trace(series: Series) -> dict[str, Any]:
 
 
 def _symbol(symbol: str, mark: Mark) -> str:
-    """Hollow where weights were only set to zero, hollow with a dot where the verdict is open."""
+    """Return the marker's symbol.
+
+    It is hollow where weights were only set to zero, and hollow with a dot where the verdict is open.
+    """
     return f"{symbol}{ {'zeroed': '-open', 'undecided': '-open-dot'}.get(mark, '') }"
 
 
 def _error_bars(intervals: Sequence[tuple[float, float | None, float | None]], colour: str) -> dict[str, Any]:
-    """Bars for values with their lower and upper ends, where they have some."""
+    """Return error bars for values with lower and upper ends."""
     return {
         "type": "data",
         "symmetric": False,
@@ -149,7 +164,7 @@ def _lines(text: Sequence[str]) -> str:
 
 
 def _rings(chart: Scatter) -> list[dict[str, Any]]:
-    """A ring around each step that is slower than the one before."""
+    """Return rings around the steps that are slower than the one before."""
     slower = [point for series in chart.series for point in series.points if point.mark == "slower"]
     if not slower:
         return []
@@ -167,25 +182,28 @@ def _rings(chart: Scatter) -> list[dict[str, Any]]:
 
 
 def _guides(chart: Scatter) -> list[dict[str, Any]]:
-    """y = x, and a level line, over the width of the data."""
+    """Return y = x and a level line, as wide as the data."""
     xs = [point.x for series in chart.series for point in series.points]
     if not xs:
         return []
     line: dict[str, Any] = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
     low, high = min(xs), max(xs)
-    made = []
+    lines = []
     if chart.level is not None:
         style = {"color": MUTED.light, "width": 1}
-        made.append({**line, "x": _rounded([low, high]), "y": [chart.level, chart.level], "line": style})
+        lines.append({**line, "x": _rounded([low, high]), "y": [chart.level, chart.level], "line": style})
     if chart.diagonal:
         ends = _rounded([min(low, 1.0), high])
         style = {"color": MUTED.light, "width": 1.5, "dash": "dash"}
-        made.append({**line, "x": ends, "y": ends, "line": style, "name": escape(chart.guide), "showlegend": True})
-    return made
+        lines.append({**line, "x": ends, "y": ends, "line": style, "name": escape(chart.guide), "showlegend": True})
+    return lines
 
 
 def _row_axis(count: int) -> dict[str, Any]:
-    """Rows from top to bottom without ticks: each row's name stands above it, so that it has room on a telephone, too."""
+    """Return an axis of rows from top to bottom, without ticks.
+
+    Each row's name stands above it, so that it has room on a telephone too.
+    """
     return {"range": [count - 0.4, -0.65], "showgrid": False, "zeroline": False, "showticklabels": False, "fixedrange": True}
 
 

@@ -1,4 +1,7 @@
-"""The plots of a report as PNG files, by matplotlib, in the light edition's colours."""
+"""Plots of a report as PNG files, drawn by matplotlib.
+
+They have the light edition's colours.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ _ROW_IN = 0.55
 
 
 def render_plots(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Every plot with its file's name.
+    """Yield every plot with its file's name.
 
     Raises:
         InputError: a file of samples is damaged.
-        VerificationError: samples are not those that were measured.
+        VerificationError: samples differ from those that were measured.
     """
     for views in (curve_views(report), tradeoff_views(report), distribution_views(report), waterfall_views(report)):
         for view in views:
@@ -75,7 +78,7 @@ def _draw(chart: Chart) -> bytes:
             _draw_bars(axes, chart)
         figure.supxlabel(chart.note, fontsize=7, color=MUTED.light, x=0.01, ha="left", wrap=True)
         stream = io.BytesIO()
-        # No date and no version within: the same run gives the same file.
+        # The file contains no date and no version, so the same run gives the same file.
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
@@ -129,7 +132,10 @@ def _draw_series(axes: Axes, series: Series, *, is_named: bool) -> None:
 
 
 def _reaches(intervals: Sequence[tuple[float, float | None, float | None]]) -> list[list[float]] | None:
-    """How far intervals reach below and above their values; None where no value has one."""
+    """Return the distances from values to the ends of their intervals.
+
+    It is None where no value has an interval.
+    """
     if all(low is None and high is None for _, low, high in intervals):
         return None
     ends = [
@@ -139,7 +145,7 @@ def _reaches(intervals: Sequence[tuple[float, float | None, float | None]]) -> l
 
 
 def _scale(axes: Axes, which: str, axis: Axis, values: list[float]) -> None:
-    """A logarithmic axis with round numbers, or a linear one as it is."""
+    """Set a logarithmic axis with round numbers, or keep a linear one."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     if axis.scale == "linear":

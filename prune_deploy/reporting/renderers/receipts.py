@@ -1,4 +1,7 @@
-"""Receipts and machines in reports: what was asked for and what came of it, where and how it was measured."""
+"""Receipts and machines in reports.
+
+They show requests and results of the bundles, and where and how they were measured.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from prune_deploy.reporting.renderers.grids import Grid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptPart:
-    """What a bundle was asked for and what came of it; `groups` where the bundle lies beside the run."""
+    """Request and result of a bundle.
+
+    `groups` is set where the bundle lies beside the run.
+    """
 
     name: str
     asked: str
@@ -25,7 +31,10 @@ class ReceiptPart:
 
 
 def receipts(report: Report) -> list[ReceiptPart]:
-    """One receipt per bundle that was made smaller, from its records, with groups where bundles were kept."""
+    """Return one receipt per bundle that was made smaller, from its records.
+
+    It has groups where bundles were kept.
+    """
     parts: dict[tuple[str, Counts | None], ReceiptPart] = {}
     for run in report.runs:
         for line in run.lines:
@@ -81,7 +90,7 @@ def _groups(groups: Iterable[GroupWidth]) -> Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePart:
-    """Where and how a run was made."""
+    """Machine and settings of a run."""
 
     name: str
     id: str
@@ -91,19 +100,19 @@ class MachinePart:
 
 
 def machines(report: Report) -> list[MachinePart]:
-    """The environment of each run."""
+    """Return the environment of each run."""
     return [_machine(run) for run in report.runs]
 
 
 def machine_differences(report: Report) -> tuple[str, ...]:
-    """How the other runs' environments differ from the first one's."""
+    """Return how the other runs' environments differ from the first one's."""
     first = report.runs[0].run.record.environment
-    message = []
+    changes = []
     for run in report.runs[1:]:
         changed = differences(first, run.run.record.environment)
         if changed:
-            message.append(f"{run.id}: {'; '.join(changed)}")
-    return tuple(message)
+            changes.append(f"{run.id}: {'; '.join(changed)}")
+    return tuple(changes)
 
 
 def _machine(run: ReportedRun) -> MachinePart:

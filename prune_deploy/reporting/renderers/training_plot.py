@@ -1,4 +1,4 @@
-"""A training as a table's rows and as one picture: loss and top-1 over epochs."""
+"""Picture of a training: loss and top-1 over epochs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ _SIZE_IN = (7.0, 3.4)
 
 
 def top1_interval(share: float, images: int) -> tuple[float, float]:
-    """The Wilson interval (Wilson, 1927) of a share of `images`, at the confidence of every other interval."""
+    """Return the Wilson interval (Wilson, 1927) of a share of `images`.
+
+    It has the confidence of every other interval.
+    """
     bounds = binomtest(round(share * images), images).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
     return float(bounds.low), float(bounds.high)
 
 
 def training_plot(training: Training) -> bytes:
-    """A PNG file: the loss of each epoch beside top-1 with its interval, and top-1 before training as a line."""
+    """Return a PNG file with loss and top-1 per epoch.
+
+    Top-1 has its interval, and top-1 before training is a line.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -45,7 +51,7 @@ def training_plot(training: Training) -> bytes:
         )
         figure.supxlabel(note, fontsize=7, color=MUTED.light, x=0.01, ha="left", wrap=True)
         stream = io.BytesIO()
-        # No date and no version within: the same training gives the same file.
+        # The file contains no date and no version, so the same training gives the same file.
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
