@@ -1,6 +1,6 @@
-"""The machine and its libraries, without importing torch, onnxruntime or tensorrt: versions from metadata, GPUs from NVML.
+"""Machine and libraries, without importing torch, onnxruntime or tensorrt.
 
-Nothing here names the host, the user or a folder, so a record can be published as it is.
+Versions come from metadata, and GPUs from NVML. The record names no host, no user and no folder, so it can be published as it is.
 """
 
 from __future__ import annotations
@@ -39,18 +39,30 @@ LIBRARIES: tuple[str, ...] = (
     "nvidia-cublas",
     "nvidia-cudnn-cu13",
 )
-"""Distributions whose version can change an artifact or a figure; the absent ones are left out of the record."""
+"""Distributions whose version can change an artifact or a figure.
+
+Absent ones are left out of the record.
+"""
 
 NvmlFailure = Literal["no-pynvml", "no-nvml", "not-loaded", "mismatch", "other"]
-"""Why NVML could not be asked: its Python binding is missing; no NVML library (no driver, or a container without it); kernel
-module not loaded; library and kernel module of different versions (an update waits for a reboot); anything else."""
+"""Reason why NVML could not be queried.
+
+- no-pynvml: its Python binding is missing.
+- no-nvml: there is no NVML library (no driver, or a container without it).
+- not-loaded: the kernel module is not loaded.
+- mismatch: library and kernel module have different versions (an update waits for a reboot).
+- other: anything else.
+"""
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU as NVML sees it; what the driver would not tell is None."""
+    """One GPU as NVML reports it.
+
+    A value that the driver does not report is None.
+    """
 
     name: str
     compute_capability: tuple[int, int] | None = None
@@ -58,7 +70,7 @@ class Gpu:
 
     @property
     def target(self) -> str | None:
-        """The compute capability as `--target` spells it: "sm86"."""
+        """The compute capability as a target's name: "sm86"."""
         return None if self.compute_capability is None else "sm{}{}".format(*self.compute_capability)
 
     @property
@@ -70,7 +82,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nvidia:
-    """What NVML says: GPUs in its order, driver version, newest CUDA (major, minor) the driver runs, or why it said nothing."""
+    """NVML's report, or the reason why there is none.
+
+    It has the GPUs in NVML's order, the driver version, and the newest CUDA (major, minor) that the driver runs.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     driver: str | None = None
@@ -80,7 +95,10 @@ class Nvidia:
 
 
 def capture() -> Environment:
-    """This machine and its libraries, now. `cpu_count` and `memory_bytes` are what this process may use of the host's."""
+    """Return this machine and its libraries, now.
+
+    `cpu_count` and `memory_bytes` are the part of the host's that this process may use.
+    """
     nvidia = read_nvml()
     return Environment(
         python=platform.python_version(),
@@ -96,17 +114,20 @@ def capture() -> Environment:
 
 
 def local_target() -> str | None:
-    """The compute capability ("sm86") of the first GPU in NVML's order, None without one.
+    """Return the compute capability ("sm86") of NVML's first GPU, or None.
 
     It need not be in `specs.TARGETS`: TensorRT builds for any GPU it runs on, TensorRT-RTX only for those. NVML orders GPUs by
-    PCI address and knows nothing of CUDA_VISIBLE_DEVICES.
+    PCI address and ignores CUDA_VISIBLE_DEVICES.
     """
     gpus = read_nvml().gpus
     return gpus[0].target if gpus else None
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version in a distribution's metadata, None if it is not installed."""
+    """Return the version in a distribution's metadata, or None.
+
+    It is None for a distribution that is not installed.
+    """
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -114,20 +135,29 @@ def installed_version(distribution: str) -> str | None:
 
 
 def package_folder(package: str) -> Path | None:
-    """Where a top-level package lies, without importing it; None if absent or only the remains of one (no `__init__.py`)."""
+    """Return the folder of a top-level package, without importing it.
+
+    It is None if the package is absent, or only its remains exist (no `__init__.py`).
+    """
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
 def read_version_file(package: str) -> str:
-    """The text of a package's `version.py`, which names the build ("2.15.0+cu132") where metadata does not; "" if it has none."""
+    """Return the text of a package's `version.py`, or "".
+
+    The file names the build ("2.15.0+cu132") where metadata does not.
+    """
     folder = package_folder(package)
     path = None if folder is None else folder / "version.py"
     return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
 
 
 def read_nvml(nvml: Any = None) -> Nvidia:
-    """GPUs, driver and CUDA version by NVML, or the reason why there are none; never raises. `nvml` is the pynvml module."""
+    """Query GPUs, driver and CUDA version from NVML.
+
+    The result holds the reason where there are none, and this function never raises. `nvml` is the pynvml module.
+    """
     try:
         nvml = nvml or importlib.import_module("pynvml")
     except ImportError as error:
@@ -148,7 +178,10 @@ def read_nvml(nvml: Any = None) -> Nvidia:
 
 
 def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The first processor's entry of Linux's /proc/cpuinfo, {} where there is none."""
+    """Return the first processor's entry of Linux's /proc/cpuinfo.
+
+    It is {} where that file is absent.
+    """
     entry: dict[str, str] = {}
     if not path.is_file():
         return entry
@@ -163,17 +196,26 @@ def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
 
 
 def cpu_model(cpuinfo: dict[str, str]) -> str:
-    """The processor's name; on Arm, where Linux has no name for it, the architecture."""
+    """Return the processor's name.
+
+    On Arm, where Linux has no name for it, it is the architecture.
+    """
     return cpuinfo.get("model name") or platform.processor() or platform.machine() or "unknown"
 
 
 def usable_cpus() -> int:
-    """Logical CPUs this process may run on, which a container or taskset may make fewer than the machine has."""
+    """Return the number of logical CPUs this process may run on.
+
+    A container or taskset may make it smaller than the machine's.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_memory_bytes(total_bytes: int, limits: tuple[Path, ...] = _CGROUP_LIMITS) -> int:
-    """`total_bytes`, or a container's limit if that is less: beyond it the kernel kills the process without a word."""
+    """Return `total_bytes`, or a container's limit if that is less.
+
+    Beyond that limit the kernel kills the process silently.
+    """
     texts = (path.read_text(encoding="ascii").strip() for path in limits if path.is_file())
     return min([total_bytes, *(int(text) for text in texts if text.isdecimal())])
 
@@ -191,7 +233,10 @@ def _read_gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _ask(nvml: Any, function: str, *arguments: object) -> Any:
-    """One answer of NVML, or None: old drivers lack functions, and some cards (shared memory) have no answer to some."""
+    """Return one value from NVML, or None.
+
+    Old drivers lack functions, and some cards (shared memory) report nothing for some.
+    """
     try:
         return getattr(nvml, function)(*arguments) if hasattr(nvml, function) else None
     except nvml.NVMLError:
@@ -208,7 +253,10 @@ def _failure(nvml: Any, error: Exception) -> NvmlFailure:
 
 
 def _build_version(distribution: str) -> str | None:
-    """The installed version, with its build tag where `version.py` has one: a +cpu torch is not a +cu132 torch."""
+    """Return the installed version, with its build tag from `version.py`.
+
+    The tag matters: a +cpu torch is not a +cu132 torch.
+    """
     version = installed_version(distribution)
     if version is None or distribution not in ("torch", "torchvision"):
         return version

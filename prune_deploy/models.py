@@ -1,4 +1,4 @@
-"""Short codes and timm names to modules, with weights whose origin is on record."""
+"""Models by short code or timm name, with recorded weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A module in eval mode with everything about it that a bundle must say. `spec` has no field left to a default."""
+    """Module in eval mode, with everything that a bundle records about it.
+
+    `spec` has no field left to a default.
+    """
 
     module: nn.Module
     spec: ModelSpec
@@ -41,7 +44,7 @@ class LoadedModel:
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
-    """The same request with the timm name, the number of classes and the input size written out.
+    """Return the request with timm name, number of classes and input size.
 
     Raises:
         InputError: timm knows no such model.
@@ -94,7 +97,9 @@ def _size(spec: ModelSpec) -> tuple[int, int, int]:
 
 
 def skeleton(spec: ModelSpec) -> nn.Module:
-    """The model without weights, on the meta device, in eval mode; `spec` must be resolved.
+    """Return the model on the meta device, in eval mode.
+
+    `spec` must be resolved.
 
     Raises:
         InputError: the model refuses the input size.
@@ -115,7 +120,10 @@ def skeleton(spec: ModelSpec) -> nn.Module:
 
 
 def _require_whole_patches(module: nn.Module, size: tuple[int, int, int]) -> None:
-    """Raise ValueError where the last rows or columns would be left out: timm cuts them off without a word."""
+    """Raise ValueError where the last rows or columns would be left out.
+
+    timm cuts them off silently.
+    """
     embedding = getattr(module, "patch_embed", None)
     if isinstance(embedding, PatchEmbed) and not embedding.dynamic_img_pad:
         height, width = embedding.patch_size
@@ -152,12 +160,14 @@ def _pretrained(spec: ModelSpec) -> tuple[nn.Module, WeightsSource]:
 
 
 def randomize_init(module: nn.Module, input_size: tuple[int, int, int]) -> None:
-    """Make a freshly initialised network answer different images differently, with random numbers of the global generator.
+    """Make a freshly initialised network respond differently to different images.
 
-    A fresh network hides mistakes: batch norms are the identity, residual branches start at zero (timm's zero_init_last, layer scale
-    1e-6), and where activations fade from layer to layer every image gets the same logits, so a file that computes something else
-    would pass for equal. So values that are the same for every channel become random around themselves, residual branches get a small
-    scale, and batch norms take their statistics from a few synthetic images, as they would have from training.
+    It draws from the global generator. A fresh network hides mistakes, for three reasons. Batch norms are the identity. Residual
+    branches start at zero (timm's zero_init_last, layer scale 1e-6). Where activations fade from layer to layer, every image gets
+    the same logits. A file that computes something else would then pass for equal.
+
+    So values that are equal for every channel become random around themselves, and residual branches get a small scale. Batch
+    norms take their statistics from a few synthetic images, as they would from training.
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -189,10 +199,12 @@ def _take_batch_statistics(module: nn.Module, input_size: tuple[int, int, int]) 
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file or a state-dict checkpoint into `module`, strictly. Nothing is unpickled but tensors.
+    """Load a safetensors file or a state-dict checkpoint into `module`, strictly.
+
+    Only tensors are unpickled.
 
     Raises:
-        InputError: no such file, a damaged one, or one whose tensors do not fit; the first mismatching tensor is named.
+        InputError: no such file, a damaged one, or one whose tensors do not fit. It names the first mismatching tensor.
     """
     state = _read_state(path)
     expected = module.state_dict()
@@ -229,7 +241,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except safetensors.SafetensorError as error:
         raise InputError(f"{path} is not a whole safetensors file: {error}", fix="fetch or copy the file again") from error
-    except Exception as error:  # torch.load raises whatever the damaged archive provokes
+    except Exception as error:  # torch.load raises all kinds of errors for a damaged archive
         raise InputError(
             f"{path} cannot be read as a state dict: {first_line(error, 160)}",
             fix="save it with torch.save(model.state_dict(), PATH) or as safetensors; whole pickled models are refused",
@@ -244,7 +256,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def preprocessing_of(module: nn.Module, spec: ModelSpec) -> Preprocessing:
-    """How the model wants its images, from timm's configuration of its weights."""
+    """Return the model's preprocessing, from timm's configuration of its weights."""
     config = resolve_data_config({"input_size": _size(spec)}, model=module)
     return Preprocessing(
         input_size=_size(spec),
@@ -257,6 +269,9 @@ def preprocessing_of(module: nn.Module, spec: ModelSpec) -> Preprocessing:
 
 
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """One value per channel: timm's three colours, or their mean where the input has other channels."""
+    """Return one value per channel.
+
+    These are timm's three colours, or their mean where the input has other channels.
+    """
     numbers = tuple(float(value) for value in values)
     return numbers if len(numbers) == channels else (sum(numbers) / len(numbers),) * channels

@@ -1,4 +1,7 @@
-"""Runs on disk: run.json, records.jsonl that grows by whole lines, raw samples beside them. Survives a kill at any moment."""
+"""Runs on disk: run.json, records.jsonl, and raw samples beside them.
+
+The records file grows by whole lines. A run survives a kill at any moment.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as read: its records in the order they ended; `dropped_lines` counts what a kill left half-written."""
+    """Run as read from disk, its records in the order they ended.
+
+    `dropped_lines` counts lines that a kill left half-written.
+    """
 
     folder: Path
     record: RunRecord
@@ -38,7 +44,10 @@ class Run:
 
 
 def new_run_id(command: str, subject: str) -> str:
-    """A run's name: time, command, what was measured, and four digits against two runs in one second."""
+    """Return a run's name: time, command, subject, and four digits.
+
+    The digits distinguish two runs in one second.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{stamp}-{command}-{re.sub(r'[^A-Za-z0-9._-]+', '-', subject)[:60]}-{secrets.token_hex(2)}"
 
@@ -58,7 +67,9 @@ def create_run(folder: Path, record: RunRecord) -> None:
 
 
 def append_cases(folder: Path, records: Sequence[CaseRecord]) -> None:
-    """Add the finished cases of one comparison, each as one whole line, on the disk when this returns.
+    """Append the finished cases of one comparison, each as one whole line.
+
+    They are on the disk when this returns.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
@@ -69,7 +80,7 @@ def append_cases(folder: Path, records: Sequence[CaseRecord]) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             written = os.write(descriptor, lines)
-            if written != len(lines):  # the disk is full: no half line stays, so that a later one begins where it should
+            if written != len(lines):  # the disk is full: remove the half line, so that a later one begins correctly
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
@@ -82,9 +93,10 @@ def _lines(records: Sequence[CaseRecord]) -> bytes:
 
 
 def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[CaseRecord, ...]:
-    """The records of finished comparisons; whatever else a kill left in records.jsonl is taken out of it.
+    """Return the records of finished comparisons, and remove all others.
 
-    `expected` gives the labels of the cases that each comparison has. A comparison is finished when all of them are there.
+    `expected` gives the labels of the cases that each comparison has. A comparison is finished when all of them have a record.
+    Other records, left in records.jsonl by a kill, are removed from it.
 
     Raises:
         InputError: a record belongs to no comparison of this run.
@@ -105,7 +117,7 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[Cas
 
 
 def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
-    """Write packed samples; their name within the run and their SHA-256 are returned.
+    """Write packed samples, and return their name within the run and SHA-256.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
@@ -118,7 +130,7 @@ def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
 
 
 def read_samples(folder: Path, record: CaseRecord) -> bytes:
-    """The packed samples that a record was computed from.
+    """Return the packed samples that a record was computed from.
 
     Raises:
         InputError: the file is missing.
@@ -137,16 +149,19 @@ def read_samples(folder: Path, record: CaseRecord) -> bytes:
 
 
 def trace_stem(record: CaseRecord) -> str:
-    """The name that a case's traces have in a run: traces/<stem>.json.gz for Perfetto, traces/<stem>.layers.json as a Trace."""
+    """Return the name that a case's traces have in a run.
+
+    The files are traces/<stem>.json.gz for Perfetto, and traces/<stem>.layers.json as a Trace.
+    """
     case = record.case
     if not record.comparison.endswith((f"-across-b{case.batch}", f"-across-precisions-b{case.batch}")):
         return f"{record.comparison}-{record.label}"
-    # A comparison across backends or precisions has each bundle several times.
+    # A comparison across backends or precisions contains each bundle several times.
     return "-".join(filter(None, (record.comparison, case.backend, case.options.variant, case.precision, record.label)))
 
 
 def read_traces(folder: Path) -> dict[str, Trace]:
-    """The traces of a run by their stems.
+    """Return the traces of a run by their stems.
 
     Raises:
         InputError: a file is damaged.
@@ -155,7 +170,7 @@ def read_traces(folder: Path) -> dict[str, Trace]:
 
 
 def read_explanations(folder: Path) -> dict[str, Explanation]:
-    """The explanations of a run by their names.
+    """Return the explanations of a run by their names.
 
     Raises:
         InputError: a file is damaged.
@@ -169,7 +184,9 @@ def _read_all(cls: type[T], folder: Path, ending: str) -> dict[str, T]:
 
 
 def read_run(folder: Path) -> Run:
-    """A run from its folder. A last line without its end, as a kill leaves it, is dropped and counted.
+    """Read a run from its folder.
+
+    An incomplete last line, as a kill leaves it, is dropped and counted.
 
     Raises:
         InputError: the folder is no run, or a whole line is damaged.

@@ -1,4 +1,7 @@
-"""Bundles on disk: atomic, keyed, complete or absent. Knows files and records; knows nothing of torch."""
+"""Bundles on disk: atomic, keyed, complete or absent.
+
+This module handles files and records, without torch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ _ZEROS = "0" * 64
 
 
 def bundle_name(spec: ExportSpec) -> str:
-    """The folder name of a bundle: model, method and amount, as in `resnet50-l2-r0.50` and `resnet50-mask-2to4-r0.50`."""
+    """Return the folder name of a bundle: model, method and amount.
+
+    Examples are `resnet50-l2-r0.50` and `resnet50-mask-2to4-r0.50`.
+    """
     model = SHORT_CODES.get(spec.model.name, spec.model.name)
     prune = spec.prune
     if spec.mask is not None:
@@ -54,7 +60,10 @@ def _share(ratio: float) -> str:
 
 
 def _tidy(amount: str) -> str:
-    """ "0.5x" as "0.50x"; other amounts as they are, slashes apart, for whoever parses them to judge."""
+    """Return "0.5x" as "0.50x".
+
+    Other amounts keep their text, with slashes replaced, and are judged by the code that parses them.
+    """
     try:
         share = float(amount[:-1]) if amount[-1:] in ("x", "X") else None
     except ValueError:
@@ -65,7 +74,7 @@ def _tidy(amount: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as a hexadecimal string.
+    """Return the SHA-256 of a file as a hexadecimal string.
 
     Raises:
         InputError: the file cannot be read.
@@ -78,7 +87,7 @@ def file_sha256(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all.
+    """Write a text file atomically: completely or not at all.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -87,7 +96,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: Buffer) -> None:
-    """Write a file so that it is there whole or not at all: a temporary file, fsync, rename.
+    """Write a file atomically: completely or not at all.
+
+    It goes to a temporary file, fsync, rename.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -105,7 +116,7 @@ def write_bytes(path: Path, content: Buffer) -> None:
 
 
 def read_bundle(folder: Path) -> BundleRecord:
-    """The record of the bundle in `folder`.
+    """Return the record of the bundle in `folder`.
 
     Raises:
         InputError: the folder is no bundle, is half written, or its record is damaged.
@@ -118,7 +129,7 @@ def read_bundle(folder: Path) -> BundleRecord:
             raise InputError(f"{folder} is no bundle: it has no {BUNDLE_FILE}", fix="make one with prune-deploy export")
         read = from_json(BundleRecord, record.read_bytes(), source=str(record))
         outside = [artifact.name for artifact in read.artifacts if artifact.name != Path(artifact.name).name]
-        if outside:  # bundles come from strangers, and what they name is opened
+        if outside:  # bundles come from unknown sources, and the files they name are opened
             raise InputError(f"{record} names a file outside the bundle: {outside[0]}", fix="do not use this bundle")
         return read
     except OSError as error:
@@ -126,7 +137,9 @@ def read_bundle(folder: Path) -> BundleRecord:
 
 
 def write_record(folder: Path, record: BundleRecord) -> None:
-    """Write bundle.json with a hash of itself inside, so that a flipped byte shows there as in any other file.
+    """Write bundle.json with a hash of itself inside.
+
+    A flipped byte is therefore detected there as in any other file.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -136,13 +149,16 @@ def write_record(folder: Path, record: BundleRecord) -> None:
 
 
 def record_is_intact(folder: Path, record: BundleRecord) -> bool:
-    """True if bundle.json is byte for byte what `write_record` wrote."""
+    """Return whether bundle.json is byte for byte as `write_record` wrote it."""
     zeroed = (folder / BUNDLE_FILE).read_bytes().replace(record.own_sha256.encode(), _ZEROS.encode())
     return hashlib.sha256(zeroed).hexdigest() == record.own_sha256
 
 
 def is_complete(folder: Path, record: BundleRecord) -> bool:
-    """True if every file of the record is there with its size. Hashes are the work of `verify`."""
+    """Return whether every file of the record exists with its size.
+
+    Hashes are checked by `verify`.
+    """
     return all(_size(folder / artifact.name) == artifact.size_bytes for artifact in record.artifacts)
 
 
@@ -151,7 +167,9 @@ def _size(path: Path) -> int | None:
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a place where `new_folder` could not put a folder, before any work is done for it. Nothing is written.
+    """Refuse a place where `new_folder` could not put a folder.
+
+    This is known before any work is done for it. Nothing is written.
 
     Raises:
         InputError: the folder is the current one or holds it.
@@ -172,13 +190,15 @@ def check_place(folder: Path) -> None:
 
 @contextmanager
 def new_folder(destination: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `destination` when the block ends well and vanishes when it does not.
+    """Yield a folder to fill, which then replaces `destination`.
+
+    It takes that place when the block succeeds, and is removed when it fails.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
     """
     with storage_errors(destination, every=True):
-        place = Path(os.path.realpath(destination))  # a link stays, and what it leads to is replaced
+        place = Path(os.path.realpath(destination))  # a link stays, and its target is replaced
         place.parent.mkdir(parents=True, exist_ok=True)
         working, lock = _begin(place)
     try:
@@ -188,7 +208,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
                 _sync(working)
                 _replace(working, place)
     except StorageError as error:
-        # Whoever reads it knows the final name only.
+        # The reader knows the final name only.
         raise StorageError(error.message.replace(str(working), str(destination)), fix=error.fix) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
@@ -196,8 +216,8 @@ def new_folder(destination: Path) -> Iterator[Path]:
 
 
 def _begin(place: Path) -> tuple[Path, int]:
-    """A folder to work in beside `place`, and the descriptor that holds its lock."""
-    beside = _lock(place.parent, wait=True)  # so that nobody sweeps out what another is just making
+    """Return a folder to work in beside `place`, and its lock's descriptor."""
+    beside = _lock(place.parent, wait=True)  # so that no process removes a folder that another is just making
     try:
         _sweep_out(place.parent)
         working = place.with_name(f"{UNFINISHED}{place.name}-{secrets.token_hex(4)}-{os.getpid()}")
@@ -208,7 +228,10 @@ def _begin(place: Path) -> tuple[Path, int]:
 
 
 def _replace(working: Path, place: Path) -> None:
-    """Put `working` where `place` is, whatever others do there meanwhile; at no moment is there a half bundle under the final name."""
+    """Put `working` where `place` is, in spite of concurrent changes there.
+
+    At no moment does a half bundle exist under the final name.
+    """
     outgoing = working.with_name(f"{UNFINISHED}{place.name}-old-{secrets.token_hex(4)}-{os.getpid()}")
     for _ in range(_REPLACE_ATTEMPTS):
         try:
@@ -217,19 +240,22 @@ def _replace(working: Path, place: Path) -> None:
             working.rename(place)
             return
         except OSError as error:
-            # Another process put its folder there in between: that one goes too.
+            # Another process put its folder there in between: remove that one too.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         finally:
             if not place.exists():
                 with suppress(OSError):
-                    outgoing.rename(place)  # nothing took its place
+                    outgoing.rename(place)  # the replacement failed
             shutil.rmtree(outgoing, ignore_errors=True)
     raise OSError(errno.EBUSY, "other processes keep writing there")
 
 
 def _lock(folder: Path, *, wait: bool = False) -> int:
-    """Lock a folder until the descriptor returned is closed: a kill closes it too, and containers with other process ids see it."""
+    """Lock a folder until the returned descriptor is closed.
+
+    A kill closes it too, and containers with other process ids see it.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     with suppress(OSError):  # not every network file system has locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -237,12 +263,12 @@ def _lock(folder: Path, *, wait: bool = False) -> int:
 
 
 def _sweep_out(folder: Path) -> None:
-    """Remove what killed processes left behind."""
+    """Remove leftovers of killed processes."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
         owner = leftover.name.rpartition("-")[2]
         if not owner.isdigit():
             continue
-        # In a container every run may have the same process id, so ours proves nothing; the lock does.
+        # In a container every run may have the same process id, so only the lock proves that it is in use.
         if (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))) and not _is_locked(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -264,7 +290,10 @@ def _is_locked(folder: Path) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """Bring every file to the disk before the rename makes the bundle visible."""
+    """Flush every file to the disk.
+
+    This happens before the rename makes the bundle visible.
+    """
     for path in folder.iterdir():
         with path.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -1,6 +1,7 @@
-"""What was seen: frozen records, JSON in and out, each file carrying SCHEMA_VERSION.
+"""Frozen records of what was observed, with JSON in and out.
 
-Raw observations are stored and figures derived, so a record never disagrees with itself. Every numeric name carries its unit.
+Each file carries SCHEMA_VERSION. Raw observations are stored and figures derived, so a record never disagrees with itself. Every
+numeric name carries its unit.
 """
 
 from __future__ import annotations

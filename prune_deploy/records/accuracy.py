@@ -1,22 +1,29 @@
-"""What share of labelled images an artifact names right."""
+"""Record of an artifact's accuracy on labelled images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 NAMES_KEPT = 10
-"""So many unreadable images are named; all are counted."""
+"""Number of unreadable images that are named.
+
+All of them are counted.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Shares of `images` whose class an artifact puts first (`top1`) or among its first five, run at `batch`.
+    """Shares of `images` that an artifact classifies correctly.
 
-    `low` and `high` bound `top1` at `confidence` (Wilson); there is none where the images' classes are not the network's, and then only
-    the agreement says something. `top5` is None where there are five classes or fewer, of which it could only
-    be 1. `data` is the set as it was asked for; `unreadable` images of it took no part, and `unreadable_names` are the first of them.
-    `random_weights` says that nobody has trained the network. `agreement` is the share of the images whose first class is that of the
-    bundle's FP32 module, None where it was not asked for. `notes` are what must be said beside these figures.
+    - `top1` counts images whose class it puts first, and `top5` those whose class is among its first five. `top5` is None where
+      there are five classes or fewer, of which it could only be 1.
+    - `batch` is the batch size of its runs.
+    - `low` and `high` bound `top1` at `confidence` (Wilson). There is no `top1` where the images' classes are not the network's.
+      Then only the agreement is meaningful.
+    - `data` is the set as it was requested. `unreadable` images of it took no part, and `unreadable_names` are the first of them.
+    - `random_weights` is true for a network that was never trained.
+    - `agreement` is the share of images whose first class is that of the bundle's FP32 module, None where it was not requested.
+    - `notes` are warnings that belong beside these figures.
     """
 
     data: str
@@ -36,6 +43,6 @@ class Accuracy:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """`notes`, and what untrained weights mean."""
+        """The `notes`, with a warning about untrained weights."""
         chance = f"weights are random: chance level, {100 / self.classes:.3g} %, is expected"
         return (*self.notes, *([chance] if self.random_weights else []))

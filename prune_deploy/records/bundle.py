@@ -1,4 +1,4 @@
-"""What was seen while making a bundle: plan, selection, receipt, parity, engine, files."""
+"""Records of a bundle: plan, selection, receipt, parity, engine, files."""
 
 from __future__ import annotations
 
@@ -13,28 +13,39 @@ from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, Precision, Prune
 GroupReason = Literal[
     "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
 ]
-"""Why a group keeps the channels it keeps.
+"""Reason why a group keeps the channels it keeps.
 
-as-asked: exactly the share asked for; rounded: moved to the next multiple; minimum: rounding would have emptied it, one unit stays;
-capped: --group-cap; plan: the plan file says so; ignored: named by --ignore; ignored-member: shares channels with an ignored layer;
-no-score: the method gives it no scores; protected: narrowing it breaks the forward pass; bottleneck: residual stream under --bottleneck.
+- as-asked: exactly the requested share.
+- rounded: moved to the next multiple.
+- minimum: rounding would have emptied it, so one unit stays.
+- capped: `group_cap` limited the removal.
+- plan: the plan file requires it.
+- ignored: named by `ignore`.
+- ignored-member: shares channels with an ignored layer.
+- no-score: the method gives it no scores.
+- protected: narrowing it breaks the forward pass.
+- bottleneck: residual stream under `bottleneck`.
 """
 
 SHORTFALL_REASONS: frozenset[GroupReason] = frozenset({"no-score", "protected"})
-"""Reasons nobody asked for: a group that keeps more because of one of these makes the pruning a shortfall."""
+"""Reasons that were not requested.
+
+A group that keeps more because of one of these makes the pruning a shortfall.
+"""
 
 NO_DENSE_SPEEDUP = "weights are zero in tensors of the same shape: no dense speed-up expected"
-"""What every masked model is labelled with."""
+"""Label of every masked model."""
 
 ParityStatus = Literal["passed", "failed", "not_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupWidth:
-    """One dependency group of the plan: `channels` dense, `kept` after pruning, both counted at the group's root.
+    """One dependency group of the plan.
 
-    `name` is the first of `members` in model order. `blocks` is the number of equal blocks (convolution groups, attention heads)
-    that must keep the same positions, so `kept` is a multiple of it, or of `channels // blocks` when whole blocks are removed.
+    `channels` counts the dense model's, and `kept` those after pruning, both at the group's root. `name` is the first of
+    `members` in model order. `blocks` is the number of equal blocks (convolution groups, attention heads) that must keep the same
+    positions. So `kept` is a multiple of it, or of `channels // blocks` when whole blocks are removed.
     """
 
     name: str
@@ -50,7 +61,10 @@ class GroupWidth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WidthPlan:
-    """How many channels each group keeps. Everything downstream of planning takes one of these."""
+    """Numbers of channels that the groups keep.
+
+    Everything downstream of planning takes one of these.
+    """
 
     groups: tuple[GroupWidth, ...]
     model: str
@@ -64,15 +78,21 @@ class WidthPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which channels stay: group name to kept root indices, ascending, in the dense model's numbering."""
+    """Channels that stay.
+
+    `kept` maps a group's name to its kept root indices, ascending, in the dense model's numbering.
+    """
 
     kept: dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Size of a network. `macs` is torch-pruning's counter, as in the published tables; `macs_with_attention` counts matrix
-    products inside attention too and is the one efficiency is computed from. Both are for one image."""
+    """Size of a network, for one image.
+
+    `macs` is torch-pruning's counter, as in the published tables. `macs_with_attention` counts matrix products inside attention
+    too, and efficiency is computed from it.
+    """
 
     params: int
     macs: int
@@ -81,9 +101,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What was asked for, what was achieved, and per group why it kept what it kept.
+    """Request and result of a pruning, with the reason of each group.
 
-    A masked model has a `mask` instead of a request and groups, and `nonzero_params`: parameters that are not zero.
+    A masked model has a `mask` instead of a request and groups. `nonzero_params` then counts its parameters that are not zero.
     """
 
     request: PruneSpec | None
@@ -96,14 +116,20 @@ class Receipt:
 
     @property
     def shortfalls(self) -> tuple[GroupWidth, ...]:
-        """Groups that keep more than their share and rounding allow, for a reason nobody asked for."""
+        """Groups that keep more than their share and rounding allow.
+
+        Their reason was not requested.
+        """
         return tuple(g for g in self.groups if g.reason in SHORTFALL_REASONS and g.asked is not None and g.kept > g.asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityCheck:
-    """Outputs of an artifact against the eager module on one batch. `relative_diff` is `max_abs_diff` over the logits' spread
-    (their standard deviation over classes, the mean of the batch); `top1_agreement` is a share of the images."""
+    """Outputs of an artifact against the eager module on one batch.
+
+    `relative_diff` is `max_abs_diff` over the logits' spread (their standard deviation over classes, the mean of the batch).
+    `top1_agreement` is a share of the images.
+    """
 
     batch: int
     max_abs_diff: float
@@ -114,10 +140,11 @@ class ParityCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """Whether an artifact computes what the module computes; `reason` is set unless it passed.
+    """Result of comparing an artifact's outputs with the module's.
 
-    `response_cosine` compares what the images change: each class's logit less its mean over all images of all batches. Networks with
-    random weights answer all images nearly alike, so logits can agree where the response to the image does not.
+    `reason` is set unless it passed. `response_cosine` compares the change from image to image: each class's logit less its mean
+    over all images of all batches. Networks with random weights answer all images nearly alike. Their logits can agree where the
+    response to the image differs.
     """
 
     status: ParityStatus
@@ -130,7 +157,10 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """One optimisation profile: the batch sizes it accepts and the one it is tuned for."""
+    """One optimisation profile: the batch sizes it accepts.
+
+    It is tuned for `optimum`.
+    """
 
     minimum: int
     optimum: int
@@ -139,13 +169,14 @@ class EngineProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecord:
-    """Who built an engine, from what, for what, and which data types its layers really have.
+    """Origin of an engine, and the data types of its layers.
 
-    `layer_types` counts layers by the data type they compute in ("Float", "Half", "Int8", …); `layer_source` says where the
-    counts come from ("inspector" or "build log"). `trtexec` is the line that would build the same engine. `sparse_weights`
-    says that kernels for 2:4 sparse weights were allowed, `sparse_eligible` how many layers have such weights, `sparse_layers` how many
-    got such a kernel; both are None where the library does not tell. `share` counts convolutions and matrix products only, of one
-    optimisation profile.
+    - `layer_types` counts layers by the data type they compute in ("Float", "Half", "Int8", …), and `layer_source` is the origin
+      of the counts ("inspector" or "build log").
+    - `trtexec` is the command line that would build the same engine.
+    - `sparse_weights` is true if kernels for 2:4 sparse weights were allowed. `sparse_eligible` counts the layers with such
+      weights, and `sparse_layers` those that got such a kernel. Both are None where the library does not report them.
+    - `share` counts convolutions and matrix products only, of one optimisation profile.
     """
 
     library: str
@@ -169,7 +200,10 @@ class EngineRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One file of a bundle. `share` is what ONNX Runtime's CPU provider made of an ONNX file's layers on the machine that exported it."""
+    """One file of a bundle.
+
+    `share` counts the layers of an ONNX file as ONNX Runtime's CPU provider ran them on the machine that exported it.
+    """
 
     name: str
     role: str
@@ -185,7 +219,10 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes the network's input: resize, crop, scale to 0..1, subtract `mean`, divide by `std` (per channel)."""
+    """Steps from an image to the network's input.
+
+    They are: resize, crop, scale to 0..1, subtract `mean`, divide by `std` (per channel).
+    """
 
     input_size: tuple[int, int, int]
     interpolation: str
@@ -197,7 +234,10 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsSource:
-    """Where the dense weights came from: "random" with its seed, "pretrained" with timm's tag, or "file" with its hash."""
+    """Origin of the dense weights.
+
+    It is "random" with its seed, "pretrained" with timm's tag, or "file" with its hash.
+    """
 
     kind: Literal["random", "pretrained", "file"]
     seed: int | None = None
@@ -215,7 +255,10 @@ class WeightsSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The machine and the libraries a record was made on; values that could not be read are absent, never zero."""
+    """Machine and libraries that a record was made on.
+
+    Values that could not be read are absent, never zero.
+    """
 
     python: str
     platform: str
@@ -230,11 +273,11 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRecord:
-    """bundle.json: all that is known of a bundle except the weights themselves.
+    """Content of bundle.json: all facts of a bundle except the weights.
 
-    `key` hashes the request and the tools that made it; `own_sha256` is the hash of bundle.json with this field written as zeros,
-    empty where the file does not carry one. `training` says what fine-tuning the weights went through after pruning, and which bundle
-    they were taken from.
+    `key` hashes the request and the tools that made it. `own_sha256` is the hash of bundle.json with this field written as zeros,
+    empty where the file has none. `training` is the fine-tuning of the weights after pruning, with the bundle they were taken
+    from.
     """
 
     key: str
@@ -255,16 +298,16 @@ class BundleRecord:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether nobody has ever trained the weights, so that classes mean nothing."""
+        """True if the weights were never trained, so that classes mean nothing."""
         return self.weights.kind == "random" and self.training is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """recipe.json: how the pruned module is rebuilt without a pickle.
+    """Content of recipe.json: instructions to rebuild the pruned module without a pickle.
 
-    `attributes` maps a module's name to the plain attributes that differ from the dense model; `buffers` names the tensors of the
-    weights file that are buffers; `selection` says which of the dense model's channels are left.
+    `attributes` maps a module's name to the plain attributes that differ from the dense model. `buffers` names the tensors of the
+    weights file that are buffers. `selection` holds the remaining channels of the dense model.
     """
 
     model: ModelSpec

@@ -1,4 +1,7 @@
-"""What was seen while measuring: one record per case, whole lines of records.jsonl, derived from raw samples beside them."""
+"""Records of a measurement: one per case, as whole lines of records.jsonl.
+
+They are derived from raw samples stored beside them.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,20 @@ from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 
 Role = Literal["dense", "copy", "candidate"]
-"""dense: the baseline of every ratio; copy: A′, the dense model a second time, independently opened; candidate: all others."""
+"""Role of a candidate in a comparison.
+
+- dense: the baseline of every ratio.
+- copy: A′, the dense model a second time, independently opened.
+- candidate: all others.
+"""
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "INCONCLUSIVE"]
 
 Status = Literal["ok", "unavailable", "failed", "timeout", "inconclusive", "graph_break", "recompiled", "eager_fallback"]
-"""How a case ended. The last three are torch.compile's ways not to be what the label says."""
+"""Outcome of a case.
+
+The last three are torch.compile's ways to deviate from the label.
+"""
 
 FAILED_STATUSES: frozenset[Status] = frozenset({"failed", "timeout", "graph_break", "recompiled", "eager_fallback"})
 """Statuses that make a command end with exit code 1."""
@@ -25,9 +36,10 @@ FAILED_STATUSES: frozenset[Status] = frozenset({"failed", "timeout", "graph_brea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A figure with its interval. `unit` is what was counted as independent: launches of a process, or rounds within one launch.
+    """Figure with its interval.
 
-    `low` and `high` are None where there are too few units for an interval.
+    `unit` is what was counted as independent: launches of a process, or rounds within one launch. `low` and `high` are None where
+    there are too few units for an interval.
     """
 
     value: float
@@ -40,7 +52,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentile:
-    """Upper 99 % confidence bound of a latency percentile; `bound_ms` is None where fewer than `needs` samples were taken."""
+    """Upper 99 % confidence bound of a latency percentile.
+
+    `bound_ms` is None where fewer than `needs` samples were taken.
+    """
 
     percent: float
     bound_ms: float | None
@@ -49,9 +64,10 @@ class Percentile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Time of one run of one batch. `median_ms` is of block medians; the rest is over all timed samples, none of them deleted.
+    """Time of one run of one batch.
 
-    `outliers` counts samples beyond 1.5 interquartile ranges (Tukey).
+    `median_ms` is of block medians. The rest is over all timed samples, none of them deleted. `outliers` counts samples beyond
+    1.5 interquartile ranges (Tukey).
     """
 
     median_ms: Estimate
@@ -65,12 +81,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speedup:
-    """Dense time over this candidate's time, above 1 when the candidate is faster.
+    """Dense time over this candidate's time.
 
-    `margin` is the share by which the interval must clear 1 (1 %, or what the dense model against its own copy showed);
-    `converged` says whether the interval is as narrow as the rigor aims for; `minimum_ratio` is that of the fastest blocks;
-    `cycle_ratio` that of time × clock; `bootstrap_low` and `bootstrap_high` cross-check the interval. `rounds` counts passes, two to
-    each palindrome.
+    It is above 1 when the candidate is faster.
+
+    - `margin` is the share by which the interval must clear 1 (1 %, or what the dense model against its own copy showed).
+    - `converged` is true for an interval as narrow as the rigor's target.
+    - `minimum_ratio` is that of the fastest blocks, and `cycle_ratio` that of time × clock.
+    - `bootstrap_low` and `bootstrap_high` cross-check the interval.
+    - `rounds` counts passes, two to each ABBA pair.
     """
 
     ratio: Estimate
@@ -87,7 +106,10 @@ class Speedup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateStats:
-    """All that the samples say of one candidate; `speedup` is None for the dense model itself, and without a complete palindrome."""
+    """Statistics of one candidate's samples.
+
+    `speedup` is None for the dense model itself, and without a complete ABBA pair.
+    """
 
     latency: Latency
     speedup: Speedup | None
@@ -96,9 +118,10 @@ class CandidateStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonStats:
-    """What the samples of one comparison say: one entry per candidate in their order, None for those without timed samples.
+    """Statistics of one comparison's samples.
 
-    `dense_against_copy` is the A/A control: the ratio of the dense model to its own copy, 1 if nothing but the model counts.
+    There is one entry per candidate in their order, None for those without timed samples. `dense_against_copy` is the A/A
+    control: the ratio of the dense model to its own copy, 1 if nothing but the model counts.
     """
 
     candidates: tuple[CandidateStats | None, ...]
@@ -108,11 +131,11 @@ class ComparisonStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Startup:
-    """What it costs until a candidate answers, in seconds: starting the process, importing the runtime and opening the artifact,
-    and the first run.
+    """Seconds until a candidate's first output.
 
-    torch.compile compiles in the first run: `compile_cold_s` with an empty cache, `compile_warm_s` with the cache filled; None
-    where that was not measured.
+    They are split into starting the process, importing the runtime and opening the artifact, and the first run. torch.compile
+    compiles in the first run: `compile_cold_s` with an empty cache, `compile_warm_s` with the cache filled. Both are None where
+    they were not measured.
     """
 
     process_s: float
@@ -124,9 +147,10 @@ class Startup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Peak memory in bytes: resident set of the candidate's process; device memory from a separate, untimed pass.
+    """Peak memory in bytes.
 
-    `device_note` says why `peak_device_bytes` is None.
+    The resident set is that of the candidate's process. Device memory comes from a separate, untimed pass. `device_note` is the
+    reason why `peak_device_bytes` is None.
     """
 
     peak_rss_bytes: int
@@ -136,14 +160,18 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
-    """One finished case: a line of records.jsonl. `reason` and `fix` say why there are no figures where there are none.
+    """One finished case: a line of records.jsonl.
 
-    `settings` is what the session found in force when it ran (threads, provider, library versions, layer types);
-    `telemetry_notes` say why a reading is not there. `comparison` names the group that was measured together, whose raw nanoseconds lie
-    in `samples_file`, as candidate `index`. `variant` is what was made of the model. `counts` are None where the network could not
-    even be made; `nonzero_params` is there where weights were zeroed in tensors that kept their shapes. `accuracy` is that of the very
-    artifact, where data was given; a warning says why it could not be had. `share` is what its file said of its layers when it was made
-    (what the session found is in `settings`), `quantize` how its INT8 was asked for.
+    - `reason` and `fix` explain missing figures.
+    - `settings` is what the session found in force when it ran (threads, provider, library versions, layer types).
+    - `telemetry_notes` explain missing readings.
+    - `comparison` names the group that was measured together. Its raw nanoseconds lie in `samples_file`, as candidate `index`.
+    - `variant` is the model with its pruning or mask.
+    - `counts` are None where the network could not even be made.
+    - `nonzero_params` is set where weights were zeroed in tensors that kept their shapes.
+    - `accuracy` is that of the very artifact, where data was given. A warning explains a missing accuracy.
+    - `share` is the layers' precision as counted when the file was made (the session's own count is in `settings`), and
+      `quantize` the request for its INT8.
     """
 
     case: Case
@@ -182,7 +210,10 @@ class CaseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """run.json: what a run was asked to measure, and where. `cases` are all that it will have, `sweep` what they were made from."""
+    """Content of run.json: the request of a run, and its machine.
+
+    `cases` are all that it will have, and `sweep` is the request they were made from.
+    """
 
     id: str
     command: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Records and specs as JSON text, and back."""
+"""Conversion of records and specs to JSON text and back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ _CONVERTER = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=F
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """A record or spec as JSON text."""
+    """Return a record or spec as JSON text."""
     return json.dumps(_CONVERTER.unstructure(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
-    """The record of class `cls` in `text`; `source` names the file in errors.
+    """Parse the record of class `cls` from `text`.
+
+    `source` names the file in errors.
 
     Raises:
         InputError: not JSON, not this record, or written by a newer schema.
@@ -42,6 +44,6 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
         )
     try:
         return _CONVERTER.structure(data, cls)
-    except Exception as error:  # noqa: BLE001 - cattrs raises groups of whatever the values provoke
+    except Exception as error:  # noqa: BLE001 - cattrs raises groups of all kinds of errors
         problems = "; ".join(cattrs.transform_error(error))
         raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None

@@ -1,4 +1,4 @@
-"""What profilers saw: per-layer times in one schema for every backend, and what they explain."""
+"""Records of profilers: layer times in one schema, and their explanations."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.specs import Case
 
 Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "kernel", "other"]
-"""Why a layer takes the time it takes after pruning.
+"""Cause of a layer's time after pruning.
 
-as-predicted: its time fell as its MACs did; memory-bound: it moves bytes at the machine's bandwidth; overhead-bound: what it costs to
-start is most of it; misaligned: its channel count fits no vector or tile, and padding or a slower kernel pays for it; reformat: a copy or
-a change of layout that the runtime put in; not-pruned: it kept its size; kernel: another
-precision's kernel takes longer for the same work; other: none of these is borne out.
+- as-predicted: its time fell as its MACs did.
+- memory-bound: it moves bytes at the machine's bandwidth.
+- overhead-bound: most of its time is the cost of starting it.
+- misaligned: its channel count fits no vector or tile, and padding or a slower kernel pays for it.
+- reformat: a copy or a change of layout that the runtime inserted.
+- not-pruned: it kept its size.
+- kernel: another precision's kernel takes longer for the same work.
+- other: no evidence for any of these.
 """
 
 
 BETWEEN_LAYERS = "(between layers)"
-"""Name of the row that holds the time of a run in which no layer runs."""
+"""Name of the row with the time of a run in which no layer runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:
-    """One layer or kernel of one run of a whole batch: medians over the traced runs.
+    """One layer or kernel of one run of a whole batch.
 
-    `name` is the same in the dense and in the pruned model. `time_us` is its own time, without what it calls, on the device that did
-    the work; `share` is of the sum. `shape` is of the output. `parameters` are the module's names of what it reads
-    ("layer1.0.conv1.weight"), which join a layer across runtimes; `weight_shape` is of the first of them. `macs` are of the whole
-    batch, `bytes_moved` inputs, weights and outputs once each; None where the runtime does not say. `kernel` names the
-    implementation, where known.
+    Values are medians over the traced runs.
+
+    - `name` is the same in the dense and in the pruned model.
+    - `time_us` is its own time, without what it calls, on the device that did the work, and `share` is of the sum.
+    - `shape` is of the output.
+    - `parameters` are the module's names of what it reads ("layer1.0.conv1.weight"), which join a layer across runtimes.
+      `weight_shape` is of the first of them.
+    - `macs` are of the whole batch, and `bytes_moved` counts inputs, weights and outputs once each. Both are None where the
+      runtime does not report them.
+    - `kernel` names the implementation, where known.
     """
 
     name: str
@@ -49,11 +58,11 @@ class LayerTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A profiler's view of one case, never of runs that were timed for a comparison.
+    """Profile of one case.
 
-    `run_ms` is the median of traced runs, `untraced_ms` that of as many runs of the same session without the profiler, and their
-    quotient less one the profiler's `overhead`. `chrome_file` is the name of the Chrome trace beside it; `notes` say what the profiler
-    could not see.
+    Its runs are never those that were timed for a comparison. `run_ms` is the median of traced runs, and `untraced_ms` that of as
+    many runs of the same session without the profiler. Their quotient less one is the profiler's `overhead`. `chrome_file` is the
+    name of the Chrome trace beside it. `notes` list what the profiler could not observe.
     """
 
     case: Case
@@ -71,9 +80,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerVerdict:
-    """One layer before and after: microseconds, what its MACs predict, and why it is not there, with the evidence in a few words.
+    """One layer before and after pruning, with the cause of its time.
 
-    Times are the profiler's, scaled to what was measured without one. `delta_ms` is the layer's part of the step of its cause.
+    Times are in microseconds, the profiler's, scaled to those measured without one. `predicted_us` is what its MACs predict.
+    `evidence` is in a few words. `delta_ms` is the layer's part of its cause's step.
     """
 
     name: str
@@ -88,7 +98,10 @@ class LayerVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaterfallStep:
-    """What one cause adds between the time that MACs predict and the time measured, in milliseconds."""
+    """Milliseconds that one cause adds between predicted and measured time.
+
+    The prediction is by MACs.
+    """
 
     cause: Cause
     delta_ms: float
@@ -97,11 +110,13 @@ class WaterfallStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Half the MACs, why not half the time: one pruned model beside its dense one.
+    """Explanation of a pruned model's time, beside its dense one.
 
-    `predicted_ms` is dense time divided by the MACs ratio; `steps` add up from there to `measured_ms`. `speedup` is the comparison's,
-    None where nothing was timed. `bandwidth_gb_s` was measured on this machine. `sentences` say it in plain words, `advice` what
-    would help. `against` is a precision where the bundle was compared with itself in it; the dense model's figures are then its own.
+    - `predicted_ms` is dense time divided by the MACs ratio. `steps` add up from there to `measured_ms`.
+    - `speedup` is the comparison's, None where nothing was timed.
+    - `bandwidth_gb_s` was measured on this machine.
+    - `sentences` explain it in plain words, and `advice` lists remedies.
+    - `against` is a precision where the bundle was compared with itself in it. The dense model's figures are then its own.
     """
 
     case: Case

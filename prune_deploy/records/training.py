@@ -1,4 +1,4 @@
-"""What was seen while a bundle's weights were trained further."""
+"""Records of a bundle's training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from prune_deploy.specs import FinetuneSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """One epoch: mean loss over its images; top-1 as a share on images that were not trained on, before it is rounded to FP32 or less.
+    """One epoch of a training.
 
-    `lr` is the learning rate of its first step, `seconds` what it took with its validation.
+    `loss` is the mean over its images. `top1` is a share on images that were not trained on, before weights are rounded to FP32
+    or less. `lr` is the learning rate of its first step, and `seconds` include its validation.
     """
 
     number: int
@@ -23,7 +24,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The bundle that weights were taken from: its folder's name, and the hashes of its record and its weights."""
+    """Bundle that weights were taken from.
+
+    It has its folder's name, and the hashes of its record and its weights.
+    """
 
     name: str
     key: str
@@ -32,10 +36,11 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A fine-tuning: request, parent and every epoch. `top1_before` is the parent's, on the same images as the epochs'.
+    """Fine-tuning: request, parent and every epoch.
 
-    `images` were trained on; top-1 is of `validated` images, and `validation` says which these are. `unreadable` images of both took no
-    part. `teacher` names the dense model whose answers were learnt from, if there was one; `device` is "cpu" or the GPU's name.
+    `top1_before` is the parent's, on the same images as the epochs'. `images` were trained on. Top-1 is of `validated` images,
+    and `validation` describes these. `unreadable` images of both took no part. `teacher` names the distillation teacher, if there
+    was one. `device` is "cpu" or the GPU's name.
     """
 
     spec: FinetuneSpec
@@ -51,5 +56,5 @@ class Training:
 
     @property
     def top1_after(self) -> float:
-        """Top-1 of the weights that the bundle holds: those of the last epoch."""
+        """Top-1 of the bundle's weights, those of the last epoch."""
         return self.epochs[-1].top1
