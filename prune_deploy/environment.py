@@ -260,5 +260,5 @@ def _build_version(distribution: str) -> str | None:
     version = installed_version(distribution)
     if version is None or distribution not in ("torch", "torchvision"):
         return version
-    found = re.search(r"^__version__ = '([^']+)'", read_version_file(distribution), re.MULTILINE)
-    return found[1] if found else version
+    match = re.search(r"^__version__ = '([^']+)'", read_version_file(distribution), re.MULTILINE)
+    return match[1] if match else version

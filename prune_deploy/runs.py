@@ -102,15 +102,15 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[Cas
         InputError: a record belongs to no comparison of this run.
         StorageError: the file cannot be written.
     """
-    found: dict[tuple[str, str], CaseRecord] = {}
+    records: dict[tuple[str, str], CaseRecord] = {}
     for record in run.cases:
         if record.label not in expected.get(record.comparison, ()):
             raise InputError(
                 f"{run.folder / RECORDS_FILE} has a record of another run: {record.label} in {record.comparison or 'no comparison'}",
                 fix="restore the file, or begin anew with --out DIR",
             )
-        found.setdefault((record.comparison, record.label), record)
-    kept = tuple(record for (name, _), record in found.items() if all((name, label) in found for label in expected[name]))
+        records.setdefault((record.comparison, record.label), record)
+    kept = tuple(record for (name, _), record in records.items() if all((name, label) in records for label in expected[name]))
     if kept != run.cases or run.dropped_lines:
         write_bytes(run.folder / RECORDS_FILE, _lines(kept))
     return kept

@@ -1,4 +1,7 @@
-"""Which labelled images accuracy is taken on, in one word: "digits", "imagefolder:DIR", "cifar10:DIR", "cifar100:DIR"."""
+"""Labelled images for measuring accuracy, named in one word.
+
+The words are "digits", "imagefolder:DIR", "cifar10:DIR" and "cifar100:DIR".
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,25 @@ from typing import Literal, get_args
 from prune_deploy.errors import InputError, setting
 
 DataKind = Literal["digits", "imagefolder", "cifar10", "cifar100"]
-"""digits: scikit-learn's handwritten digits, which need no download; the others are folders."""
+"""Kinds of labelled images.
+
+- digits: scikit-learn's handwritten digits, which need no download.
+- imagefolder, cifar10, cifar100: folders.
+"""
 
 _FIX = "use digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR"
 
 
 def parse_data(text: str, field: str = "data") -> tuple[DataKind, Path | None]:
-    """The kind of data and its folder, None for digits. Whether the folder is there is seen when it is opened.
+    """Return the kind of data and its folder, None for digits.
 
-    `field` is the setting that holds the text, which errors name.
+    A missing folder is detected when it is opened.
 
     Raises:
         InputError: an unknown word, or a folder too many or too few.
     """
     word, colon, folder = text.partition(":")
-    kind = next((each for each in get_args(DataKind) if each == word), None)
+    kind = next((known for known in get_args(DataKind) if known == word), None)
     if kind is None:
         raise InputError(f"unknown data {text!r}", fix=_FIX, field=field)
     if kind == "digits" and colon:

@@ -1,4 +1,4 @@
-"""What is asked of an INT8 file: which images its ranges come from, and which layers stay out of it."""
+"""Request for an INT8 file: its calibration images and its float layers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from prune_deploy.errors import InputError
 from prune_deploy.specs.data import DataKind, parse_data
 
 CalibrationMethod = Literal["minmax", "entropy", "percentile"]
-"""How a range comes from the values seen: all of them, the cut that loses least information (Kullback and Leibler), or 99.99 % of them."""
+"""Rule from the observed values to a range.
+
+- minmax: all of them.
+- entropy: the cut that loses least information (Kullback and Leibler).
+- percentile: 99.99 % of them.
+"""
 
 CalibrationKind = DataKind | Literal["synthetic", "images"]
-"""Kinds of calibration images: labelled ones as `parse_data` knows them, made ones, or a folder of images in any order."""
+"""Kinds of calibration images.
+
+They are labelled images as `parse_data` knows them, synthetic images, or a folder of images in any order.
+"""
 
 RestPrecision = Literal["fp32", "fp16"]
 Smoothing = Literal["auto", "on", "off"]
@@ -25,18 +33,22 @@ DEFAULT_CALIBRATION_SAMPLES = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeSpec:
-    """How `model.int8.onnx` is made from `model.onnx`; `onnx` is a file with Q/DQ nodes that somebody made already.
+    """Request to make `model.int8.onnx` from `model.onnx`.
 
-    `calibration` is "digits", "synthetic" (good for latency only), a folder of images, or labelled images as `parse_data` knows them; at
-    most `samples` of them are used. `rest` is what the TensorRT file's other layers compute in. Layers whose name fits a pattern of
-    `keep`, and the `keep_top` layers that lose most by it, are not quantised; with `max_drop` (a share, 0.005 for half a point) as many as
-    it takes for top-1 to lose no more than that on the calibration images. `smooth` moves activation ranges into weights (SmoothQuant,
-    Xiao et al., 2023) behind layer norms; "auto" where that brings the outputs closer to FP32.
+    - `onnx` is a file with Q/DQ nodes that was made elsewhere.
+    - `calibration` is "digits", "synthetic" (good for latency only), a folder of images, or labelled images as `parse_data` knows
+      them. At most `samples` of them are used.
+    - `rest` is the precision of the TensorRT file's other layers.
+    - Layers whose name fits a pattern of `keep`, and the `keep_top` layers that lose most from it, are not quantised.
+    - `max_drop` (a share, 0.005 for half a point) keeps as many layers as needed for top-1 to lose no more than that on the
+      calibration images.
+    - `smooth` moves activation ranges into weights (SmoothQuant, Xiao et al., 2023) behind layer norms. "auto" does so where it
+      brings the outputs closer to FP32.
 
-    `method` is percentile because it lost least when measured. Least cosine to FP32 of random networks, TensorRT's file, against minmax:
-    resnet50 0.9982 and 0.9965, convnext_tiny 0.9997 both, vit_tiny 0.9996 and 0.9993, mobilenetv4_conv_small 0.85 and 0.77. Top-1 lost
-    on digits: mobilenetv3_small_050 0.8 and 1.3 points, test_resnet, test_vit and test_efficientnet at most 0.1 with either. Entropy
-    lost most: 2.0 points of mobilenetv3_small_050, and 0.8 of test_resnet.
+    `method` is percentile because it lost least when measured, compared with minmax. Least cosine to FP32 of random networks,
+    TensorRT's file: resnet50 0.9982 and 0.9965, convnext_tiny 0.9997 both, vit_tiny 0.9996 and 0.9993, mobilenetv4_conv_small
+    0.85 and 0.77. Top-1 lost on digits: mobilenetv3_small_050 0.8 and 1.3 points, test_resnet, test_vit and test_efficientnet at
+    most 0.1 with either. Entropy lost most: 2.0 points of mobilenetv3_small_050, and 0.8 of test_resnet.
     """
 
     calibration: str = SYNTHETIC
@@ -72,7 +84,9 @@ class QuantizeSpec:
 
 
 def parse_calibration(text: str) -> tuple[CalibrationKind, Path | None]:
-    """The kind of calibration images and their folder, None where they need none. Whether it is there is seen when it is opened.
+    """Return the kind of calibration images and their folder.
+
+    The folder is None where they need none. A missing folder is detected when it is opened.
 
     Raises:
         InputError: an empty word, or a kind of data without its folder.

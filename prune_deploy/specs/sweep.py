@@ -1,4 +1,7 @@
-"""What is asked of a sweep: blocks of models, methods and ratios, each spread out into variants."""
+"""Request for a sweep: blocks of models, methods and ratios.
+
+Each block expands into variants.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One network of a run: a model and what was done to it. `protocol` tells apart settings that share method and ratio."""
+    """One network of a run: a model with its pruning or mask.
+
+    `protocol` distinguishes settings that share method and ratio.
+    """
 
     model: ModelSpec
     prune: PruneSpec | None = None
@@ -29,19 +35,28 @@ class Variant:
 
     @property
     def method(self) -> str:
-        """How it was made smaller, in one word: a pruning method, a kind of mask, or "dense"."""
+        """The reduction in one word.
+
+        It is a pruning method, a kind of mask, or "dense".
+        """
         if self.prune is not None:
             return self.prune.method
         return f"mask-{self.mask.kind}" if self.mask is not None else "dense"
 
     @property
     def ratio(self) -> float | None:
-        """The ratio asked for; None for the dense model and for other ways to say how much."""
+        """The requested ratio.
+
+        It is None for the dense model and for other kinds of amounts.
+        """
         return self.prune.ratio if self.prune is not None else (self.mask.ratio if self.mask is not None else None)
 
     @property
     def name(self) -> str:
-        """A name that is a folder's too: model, method, ratio, protocol, and the seed if it is not 0."""
+        """A name that also serves as a folder's name.
+
+        Its parts are model, method, ratio, protocol, and the seed if it is not 0.
+        """
         parts = [SHORT_CODES.get(self.model.name, self.model.name), self.method.replace("2:4", "2to4")]
         if self.ratio is not None:
             parts.append(f"r{self.ratio:.2f}" if round(self.ratio, 2) == self.ratio else f"r{self.ratio:g}")
@@ -54,10 +69,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Models × (methods and masks) × ratios × seeds under the same settings; each model's dense form comes with it.
+    """Models × (methods and masks) × ratios × seeds under the same settings.
 
-    `settings` holds all other pruning options: its own ratio, method, steps and seed do not count. With `iterative` the ratios are
-    stages of one pruning, each starting from what the one before left. `seeds` seed random weights and random scores.
+    Each model's dense form comes with it. `settings` holds all other pruning options, and its own ratio, method, steps and seed
+    are ignored. With `iterative` the ratios are stages of one pruning, each starting from the result of the one before. `seeds`
+    seed random weights and random scores.
     """
 
     models: tuple[str, ...]
@@ -85,7 +101,10 @@ class Block:
             raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example `seeds=(0, 1, 2)`", field="seeds")
 
     def variants(self) -> Iterator[Variant]:
-        """Everything that the block asks for, model by model, the dense one first."""
+        """Yield all variants of the block.
+
+        They come model by model, the dense one first.
+        """
         for name in self.models:
             for seed in self.seeds:
                 model = ModelSpec(
@@ -102,20 +121,23 @@ class Block:
                     )
 
     def _pruning(self, method: str, step: int, ratio: float, seed: int) -> PruneSpec:
-        # A single stage of 1.0 is as iterative as two: PruneSpec wants steps to see that the end is meant.
+        # A single stage of 1.0 is as iterative as two: PruneSpec allows ratio 1 only with several steps.
         steps = max(step, 2 if ratio == 1 else 1) if self.iterative else 1
         return replace(self.settings, method=method, ratio=ratio, steps=steps, seed=seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSpec:
-    """A whole sweep: what is made, and how it is measured.
+    """Request for a whole sweep: its networks, and their measurement.
 
-    `engine` says how engines are built, where a backend wants them. `together` is the number of variants that are measured beside
-    their dense model in one comparison. `bundles` are kept in the run's folder, or discarded once a model's cases have ended.
-    `build_limit_s` ends the making of one variant; `trace` has the profiler run over every measured case afterwards. With `data` (see
-    `parse_data`) each variant's accuracy on at most `data_samples` of its images is taken, once for each backend and precision.
-    `quantize` says where INT8 comes from.
+    - `engine` is the request for engines, where a backend needs them.
+    - `together` is the number of variants that are measured beside their dense model in one comparison.
+    - `bundles` are kept in the run's folder, or discarded once a model's cases have ended.
+    - `build_limit_s` bounds the making of one variant.
+    - `trace` runs the profiler over every measured case afterwards.
+    - With `data` (see `parse_data`) each variant's accuracy on at most `data_samples` of its images is taken, once for each
+      backend and precision.
+    - `quantize` is the request for INT8.
     """
 
     blocks: tuple[Block, ...]
@@ -170,7 +192,9 @@ class SweepSpec:
             )
 
     def models(self) -> list[tuple[ModelSpec, list[Variant]]]:
-        """Each model with its variants, the dense one first; what two blocks both ask for is there once.
+        """Return each model with its variants, the dense one first.
+
+        A variant that two blocks request occurs once.
 
         Raises:
             InputError: two variants have one name.
@@ -191,7 +215,10 @@ class SweepSpec:
         return [(model, list(variants.values())) for model, variants in found.items()]
 
     def stages(self) -> dict[str, tuple[float, ...]]:
-        """The ratios that lead to each variant of an iterative block, itself the last, by the variant's name."""
+        """Return the ratios that lead to each variant of an iterative block.
+
+        The variant's own ratio is the last. Keys are the variants' names.
+        """
         return {
             variant.name: tuple(ratio for ratio in block.ratios if ratio <= variant.prune.ratio)
             for block in self.blocks

@@ -1,4 +1,4 @@
-"""What is asked of a fine-tuning."""
+"""Request for a fine-tuning."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from prune_deploy.specs.data import parse_data
 Optimizer = Literal["adamw", "sgd"]
 
 DEFAULT_LR: dict[Optimizer, float] = {"adamw": 1e-3, "sgd": 0.05}
-"""Learning rates at the start, after warming up, for batches of 64; cosine annealing brings them to zero."""
+"""Learning rates after the warm-up, for batches of 64.
+
+Cosine annealing brings them to zero.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneSpec:
-    """How a bundle's weights are trained further: `epochs` over the images of `data` (see `parse_data`) in batches of `batch`.
+    """Request to train a bundle's weights further.
 
-    `lr` None is the optimizer's default. The rate rises over `warmup_epochs` and falls by cosine annealing (Loshchilov and Hutter, 2017).
-    `distill` is the share of the loss that comes from the dense model's answers at `temperature` (Hinton et al., 2015). Automatic mixed
-    precision is used on a GPU unless `amp` says no. `samples` bounds the training images, `augment` is random resized crops and flips.
-    `val_data` are the images that top-1 is taken on; without it they are the test split of `data`, or a tenth of its folder.
+    - `epochs` go over the images of `data` (see `parse_data`) in batches of `batch`.
+    - `lr` None is the optimizer's default. The rate rises over `warmup_epochs` and falls by cosine annealing (Loshchilov and
+      Hutter, 2017).
+    - `distill` is the share of the loss that comes from the dense model's outputs at `temperature` (Hinton et al., 2015).
+    - `amp` allows automatic mixed precision on a GPU.
+    - `samples` bounds the training images, and `augment` is random resized crops and flips.
+    - `val_data` are the images that top-1 is taken on. Without it they are the test split of `data`, or a tenth of its folder.
     """
 
     data: str
@@ -49,7 +55,7 @@ class FinetuneSpec:
             raise InputError(
                 f"unknown `optimizer` {self.optimizer!r}", fix=f"one of {', '.join(get_args(Optimizer))}", field="optimizer"
             )
-        # Two images, not one: a batch norm has no statistics of a single one.
+        # At least two images, because a batch norm has no statistics of a single one.
         for name, number, least in (
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 2),
@@ -77,7 +83,7 @@ class FinetuneSpec:
 
     @property
     def start_lr(self) -> float:
-        """The learning rate after warming up."""
+        """The learning rate after the warm-up."""
         return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
 
 

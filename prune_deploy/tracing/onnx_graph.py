@@ -108,9 +108,9 @@ class ExportedGraph:
 
         If a product is among them, its origin is that of the layer.
         """
-        found = [self._nodes[name] for name in names if name in self._nodes]
-        products = [node for node in found if node.op_type in PRODUCTS]
-        node = next(iter([*products, *found]), None)
+        nodes = [self._nodes[name] for name in names if name in self._nodes]
+        products = [node for node in nodes if node.op_type in PRODUCTS]
+        node = next(iter([*products, *nodes]), None)
         return self._origin("" if node is None else node.op_type, node)
 
     def _weight(self, tensor: str) -> str:
@@ -157,9 +157,9 @@ class ExportedGraph:
         named = [self._nodes.get(name) for name in names]
         tensors = [*blocked, *node.output, *(node.input if node.op_type.startswith("Reorder") else ())]
         made = [self._makers.get(tensor) for tensor in tensors]
-        found = next((each for each in (*named, *made) if each is not None), None)
-        if found is not None:
-            return self._product_before(found) if node.op_type in PRODUCTS else found
+        exported = next((candidate for candidate in (*named, *made) if candidate is not None), None)
+        if exported is not None:
+            return self._product_before(exported) if node.op_type in PRODUCTS else exported
         before = makers.get(node.input[0]) if node.input else None
         return None if before is None or steps == _MAX_STEPS else self._exported(before, makers, steps + 1)
 
@@ -168,14 +168,14 @@ class ExportedGraph:
 
         A product that absorbed one of those makes their tensor.
         """
-        found = node
+        current = node
         for _ in range(_MAX_STEPS):
-            if found.op_type in PRODUCTS:
-                return found
-            before = [self._makers[name] for name in found.input if name in self._makers]
+            if current.op_type in PRODUCTS:
+                return current
+            before = [self._makers[name] for name in current.input if name in self._makers]
             if not before:
                 break
-            found = next((each for each in before if each.op_type in PRODUCTS), before[0])
+            current = next((maker for maker in before if maker.op_type in PRODUCTS), before[0])
         return node
 
 

@@ -239,21 +239,25 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _difference(there: Settings, asked: Settings) -> str:
+def _difference(stored: Settings, requested: Settings) -> str:
     """Describe the difference between two settings for a reader."""
-    if there.parent != asked.parent:
-        return f"another parent, {there.parent.name}" if there.parent.name != asked.parent.name else "other weights of its parent"
-    if options := different_options(there.spec, asked.spec):
+    if stored.parent != requested.parent:
+        return (
+            f"another parent, {stored.parent.name}"
+            if stored.parent.name != requested.parent.name
+            else "other weights of its parent"
+        )
+    if options := different_options(stored.spec, requested.spec):
         return f"other settings: {options}"
-    return "another teacher" if there.teacher != asked.teacher else "other images: those of the folder have changed"
+    return "another teacher" if stored.teacher != requested.teacher else "other images: those of the folder have changed"
 
 
-def different_options(there: FinetuneSpec, asked: FinetuneSpec) -> str:
+def different_options(stored: FinetuneSpec, requested: FinetuneSpec) -> str:
     """List the first few options that two requests differ in.
 
     An entry reads "--lr 0.1 there, 0.2 asked for". The text is empty if none differs.
     """
-    found = ((each.name, getattr(there, each.name), getattr(asked, each.name)) for each in fields(FinetuneSpec))
-    different = [f"--{name.replace('_', '-')} {old} there, {new} asked for" for name, old, new in found if old != new]
+    values = ((option.name, getattr(stored, option.name), getattr(requested, option.name)) for option in fields(FinetuneSpec))
+    different = [f"--{name.replace('_', '-')} {old} there, {new} asked for" for name, old, new in values if old != new]
     more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
     return "; ".join(different[:_NAMED]) + more

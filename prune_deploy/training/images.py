@@ -137,9 +137,9 @@ class Images:
         )
         for examples in loader:
             self.unreadable |= {self._source.names[number] for number, tensor in examples if tensor is None}
-            found = [(number, tensor) for number, tensor in examples if tensor is not None]
-            inputs = torch.stack([tensor for _, tensor in found]) if found else torch.empty(0)
-            yield Batch(inputs, torch.tensor([self._source.labels[number] for number, _ in found], dtype=torch.int64))
+            readable = [(number, tensor) for number, tensor in examples if tensor is not None]
+            inputs = torch.stack([tensor for _, tensor in readable]) if readable else torch.empty(0)
+            yield Batch(inputs, torch.tensor([self._source.labels[number] for number, _ in readable], dtype=torch.int64))
 
 
 class _Examples(Dataset[tuple[int, "torch.Tensor | None"]]):

@@ -44,7 +44,7 @@ def read_groups(
     roots = traced.classes.roots()
     drafts = [d for d in _drafts(slots, roots) if _root_slot(slots, d) is not None]
     attributes = _attributes(sizes, roots, drafts)
-    groups = [_group(meta_copy, traced, slots, draft, found) for draft, found in zip(drafts, attributes, strict=True)]
+    groups = [_group(meta_copy, traced, slots, draft, members) for draft, members in zip(drafts, attributes, strict=True)]
     return tuple(_mark_residual(_ordered(meta_copy, _unique_names(groups)), traced))
 
 
@@ -58,10 +58,10 @@ def _drafts(slots: Sequence[Slot], roots: Labels) -> list[_Draft]:
         for position, root in enumerate(roots[slot.labels].tolist()):
             places.setdefault(root, {}).setdefault(number, []).append(position)
     drafts: dict[tuple[tuple[int, int], ...], _Draft] = {}
-    for root, found in places.items():
-        draft = drafts.setdefault(tuple((slot, len(at)) for slot, at in found.items()), _Draft())
+    for root, occurrences in places.items():
+        draft = drafts.setdefault(tuple((slot, len(at)) for slot, at in occurrences.items()), _Draft())
         draft.roots.append(root)
-        for slot_number, at in found.items():
+        for slot_number, at in occurrences.items():
             draft.slots.setdefault(slot_number, []).append(at)
     for draft in drafts.values():
         _sort_units(slots, draft)
@@ -74,7 +74,7 @@ def _sort_units(slots: Sequence[Slot], draft: _Draft) -> None:
     if root is not None:
         order = np.argsort([positions[0] for positions in draft.slots[root]], kind="stable")
         draft.roots = [draft.roots[i] for i in order]
-        draft.slots = {slot: [found[i] for i in order] for slot, found in draft.slots.items()}
+        draft.slots = {slot: [positions_of_units[i] for i in order] for slot, positions_of_units in draft.slots.items()}
 
 
 def _root_slot(slots: Sequence[Slot], draft: _Draft) -> int | None:

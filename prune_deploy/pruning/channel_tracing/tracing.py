@@ -86,8 +86,8 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def entering(self, name: str, inputs: Sequence[Any]) -> None:
         """Record the axes of a module's inputs when it is called."""
         self.stack.append(name)
-        found = [labels for t in inputs if isinstance(t, torch.Tensor) for labels in self.axes(t).values()]
-        self.traced.entered.setdefault(name, []).extend(found)
+        entered = [labels for t in inputs if isinstance(t, torch.Tensor) for labels in self.axes(t).values()]
+        self.traced.entered.setdefault(name, []).extend(entered)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run one operation and move its labels."""
@@ -95,8 +95,8 @@ class _Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = [t for t in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(t, torch.Tensor)]
         if results:
             values = [*args, *(kwargs or {}).values()] if "cat" in str(func) or "where" in str(func) else args
-            found = apply_rule(self, func, values, out)
-            for tensor, axes in zip(results, found, strict=False):
+            outputs_axes = apply_rule(self, func, values, out)
+            for tensor, axes in zip(results, outputs_axes, strict=False):
                 self._remember(tensor, axes)
             self._follow(func.overloadpacket.__name__, args, results)
         return out

@@ -90,10 +90,10 @@ def _moves(model: nn.Module, group: ChannelGroup) -> list[_Move] | None:
     order = torch.randperm(size, generator=generator).tolist()
     result: dict[tuple[int, int], _Move] = {}
     for member in group.members:
-        found = _member_tensors(model, member)
-        if found is None:
+        tensors = _member_tensors(model, member)
+        if tensors is None:
             return None
-        for tensor, axis in found:
+        for tensor, axis in tensors:
             source = _sources(member, order, tensor.shape[axis])
             if source is None:
                 return None
@@ -110,11 +110,11 @@ def _sources(member: Member, order: Sequence[int], length: int) -> torch.Tensor 
     for position, root in sorted(zip(member.positions, member.roots, strict=True)):
         if position < length:  # a grouped convolution's inputs are counted over all blocks, and its weight holds one
             places.setdefault(root % size, []).append(position)
-    if len({len(found) for found in places.values()}) > 1 or (len(places) < size and set(order) != set(places)):
+    if len({len(taken) for taken in places.values()}) > 1 or (len(places) < size and set(order) != set(places)):
         return None
     source = torch.arange(length)
-    for unit, found in places.items():
-        source[found] = torch.tensor(places[order[unit]])
+    for unit, taken in places.items():
+        source[taken] = torch.tensor(places[order[unit]])
     return source
 
 

@@ -64,7 +64,10 @@ def render_html(report: Report, folder: Path) -> bytes:
 
 
 def _spoken(value: Any) -> Any:
-    """Texts of the library in the command line's words, as the commands beside them are; markup as it is."""
+    """Return a text of the library with its settings as options.
+
+    The commands beside it use the same words. Markup stays as it is.
+    """
     return as_options(value) if type(value) is str else value
 
 
@@ -76,7 +79,7 @@ def _figures(views: Sequence[View]) -> list[dict[str, Any]]:
     return [
         {
             "name": view.name,
-            "charts": [{"name": each.name, "title": each.title, "note": each.note, **figure(each)} for each in view.charts],
+            "charts": [{"name": chart.name, "title": chart.title, "note": chart.note, **figure(chart)} for chart in view.charts],
         }
         for view in views
     ]

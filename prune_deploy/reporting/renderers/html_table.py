@@ -139,7 +139,7 @@ def table(report: Report) -> Table:
     span = _span(line.row for line in lines)
     rows = tuple(_table_row(line, columns, span) for line in lines)
     alike = [rows[0].facets[key] for key in _OPTIONAL if rows and not _differs(lines, key)]
-    labels = [f"batch {each}" if each.isdigit() else each for each in alike]
+    labels = [f"batch {value}" if value.isdigit() else value for value in alike]
     return Table(columns=columns, rows=rows, facets=_facets(rows), same=", ".join(labels))
 
 
@@ -220,8 +220,8 @@ def _whisker(row: Row, span: tuple[float, float]) -> Whisker | None:
     if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
         return None
     low, value, high, dense = (
-        round(100 * min(max((math.log(each) - span[0]) / (span[1] - span[0]), 0.0), 1.0), 2)
-        for each in (row.speedup_low, row.speedup, row.speedup_high, 1.0)
+        round(100 * min(max((math.log(end) - span[0]) / (span[1] - span[0]), 0.0), 1.0), 2)
+        for end in (row.speedup_low, row.speedup, row.speedup_high, 1.0)
     )
     return Whisker(low=low, value=value, high=high, dense=dense)
 

@@ -25,7 +25,7 @@ def document(report: Report) -> dict[str, Any]:
     """Return the document as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "summary": [dataclasses.asdict(each) for each in summaries(report)],
+        "summary": [dataclasses.asdict(summary) for summary in summaries(report)],
         "runs": [_run(run) for run in report.runs],
         "cases": [_case(line) for line in report.lines],
     }

@@ -25,10 +25,10 @@ def render_markdown(report: Report) -> bytes:
 
 
 def _summary(report: Report) -> Iterable[str]:
-    for each in summaries(report):
+    for summary in summaries(report):
         if len(report.runs) > 1:
-            yield f"**{_escape(each.machine)}**"
-        yield _bullets(each.sentences)
+            yield f"**{_escape(summary.machine)}**"
+        yield _bullets(summary.sentences)
 
 
 def _cases(report: Report) -> str:
@@ -61,8 +61,8 @@ def _cells(line: Line, several: bool, scored: bool) -> list[str]:
 def _warnings(report: Report) -> Iterable[str]:
     rows = [line.row for line in report.lines]
     points = [
-        f"{each.status}: {each.reason}. Fix: {each.fix} ({each.configs}, batch {each.batches}: {', '.join(each.bundles)})"
-        for each in absences(rows)
+        f"{entry.status}: {entry.reason}. Fix: {entry.fix} ({entry.configs}, batch {entry.batches}: {', '.join(entry.bundles)})"
+        for entry in absences(rows)
     ]
     points += [f"{warning} ({len(cases)} of {len(rows)} cases)" for warning, cases in warned(rows)]
     points += accuracies(rows)
@@ -72,9 +72,9 @@ def _warnings(report: Report) -> Iterable[str]:
         points.append(UNCONVERGED.replace("* ", "\\*: ", 1))
     if points:
         yield _bullets(points)
-    checked = [(run.machine, each) for run in report.runs for each in controls(run.run.cases)]
+    checked = [(run.machine, entry) for run in report.runs for entry in controls(run.run.cases)]
     if checked:
-        table = _table(["Comparison", "Dense / its copy"], [[each.comparison, each.text] for _, each in checked], words=1)
+        table = _table(["Comparison", "Dense / its copy"], [[entry.comparison, entry.text] for _, entry in checked], words=1)
         yield f"<details><summary>Controls: the dense model against its own copy</summary>\n\n{table}\n\n</details>"
 
 
@@ -95,11 +95,11 @@ def _grid(grid: Grid) -> str:
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> str:
     rule = ["---" if column < words else "---:" for column in range(len(titles))]
-    return "\n".join(f"| {' | '.join(map(_escape, each))} |" for each in (titles, rule, *rows))
+    return "\n".join(f"| {' | '.join(map(_escape, row))} |" for row in (titles, rule, *rows))
 
 
 def _bullets(points: Iterable[str]) -> str:
-    return "\n".join(f"- {_escape(each)}" for each in points)
+    return "\n".join(f"- {_escape(point)}" for point in points)
 
 
 def _escape(text: str) -> str:
