@@ -18,7 +18,7 @@ from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require, 
 from prune_deploy.errors import CannotRunError, InputError, first_line
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
 from prune_deploy.records import LayerShare
-from prune_deploy.specs import RunOptions
+from prune_deploy.specs import PRECISIONS, RunOptions
 
 _SPINNING = "session.intra_op.allow_spinning"
 _ASSIGNMENT = "session.record_ep_graph_assignment_info"
@@ -134,7 +134,7 @@ class OrtSession:
         FP32 is what ONNX Runtime computes an FP32 file in, unless TF32 is allowed, and that is among its provider's options.
         """
         precision = self._options.precision
-        if precision in (None, "fp32", "tf32"):
+        if precision is None or PRECISIONS[precision].bits == 32:
             return None
         if self._counted is None:
             self._counted = share_apart(self._artifact, precision, self._options)
@@ -228,9 +228,10 @@ class OrtBackend:
             InputError, BuildError, CannotRunError: as `open`.
         """
         require(self, options)
-        if options.variant == ort_providers.TENSORRT_VARIANT and options.precision in ("fp16", "bf16", "int8"):
+        row = None if options.precision is None else PRECISIONS[options.precision]
+        if options.variant == ort_providers.TENSORRT_VARIANT and row is not None and row.bits < 32:
             raise CannotRunError(
-                f"ONNX Runtime's TensorRT provider does not say whether layers compute in {options.precision.upper()}",
+                f"ONNX Runtime's TensorRT provider does not say whether layers compute in {row.label}",
                 fix="time the bundle's engine with trt, which does",
             )
         import onnxruntime

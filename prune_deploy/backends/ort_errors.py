@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prune_deploy.backends.run_options import out_of_memory
 from prune_deploy.errors import BuildError, CannotRunError, InputError, PruneDeployError, first_line
-from prune_deploy.specs import Precision
+from prune_deploy.specs import PRECISIONS, Precision
 
 _MADE_FOR_IT = ".ort.onnx"
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
@@ -38,7 +38,7 @@ def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
 def defective_optimizers(artifact: Path, precision: Precision | None) -> list[str]:
     """Optimisers of ONNX Runtime that must not see a file: 1.31 makes int32 biases of an INT8 graph whose rest is FP16, in FP16, where
     bias / (scale × scale) overflows. Files made for its own kernels have int32 biases already."""
-    if precision != "int8" or artifact.name.endswith(_MADE_FOR_IT):
+    if precision is None or not PRECISIONS[precision].needs_calibration or artifact.name.endswith(_MADE_FOR_IT):
         return []
     return ["WeightBiasQuantization"] if holds_type(artifact, "FLOAT16") else []
 

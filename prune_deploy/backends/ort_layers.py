@@ -18,18 +18,15 @@ from prune_deploy.backends import ort_providers
 from prune_deploy.backends.ort_errors import defective_optimizers, loading_error
 from prune_deploy.errors import BuildError, first_line
 from prune_deploy.records import LayerShare, from_json, to_json
-from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 SOURCE = "ONNX Runtime's optimised graph"
 
-INT8_OPERATORS = frozenset(
-    {"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
-    | {"QGemm", "QAttention"}
-)
-"""Convolutions and matrix products that multiply eight-bit integers."""
+INTEGER_OPERATORS = frozenset().union(*(row.ort_operators for row in PRECISIONS.values()))
+"""Convolutions and matrix products that multiply integers, of whatever type their tensors are."""
 
 FLOAT_OPERATORS = frozenset(
     {"Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "ConvTranspose"}
@@ -38,7 +35,6 @@ FLOAT_OPERATORS = frozenset(
 )
 """Those that multiply in the type of their tensors. Attention that was fused into one node counts once."""
 
-_TYPES = {"fp32": "FLOAT", "tf32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}
 _FLOATING = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"})
 _TO_INTEGERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "Shape", "Size", "ArgMax", "ArgMin"})
 _APART_LIMIT_S = 300.0
@@ -93,13 +89,14 @@ def count_layers(graph: GraphProto, precision: Precision) -> LayerShare:
     Raises:
         BuildError: the graph does not say what type any of a layer's tensors has.
     """
+    row = PRECISIONS[precision]
     computing = layers = 0
     for node, types in _layers(graph, {}):
         layers += 1
-        if node.op_type in INT8_OPERATORS:
-            computing += precision == "int8"
-        elif precision != "int8":
-            computing += types == {_TYPES[precision]}
+        if node.op_type in INTEGER_OPERATORS:
+            computing += node.op_type in row.ort_operators
+        elif not row.ort_operators:
+            computing += types == {row.onnx_type}
     return LayerShare(computing=computing, layers=layers, source=SOURCE)
 
 
@@ -110,7 +107,7 @@ def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeP
         for attribute in node.attribute:
             for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from _layers(body, types)
-        if node.op_type in INT8_OPERATORS:
+        if node.op_type in INTEGER_OPERATORS:
             yield node, set()
         elif node.op_type in FLOAT_OPERATORS:
             found = {types[name] for name in (*node.input[:2], node.output[0]) if name in types}

@@ -6,7 +6,7 @@ from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
-from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 
 DEFAULTS = RunOptions()
 """One run on the CPU, everything else as the runtime likes it."""
@@ -29,8 +29,9 @@ def require(backend: Backend, options: RunOptions) -> None:
         # An engine has no other place.
         fix = NO_GPU_FIX if backend.consumes == "engine" else f"use --device cpu, or {NO_GPU_FIX}"
         raise CannotRunError(f"backend {backend.name} cannot run on a GPU here: {NO_GPU}", fix=fix)
-    if options.precision == "tf32" and options.device == "cpu":
-        raise CannotRunError("TF32 is a format of NVIDIA's GPUs: a CPU has none", fix="use --device cuda, or fp32")
+    if options.precision is not None and options.device == "cpu" and PRECISIONS[options.precision].gpu_only:
+        label = PRECISIONS[options.precision].label
+        raise CannotRunError(f"{label} is a format of NVIDIA's GPUs: a CPU has none", fix="use --device cuda, or fp32")
 
 
 def wants_tf32(options: RunOptions) -> bool:
@@ -46,7 +47,7 @@ def require_computing(precision: Precision, share: LayerShare) -> None:
     """
     if not share.computing:
         raise BuildError(
-            f"{precision} was asked for, {share.computing} of {share.layers} layers compute in {precision.upper()}"
+            f"{precision} was asked for, {share.computing} of {share.layers} layers compute in {PRECISIONS[precision].label}"
             f" ({share.source})",
             fix=f"export the bundle again with --precision {precision}, or ask for the precision that the file has",
         )

@@ -10,16 +10,13 @@ from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
-from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 SOURCE = "PyTorch's parameters"
-
-_DTYPES: dict[Precision, str] = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-_FIRST_WITH_BF16 = 80
 
 
 def require_precision(backend: Backend, options: RunOptions) -> None:
@@ -28,17 +25,17 @@ def require_precision(backend: Backend, options: RunOptions) -> None:
     Raises:
         CannotRunError: INT8, or BF16 or TF32 on a GPU without them.
     """
-    if options.precision == "int8":
+    if options.precision is None:
+        return
+    row = PRECISIONS[options.precision]
+    if not row.casts_modules:
         raise CannotRunError(
-            f"{backend.name} runs no INT8: PyTorch has no INT8 form of a module", fix="run the bundle's INT8 file with ort or trt"
+            f"{backend.name} runs no {row.label}: PyTorch has no {row.label} form of a module",
+            fix=f"run the bundle's {row.label} file with ort or trt",
         )
     target = cuda_target() if options.device == "cuda" else None
-    if target is None or options.precision not in ("bf16", "tf32"):
-        return
-    if int(target.removeprefix("sm")) < _FIRST_WITH_BF16:
-        raise CannotRunError(
-            f"the GPU here is {target}, which has no {options.precision.upper()}", fix="use --precisions fp16, or fp32"
-        )
+    if target is not None and int(target.removeprefix("sm")) < row.first_gpu:
+        raise CannotRunError(f"the GPU here is {target}, which has no {row.label}", fix="use --precisions fp16, or fp32")
 
 
 def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
@@ -48,9 +45,9 @@ def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
     """
     import torch
 
-    if precision not in ("fp16", "bf16"):
+    if precision is None or not PRECISIONS[precision].is_half:
         return module
-    dtype: torch.dtype = getattr(torch, _DTYPES[precision])
+    dtype: torch.dtype = getattr(torch, PRECISIONS[precision].array_type)
 
     def enter(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(each.to(dtype) for each in arguments)
@@ -82,7 +79,7 @@ def share_of(module: nn.Module, precision: Precision) -> LayerShare:
     from torch import nn
 
     kinds = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
-    wanted: torch.dtype = getattr(torch, _DTYPES[precision])
+    wanted: torch.dtype = getattr(torch, PRECISIONS[precision].array_type)
     layers = [each for each in module.modules() if isinstance(each, kinds)]
     computing = sum(all(one.dtype == wanted for one in each.parameters(recurse=False)) for each in layers)
     return LayerShare(computing=computing, layers=len(layers), source=SOURCE)
@@ -98,13 +95,13 @@ def described(module: nn.Module, options: RunOptions) -> dict[str, str]:
 
 def _how(precision: Precision, options: RunOptions) -> str:
     """How the precision came about. Where a CPU has no instructions for FP16 or BF16, oneDNN leaves them to PyTorch's own, slow loops."""
-    if precision not in ("fp16", "bf16"):
+    row = PRECISIONS[precision]
+    if not row.is_half:
         return ""
     import torch
 
-    has = {"fp16": torch.ops.mkldnn._is_mkldnn_fp16_supported, "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported}[precision]
-    emulated = options.device == "cpu" and not has()
-    return ", weights and activations cast" + (f"; this CPU has no {precision.upper()} arithmetic" if emulated else "")
+    emulated = options.device == "cpu" and not getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
+    return ", weights and activations cast" + (f"; this CPU has no {row.label} arithmetic" if emulated else "")
 
 
 def check_precision(module: nn.Module, options: RunOptions, tf32: str) -> None:

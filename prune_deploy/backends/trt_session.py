@@ -11,9 +11,9 @@ import numpy as np
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.tensorrt.layers import REQUIRED_TYPES, types_in_inspector
+from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.log import collecting
-from prune_deploy.specs import Precision
+from prune_deploy.specs import PRECISIONS, Precision
 
 _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 
@@ -217,7 +217,7 @@ class TrtSession:
         """Refuse an engine without a layer of the label's type; which of its products have it was counted when it was built."""
         if self._precision is None:
             return
-        types, wanted = self._layer_types(), REQUIRED_TYPES[self._precision]
+        types, wanted = self._layer_types(), PRECISIONS[self._precision].engine_type
         if types and "Unknown" not in types and wanted not in types:
             found = ", ".join(f"{count} {name}" for name, count in types.items())
             raise BuildError(

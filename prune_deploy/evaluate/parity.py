@@ -6,7 +6,7 @@ It is never assumed: a parity that could not be measured is recorded as not run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from prune_deploy.data import synthetic_images
 from prune_deploy.errors import CannotRunError, ParityError
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import Parity, ParityCheck
-from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, ParityThreshold, Precision, RunOptions
 
 Logits = np.ndarray[Any, Any]
 
@@ -36,36 +36,6 @@ It may be frozen at 1, or at the example's 2.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Largest deviation that a precision may cause.
-
-    `relative_diff` is the largest difference as a share of the logits' spread, and the cosines are the least allowed.
-    `response_floor` is a share of the logits' norm. Below it, the change from image to image is smaller than the precision's
-    rounding and proves nothing.
-    """
-
-    relative_diff: float
-    cosine: float
-    response_cosine: float
-    response_floor: float
-
-
-# The floors are about twenty times the rounding of a mantissa.
-THRESHOLDS: dict[str, Threshold] = {
-    "fp32": Threshold(relative_diff=1e-3, cosine=0.9999, response_cosine=0.99, response_floor=1e-5),
-    # TF32 multiplies with 10 bits of mantissa, so a product is off by up to 5e-4, and a deep network by a few hundredths of the spread.
-    "tf32": Threshold(relative_diff=5e-2, cosine=0.999, response_cosine=0.98, response_floor=1e-2),
-    # Deep networks with random weights amplify rounding. With every activation rounded to FP16, dense ones came to 0.16 of the spread at
-    # a cosine of 0.9996 (EfficientNet-B0, MobileNetV4). ONNX Runtime, which computes FP16 files in FP32, came to 0.04.
-    "fp16": Threshold(relative_diff=2e-1, cosine=0.999, response_cosine=0.98, response_floor=1e-2),
-    # Three bits of mantissa less than FP16, so eight times as much: 1.5 of the spread at a cosine of 0.98.
-    "bf16": Threshold(relative_diff=1.6, cosine=0.98, response_cosine=0.9, response_floor=8e-2),
-    # These separate a wrong file (cosines near 0) from one whose layers' steps of 0.8 % of a range add up. Random weights
-    # amplify small errors: a whole efficientnet_b0 comes to 0.75 and classifies images differently. Whether a trained network
-    # still classifies correctly is for `eval` to measure.
-    "int8": Threshold(relative_diff=8.0, cosine=0.5, response_cosine=-1.0, response_floor=8e-2),
-}
 _ON_CPU = RunOptions()
 
 
@@ -86,7 +56,7 @@ def check_parity(
     The inputs are seeded synthetic images, or `images`, repeated as needed. Differences are judged against the spread of the
     module's logits. Random weights give logits of any scale, so an absolute bound would be either blind or impossible.
     """
-    threshold = THRESHOLDS[precision]
+    threshold = PRECISIONS[precision].parity
     inputs = _synthetic(batches, input_size, seed) if images is None else _dealt(images, batches)
     with backend.open(artifact, inputs[0].numpy(), replace(options, precision=precision)) as session:
         pairs = [_outputs(module, session, batch) for batch in inputs]
@@ -187,7 +157,7 @@ def _outputs(module: nn.Module, session: Session, images: torch.Tensor) -> tuple
     return expected, session.outputs().astype(np.float64)
 
 
-def _complaint(check: ParityCheck, threshold: Threshold) -> str:
+def _complaint(check: ParityCheck, threshold: ParityThreshold) -> str:
     if check.relative_diff > threshold.relative_diff:
         return f"batch {check.batch}: differs by {check.relative_diff:.2g} of the logits' spread, {threshold.relative_diff:g} allowed"
     if check.cosine < threshold.cosine:
@@ -195,14 +165,16 @@ def _complaint(check: ParityCheck, threshold: Threshold) -> str:
     return ""
 
 
-def _failed(reason: str, threshold: Threshold, response: float | None = None, checks: tuple[ParityCheck, ...] = ()) -> Parity:
+def _failed(
+    reason: str, threshold: ParityThreshold, response: float | None = None, checks: tuple[ParityCheck, ...] = ()
+) -> Parity:
     return _parity("failed", reason, threshold, response, checks)
 
 
 def _parity(
     status: Literal["passed", "failed"],
     reason: str,
-    threshold: Threshold,
+    threshold: ParityThreshold,
     response: float | None,
     checks: tuple[ParityCheck, ...],
 ) -> Parity:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from prune_deploy.errors import InputError
 from prune_deploy.records import Artifact, BundleRecord, Parity, ParityStatus
-from prune_deploy.specs import QuantizeSpec
+from prune_deploy.specs import PRECISIONS, QuantizeSpec
 from prune_deploy.store import BUNDLE_FILE, file_sha256, read_bundle, record_is_intact
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
         if artifact.precision is None or not (is_engine or artifact.role == "onnx"):
             continue
         try:
-            images = _images(record) if artifact.precision == "int8" else None
+            images = _images(record) if PRECISIONS[artifact.precision].needs_calibration else None
         except InputError as error:
             yield Finding(artifact.name, "parity", "not_run", f"the images it was calibrated on are not here: {error.message}")
             continue

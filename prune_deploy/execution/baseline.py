@@ -11,7 +11,7 @@ from prune_deploy.execution.planning import RunConfig
 from prune_deploy.interfaces import Progress
 from prune_deploy.pipeline import export_bundle
 from prune_deploy.records import BundleRecord
-from prune_deploy.specs import EngineSpec, ExportSpec, Precision
+from prune_deploy.specs import EngineSpec, ExportSpec, Precision, need_calibration
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, is_complete, read_bundle
 
 
@@ -66,7 +66,7 @@ def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *,
         prune=None,
         engine=request.engine if wanted.engines else EngineSpec(library="none"),
         precisions=precisions,
-        quantize=request.quantize if "int8" in precisions else None,
+        quantize=request.quantize if need_calibration(precisions) else None,
     )
     progress.stage(f"exporting the dense {record.model.name}, which every ratio is measured against")
     exported = export_bundle(spec, _free_folder(bundle_name(spec)), progress=progress)

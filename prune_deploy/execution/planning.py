@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import InputError
@@ -14,11 +13,8 @@ from prune_deploy.execution.failure import Failure
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, BundleRecord, Role
-from prune_deploy.specs import Across, Case, MeasureSpec, Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, Across, Case, MeasureSpec, Precision, RunOptions, parse_precisions
 from prune_deploy.store import file_sha256, read_bundle
-
-_MODULE_PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16")
-"""What a module can be cast to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +97,7 @@ def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[
     Raises:
         InputError: an unknown backend, variant or precision, or one that is named twice.
     """
-    unknown = [precision for precision in precisions if precision not in get_args(Precision)]
-    if unknown or not precisions:
-        known = ", ".join(get_args(Precision))
-        raise InputError(f"unknown precision {unknown[0]!r}" if unknown else "no precision is named", fix=f"some of {known}")
-    kinds = tuple(precision for precision in get_args(Precision) if precision in precisions)
-    ordered = sorted(kinds, key=precisions.index)
+    ordered = parse_precisions(precisions)
     configs = []
     for name in names:
         base, _, variant = name.partition(":")
@@ -163,10 +154,10 @@ def _plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: Measur
     if bundle.damage is not None:
         return PlannedCase(case=case, role="candidate", bundle=bundle, failure=bundle.damage)
     state = config.backend.available()
-    if config.precision == "tf32" and options.device == "cpu" and config.backend.consumes != "engine":
-        failure = Failure(
-            status="unavailable", reason="TF32 is a GPU's: on the CPU there is none", fix="measure fp32, or use --device cuda"
-        )
+    row = PRECISIONS[config.precision]
+    if row.gpu_only and options.device == "cpu" and config.backend.consumes != "engine":
+        reason = f"{row.label} is a GPU's: on the CPU there is none"
+        failure = Failure(status="unavailable", reason=reason, fix="measure fp32, or use --device cuda")
         return PlannedCase(case=case, role="candidate", bundle=bundle, failure=failure)
     try:
         artifact = artifact_for(bundle, config, batch)
@@ -233,8 +224,8 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
     files = [artifact for artifact in bundle.record.artifacts if artifact.role == role]
     if role == "weights":
         return _module(files[0], config)
-    # TF32 is what a GPU makes of the FP32 file; engines have it built in.
-    kind = "fp32" if role == "onnx" and config.precision == "tf32" else config.precision
+    # Engines have their precision built in, a runtime of ONNX files may make it of another's file.
+    kind = PRECISIONS[config.precision].runs_file_of if role == "onnx" else config.precision
     fitting = [artifact for artifact in files if artifact.precision == kind]
     if not fitting:
         there = f", only {', '.join(sorted({str(artifact.precision) for artifact in files}))}" if files else ""
@@ -247,7 +238,7 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
 
 
 def _module(weights: Artifact, config: RunConfig) -> Artifact:
-    if config.precision not in _MODULE_PRECISIONS:
+    if not PRECISIONS[config.precision].casts_modules:
         raise InputError(f"{config.backend.name} runs no {config.precision} of its own", fix="measure it with ort or trt")
     return weights
 

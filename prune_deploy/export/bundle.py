@@ -19,7 +19,7 @@ from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
-from prune_deploy.specs import ModelSpec, Precision
+from prune_deploy.specs import PRECISIONS, ModelSpec, Precision
 from prune_deploy.store import file_sha256, read_bundle, write_text
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -143,9 +143,10 @@ def read_pruned(folder: Path, record: BundleRecord) -> Pruned | None:
 
 def onnx_file(precision: Precision, placement: QdqPlacement = "tensorrt") -> str:
     """The name of a bundle's ONNX file of a precision; INT8 has one for TensorRT and one for ONNX Runtime's CPU kernels."""
-    if precision in ("fp32", "tf32"):
+    own = PRECISIONS[precision].runs_file_of
+    if own == "fp32":
         return ONNX_FILE
-    return "model.int8.ort.onnx" if placement == "onnxruntime" else f"model.{precision}.onnx"
+    return f"model.{own}.ort.onnx" if placement == "onnxruntime" else f"model.{own}.onnx"
 
 
 def describe(path: Path, role: str, **seen: Any) -> Artifact:

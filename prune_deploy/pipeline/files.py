@@ -22,7 +22,7 @@ from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import RTX_INT8, Artifact, Parity
-from prune_deploy.specs import EngineSpec, ExportSpec, Precision, QuantizeSpec
+from prune_deploy.specs import PRECISIONS, EngineSpec, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
     from prune_deploy.export.tensorrt.progress import BuildProgress
@@ -50,9 +50,9 @@ class ArtifactMaker:
         paths = export_onnx(self._loaded.module, self._size, self._working / bundle.ONNX_FILE)
         artifacts = self._described(paths, "fp32", self._parity(paths[0], "fp32"))
         for precision in self._spec.precisions:
-            if precision in ("fp16", "bf16"):
+            if PRECISIONS[precision].is_half:
                 artifacts += self._half(precision)
-            elif precision == "int8":
+            elif PRECISIONS[precision].needs_calibration:
                 artifacts += self._int8()
         return artifacts
 
@@ -129,7 +129,7 @@ class ArtifactMaker:
         record = build_engine(self._working / bundle.onnx_file(spec.precision), spec, path, progress=build_progress)
         if local_target() is not None:
             self._watcher.stage("checking parity of the engine with the module")
-        images = self._calibration_images() if spec.precision == "int8" else None
+        images = self._calibration_images() if PRECISIONS[spec.precision].needs_calibration else None
         parity = check_engine_parity(self._loaded.module, path, record, self._size, images=images)
         require_passed(path.name, parity)
         return bundle.describe(path, "engine", precision=record.precision, parity=parity, engine=record)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.precision import Precision, need_calibration, parse_precisions, require_calibration
 from prune_deploy.specs.quantize import QuantizeSpec
 
 Scope = Literal["local", "global", "isomorphic"]
 Rounding = Literal["down", "nearest", "up"]
 WhenEmpty = Literal["unit", "skip"]
-Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
-"""What layers compute in. tf32 is of engines and of torch on a GPU; fp32 means that TF32 is off."""
-
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
 MaskKind = Literal["l1-unstructured", "global-unstructured", "ln-structured", "2:4"]
 """Ways to zero weights and keep shapes, as torch.nn.utils.prune calls them; 2:4 keeps the larger two of each four inputs."""
@@ -242,22 +240,8 @@ class ExportSpec:
     def __post_init__(self) -> None:
         if self.prune is not None and self.mask is not None:
             raise InputError("a model is either pruned or masked", fix="drop `mask`, or `ratio` and its like")
-        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
-            raise InputError(
-                f"`precisions` must name each precision once, got {','.join(self.precisions) or 'none'}",
-                fix="for example `precisions=('fp32', 'fp16')`",
-                field="precisions",
-            )
-        unknown = [each for each in self.precisions if each not in get_args(Precision)]
-        if unknown:
-            raise InputError(f"unknown precision {unknown[0]!r}", fix=f"some of {', '.join(get_args(Precision))}")
-        if "int8" in self.precisions and self.quantize is None:
-            raise InputError(
-                "int8 needs images to calibrate on",
-                fix="name some with `calibration=DIR` or `calibration='digits'`, `calibration='synthetic'` is for latency only",
-                field="calibration",
-            )
-        if "int8" not in self.precisions and self.quantize is not None:
+        require_calibration(parse_precisions(self.precisions), self.quantize)
+        if self.quantize is not None and not need_calibration(self.precisions):
             raise InputError(
                 "calibration without int8",
                 fix="add int8 to `precisions`, or drop `calibration` and what belongs to it",

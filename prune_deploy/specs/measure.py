@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prune_deploy.errors import InputError, setting
-from prune_deploy.specs.export import Precision
+from prune_deploy.specs.precision import Precision
 
 Device = Literal["cpu", "cuda"]
 Rigor = Literal["quick", "full"]

@@ -12,8 +12,9 @@ from typing import Literal
 
 from prune_deploy.errors import InputError
 from prune_deploy.specs.data import parse_data
-from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, Precision, PruneSpec
+from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, PruneSpec
 from prune_deploy.specs.measure import MeasureSpec
+from prune_deploy.specs.precision import Precision, parse_precisions, require_calibration
 from prune_deploy.specs.quantize import QuantizeSpec
 
 Bundles = Literal["keep", "discard"]
@@ -169,13 +170,7 @@ class SweepSpec:
                 fix="for example `build_limit_s=1200`",
                 field="build_limit_s",
             )
-
-        if "int8" in self.precisions and self.quantize is None:
-            raise InputError(
-                "int8 needs images to calibrate on",
-                fix="name some with `calibration`, `calibration='synthetic'` is good for latency",
-                field="calibration",
-            )
+        require_calibration(parse_precisions(self.precisions), self.quantize)
         if self.data is not None:
             parse_data(self.data)
         elif self.data_samples is not None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from prune_deploy.export.tensorrt.layers import type_of_tensor
+from prune_deploy.export.tensorrt.types import ENGINE_TYPES, nodes_of_layer, type_of_tensor
 from prune_deploy.records import LayerTime
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.products import product_macs
 
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-_NAME_SEPARATORS = re.compile(r"[+,()\[\]{} ]+")
-_BYTES = {"Float": 4, "Half": 2, "BFloat16": 2, "Int8": 1, "FP8": 1, "UInt8": 1, "Bool": 1, "Int32": 4, "Int64": 8}
-_TYPES = {"Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Int8": "int8", "FP8": "float8", "Int32": "int32"}
+_WEIGHT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +39,12 @@ def describe(text: str) -> dict[str, Described]:
 
 def _described(layer: dict[str, Any]) -> Described:
     outputs = layer.get("Outputs") or [{}]
-    metadata = _ONNX_LAYER.findall(layer.get("Metadata", ""))
-    named = [word for word in _NAME_SEPARATORS.split(layer["Name"]) if word]
     kind = type_of_tensor(outputs[0])
     return Described(
         op=layer.get("LayerType", ""),
-        nodes=tuple(metadata or named),
+        nodes=nodes_of_layer(layer),
         shape=_dimensions(outputs[0]),
-        dtype=_TYPES.get(kind, kind),
+        dtype=ENGINE_TYPES[kind].dtype if kind in ENGINE_TYPES else kind,
         tensor_bytes=_bytes([*layer.get("Inputs", []), *outputs]),
         kernel=str(layer.get("TacticName", "")),
     )
@@ -64,7 +58,7 @@ def layer_of(name: str, time_us: float, described: Described | None, exported: E
     if described is None:
         return LayerTime(name=name, op="", time_us=time_us, share=0.0)
     origin = exported.origin_of(described.nodes) if exported is not None else Origin()
-    weights = math.prod(origin.weight_shape) * _BYTES["Float"] if origin.weight_shape else 0
+    weights = math.prod(origin.weight_shape) * _WEIGHT_BYTES if origin.weight_shape else 0
     return LayerTime(
         name=origin.row(described.op) if origin.module else name,
         op=described.op,
@@ -91,7 +85,8 @@ def _bytes(tensors: Iterable[dict[str, Any]]) -> int | None:
     """
     total = 0
     for tensor in tensors:
-        size, shape = _BYTES.get(type_of_tensor(tensor)), _dimensions(tensor)
+        kind, shape = ENGINE_TYPES.get(type_of_tensor(tensor)), _dimensions(tensor)
+        size = None if kind is None else kind.size_bytes
         if size is None or not shape or min(shape) < 0:
             return None
         total += size * math.prod(shape)

@@ -25,7 +25,7 @@ from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, RunRecord, to_json
 from prune_deploy.reporting.figures.run_pairs import differences
 from prune_deploy.runs import PROFILES_DIR, RUN_FILE, TRACES_DIR, append_cases, create_run, mend_records, read_run, trace_stem
-from prune_deploy.specs import ExportSpec, SweepSpec, Variant
+from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
 from prune_deploy.workflows.bench import Observer
 from prune_deploy.workflows.machine_lock import machine
 from prune_deploy.workflows.sweep_plan import SweepStep, plan_sweep, predicted_s
@@ -150,7 +150,7 @@ class Sweep:
             mask=variant.mask,
             engine=replace(self.spec.engine, library=library, batches=self.spec.batches),
             precisions=precisions,
-            quantize=self.spec.quantize if "int8" in precisions else None,
+            quantize=self.spec.quantize if need_calibration(precisions) else None,
         )
 
     def _named(self, record: CaseRecord, variant: Variant) -> CaseRecord:

@@ -12,15 +12,13 @@ import pytest
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError
-from prune_deploy.evaluate.parity import THRESHOLDS
 from prune_deploy.execution.planning import artifact_for, parse_run_configs, read_loaded_bundle
 from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
 from prune_deploy.pipeline import Exported
-from prune_deploy.specs import TARGETS, Precision, QuantizeSpec, RunOptions
+from prune_deploy.specs import PRECISIONS, TARGETS, Precision, QuantizeSpec, RunOptions
 from prune_deploy.workflows.evaluate import ScoreRequest, plan_scores, score_all
 
 SIZE = (3, 64, 64)
-PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16", "int8")
 COMPUTED = {
     ("eager", "fp32"),
     ("eager", "fp16"),
@@ -47,7 +45,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     spec = ExportSpec(
         model=ModelSpec(name="test_resnet", num_classes=10, input_size=SIZE),
         prune=None,
-        precisions=PRECISIONS if modern else ("fp32", "fp16", "int8"),
+        precisions=tuple(PRECISIONS) if modern else ("fp32", "fp16", "int8"),
         quantize=QuantizeSpec(calibration="digits", samples=32),
         engine=EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=(4,)),
     )
@@ -87,7 +85,7 @@ def test_a_backend_computes_in_what_its_label_says(exported: Exported, name: str
             raise
         pytest.skip(f"this GPU has no {precision}")
     assert settings["precision"].startswith(precision)
-    assert np.abs(logits - expected).max() < THRESHOLDS[precision].relative_diff * expected.std(axis=1).mean()
+    assert np.abs(logits - expected).max() < PRECISIONS[precision].parity.relative_diff * expected.std(axis=1).mean()
     if precision == "tf32":
         assert settings["tf32"] == "matmul tf32, conv tf32"
     if "precision_layers" in settings and precision != "fp32":

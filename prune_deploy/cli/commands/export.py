@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from prune_deploy.cli.options.common import model_options, model_spec, options, parse_batches, prune_spec, pruning_options
-from prune_deploy.cli.options.quantize import precisions_of, quantize_options, quantize_spec
+from prune_deploy.cli.options.measure import words
+from prune_deploy.cli.options.quantize import quantize_options, quantize_spec
 from prune_deploy.cli.output.console import data_console, emit_json, json_option, say, table
 from prune_deploy.cli.output.progress import BuildBar, StageLines
 from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes_table
@@ -27,6 +28,7 @@ from prune_deploy.specs import (
     MaskKind,
     MaskSpec,
     PruneSpec,
+    parse_precisions,
     resolve_target,
 )
 
@@ -116,7 +118,7 @@ def _spec(values: dict[str, Any]) -> ExportSpec:
         raise InputError(f"--dense contradicts --{amounts[0].replace('_', '-')}", fix="drop one of the two")
     mask = _mask_spec(values)
     batches = parse_batches(values["batch"])
-    precisions = precisions_of(values["precision"])
+    precisions = parse_precisions(words(values["precision"]))
     return ExportSpec(
         model=model_spec(values),
         prune=None if values["dense"] or mask is not None else prune_spec(values),

@@ -10,7 +10,14 @@ from click.core import ParameterSource
 from prune_deploy.cli.options.common import options
 from prune_deploy.cli.options.measure import words
 from prune_deploy.errors import InputError
-from prune_deploy.specs import DEFAULT_CALIBRATION_SAMPLES, CalibrationMethod, Precision, QuantizeSpec
+from prune_deploy.specs import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    CalibrationMethod,
+    Precision,
+    QuantizeSpec,
+    need_calibration,
+    require_calibration,
+)
 
 _USUAL = QuantizeSpec()
 QUANTIZE_OPTIONS = (
@@ -72,19 +79,6 @@ quantize_options = options(
 )
 
 
-def precisions_of(text: str) -> tuple[Precision, ...]:
-    """The precisions of a comma-separated list.
-
-    Raises:
-        InputError: there is none, or one that is unknown.
-    """
-    known = get_args(Precision)
-    unknown = [word for word in words(text) if word not in known]
-    if unknown or not words(text):
-        raise InputError(f"--precision got {text!r}", fix=f"list some of {', '.join(known)}")
-    return words(text)  # type: ignore[return-value]  # each was looked up
-
-
 def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onnx: str | None = None) -> QuantizeSpec | None:
     """The QuantizeSpec of parsed options; None without int8, for which images must be named, or an ONNX file.
 
@@ -95,7 +89,7 @@ def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onn
     given = [
         name for name in QUANTIZE_OPTIONS if name in values and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
-    if "int8" not in precisions:
+    if not need_calibration(precisions):
         if given or onnx is not None:
             option = "onnx" if onnx is not None else given[0].replace("_", "-")
             raise InputError(f"--{option} is for INT8, which is not asked for", fix="add int8 to --precision, or drop the option")
@@ -104,11 +98,7 @@ def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onn
         if given:
             raise InputError(f"--onnx contradicts --{given[0].replace('_', '-')}", fix="drop one: the file is taken as it is")
         return QuantizeSpec(onnx=onnx)
-    if values["calib"] is None:
-        raise InputError(
-            "int8 needs images to calibrate on",
-            fix="name some with --calib DIR or --calib digits; --calib synthetic is for latency only",
-        )
+    require_calibration(precisions, values["calib"])
     return QuantizeSpec(
         calibration=values["calib"],
         samples=values["calib_samples"],

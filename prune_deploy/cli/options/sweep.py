@@ -9,10 +9,10 @@ from typing import Any, get_args
 from prune_deploy.cli.commands.export import engine_target
 from prune_deploy.cli.options.common import parse_batches, parse_size, prune_spec
 from prune_deploy.cli.options.measure import device, measure_spec, words
-from prune_deploy.cli.options.quantize import QUANTIZE_OPTIONS, precisions_of, quantize_spec
+from prune_deploy.cli.options.quantize import QUANTIZE_OPTIONS, quantize_spec
 from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, read_sweep
-from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, RunOptions, SweepSpec
+from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, RunOptions, SweepSpec, parse_precisions
 
 # Options that change what a preset, a file or a run already says; all others that say what to sweep contradict it.
 _OPEN = {
@@ -78,7 +78,7 @@ def _changed(spec: SweepSpec, values: dict[str, Any], given: set[str], source: s
         spec = replace(spec, blocks=tuple(blocks))
     if "precisions" in given:
         # Both at once: INT8 and where it comes from depend on each other.
-        precisions = precisions_of(values["precisions"])
+        precisions = parse_precisions(words(values["precisions"]))
         spec = replace(spec, precisions=precisions, quantize=quantize_spec(values, precisions))
     named = (given - {"precisions"}) | ({"batches"} if "batch" in given else set())
     spec = replace(spec, **{name: value for name, value in _run_fields(values).items() if name in named})
@@ -96,7 +96,7 @@ def _measured(base: MeasureSpec, asked: MeasureSpec, names: set[str], where: str
 def _run_fields(values: dict[str, Any]) -> dict[str, Any]:
     return {
         "backends": words(values["backends"]),
-        "precisions": precisions_of(values["precisions"]),
+        "precisions": parse_precisions(words(values["precisions"])),
         "batches": parse_batches(values["batch"]),
         "together": values["together"],
         "bundles": values["bundles"],
@@ -131,7 +131,7 @@ def _grid(values: dict[str, Any]) -> SweepSpec:
 def sweep_of(block: Block, values: dict[str, Any]) -> SweepSpec:
     """A sweep of one block with the options that say how to run it."""
     engine = _engine(values, EngineSpec(), words(values["backends"]))
-    quantize = quantize_spec(values, precisions_of(values["precisions"]))
+    quantize = quantize_spec(values, parse_precisions(words(values["precisions"])))
     return SweepSpec(blocks=(block,), engine=engine, measure=measure_spec(values), quantize=quantize, **_run_fields(values))
 
 

@@ -15,9 +15,9 @@ from onnx.external_data_helper import set_external_data, uses_external_data
 
 from prune_deploy.errors import InputError, first_line, storage_errors
 from prune_deploy.export.half.graph import HalfConverter, all_graphs
-from prune_deploy.export.half.numbers import BF16, FP16
+from prune_deploy.export.half.numbers import HalfType
 from prune_deploy.records import Conversion
-from prune_deploy.specs import Precision
+from prune_deploy.specs import PRECISIONS, Precision
 from prune_deploy.store import write_bytes
 
 LARGEST_FILE_BYTES = 1 << 30
@@ -25,7 +25,6 @@ LARGEST_FILE_BYTES = 1 << 30
 
 _SMALLEST_EXTERNAL_BYTES = 1024
 _ALIGNMENT = 64
-_HALF = {"fp16": FP16, "bf16": BF16}
 # Convolutions, poolings and others have no BF16 before opset 22, which adds types only. So does 21, but for group normalisation.
 _BF16_OPSET, _RAISED_OPSETS, _NOT_RAISED = 22, (20, 21), "GroupNormalization"
 
@@ -55,12 +54,13 @@ def convert_model(model: ModelProto, precision: Precision, folder: Path = Path()
         InputError: the external data is missing or damaged, or `precision` is not a half one.
         BuildError: the graph has something that cannot be converted.
     """
-    half = _HALF.get(precision)
-    if half is None:
-        raise InputError(f"{precision} is not a half precision", fix=f"one of {', '.join(_HALF)}")
+    if not PRECISIONS[precision].is_half:
+        known = (name for name, row in PRECISIONS.items() if row.is_half)
+        raise InputError(f"{precision} is not a half precision", fix=f"one of {', '.join(known)}")
+    half = HalfType.of(precision)
     if model.functions:
         raise InputError("the model has functions of its own", fix="inline them first: onnx.inliner.inline_local_functions")
-    if half is BF16:
+    if half.code == TensorProto.BFLOAT16:
         _raise_opset(model)
     converter = HalfConverter(half, {each.domain: each.version for each in model.opset_import}, folder)
     converter.convert(model.graph)

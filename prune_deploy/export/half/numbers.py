@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 import onnx
+
+from prune_deploy.specs import PRECISIONS, Precision
 
 Array = np.ndarray[Any, Any]
 
@@ -24,17 +25,29 @@ class Rounded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HalfType:
-    """A type of 16 bits: our name, ONNX's number, numpy's type, and the bits of infinity, one above those of the largest number."""
+    """A type of 16 bits: our name, ONNX's number, numpy's type, ONNX's name of its tensors, and the bits of infinity.
 
-    name: str
+    The bits of infinity are one above those of the largest number.
+    """
+
+    name: Precision
     code: int
     dtype: Any
+    schema: str
     infinity: int
 
-    @property
-    def schema(self) -> str:
-        """As ONNX writes the type of a tensor: "tensor(float16)"."""
-        return "tensor(float16)" if self.name == "fp16" else "tensor(bfloat16)"
+    @classmethod
+    def of(cls, precision: Precision) -> HalfType:
+        """The type of a precision of 16 bits."""
+        row = PRECISIONS[precision]
+        dtype = np.dtype(row.array_type)
+        return cls(
+            name=precision,
+            code=onnx.TensorProto.DataType.Value(row.onnx_type),
+            dtype=dtype,
+            schema=f"tensor({row.array_type})",
+            infinity=int(np.array(np.inf, dtype).view(np.uint16)),
+        )
 
     def round(self, values: Array) -> Rounded:
         """FP32 `values` to the nearest number of this type, of the same shape; infinities and NaN stay what they are.
@@ -54,7 +67,3 @@ class HalfType:
         if lifted:
             bits[under] += np.uint16(1)
         return Rounded(half, clipped, lifted)
-
-
-FP16 = HalfType("fp16", onnx.TensorProto.FLOAT16, np.float16, 0x7C00)
-BF16 = HalfType("bf16", onnx.TensorProto.BFLOAT16, ml_dtypes.bfloat16, 0x7F80)

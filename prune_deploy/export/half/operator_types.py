@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, TypeProto, defs, helper
 
 from prune_deploy.errors import BuildError
 from prune_deploy.export.half.numbers import HalfType
+from prune_deploy.specs import PRECISIONS
 
 _FLOAT = TensorProto.FLOAT
 _OWN = {"ai.onnx": ""}
@@ -17,12 +18,6 @@ _OWN = {"ai.onnx": ""}
 
 TYPE_ATTRIBUTES = frozenset({"to", "dtype"})
 """Attributes that hold the type of a node's output. `stash_type` is not among them: it is what the node computes in, and stays FP32."""
-
-_FP32_IN_TENSORRT = {
-    "fp16": frozenset({"MeanVarianceNormalization"}),
-    "bf16": frozenset({"GlobalLpPool", "HardSwish", "LpNormalization", "LpPool", "MeanVarianceNormalization", "Mish"}),
-}
-"""Operators that ONNX has in half precision and TensorRT-RTX 1.7 does not read so; found by parsing each operator on its own."""
 
 _NORMALIZATION = "LayerNormalization"
 """Its outputs but the first have the type that `stash_type` says, which stays FP32, whatever else the schema allows."""
@@ -55,7 +50,7 @@ class OperatorTypes:
         """What of an operator stays FP32."""
         schema = self._schema(op, domain)
         # An operator that ONNX does not know may know nothing of half precision.
-        if schema is None or op in _FP32_IN_TENSORRT[self._half.name]:
+        if schema is None or op in PRECISIONS[self._half.name].fp32_in_tensorrt:
             return Pins((True,), (True,))
         inputs, outputs = (
             tuple("tensor(float)" in formal.types and self._half.schema not in formal.types for formal in formals)

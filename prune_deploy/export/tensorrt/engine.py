@@ -16,7 +16,6 @@ from typing import Any
 
 from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.export.tensorrt.layers import (
-    REQUIRED_TYPES,
     EngineLayer,
     count_types,
     layers_in_inspector,
@@ -31,7 +30,7 @@ from prune_deploy.export.tensorrt.progress import BuildProgress, ProgressRelay, 
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
 from prune_deploy.records import EngineProfile, EngineRecord
 from prune_deploy.signals import deferred
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineSpec, parse_precisions
 from prune_deploy.store import write_bytes
 
 __all__ = ["BuildProgress", "build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
@@ -101,8 +100,7 @@ def build_engine(
 
 
 def _check_request(spec: EngineSpec, onnx_path: Path, destination: Path) -> None:
-    if spec.precision not in REQUIRED_TYPES:
-        raise InputError(f"unknown engine precision {spec.precision!r}", fix=f"one of {', '.join(REQUIRED_TYPES)}")
+    parse_precisions((spec.precision,))
     if not onnx_path.is_file():
         raise InputError(f"{onnx_path} is not a file", fix="export the ONNX file first")
     if not destination.parent.is_dir():

@@ -15,33 +15,16 @@ from typing import Any
 
 from prune_deploy.errors import BuildError
 from prune_deploy.export.tensorrt.log import LAYER_TABLE_HEAD, SPARSITY_HEAD
+from prune_deploy.export.tensorrt.types import (
+    NARROW_TYPES,
+    QUANTIZED_TYPES,
+    nodes_of_layer,
+    onnx_nodes,
+    type_of_tensor,
+    type_of_word,
+)
 from prune_deploy.records import EngineRecord
-
-REQUIRED_TYPES: dict[str, str] = {"fp32": "Float", "tf32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8"}
-"""Precision → the type at least one layer must compute in. These are the precisions an engine can be labelled with."""
-
-_ALLOWED_REDUCED = {"fp16": {"Half"}, "bf16": {"BFloat16"}, "int8": {"Int8", "Half", "BFloat16"}}
-EIGHT_BITS_OR_LESS = {"Int8", "FP8", "Int4", "FP4"}
-_REDUCED = EIGHT_BITS_OR_LESS | {"Half", "BFloat16"}
-
-# The words of TensorRT 10's "Format/Datatype", and the names of TensorRT 11's "Datatype", as one set of names.
-_TYPE_NAMES = {
-    "float": "Float",
-    "fp32": "Float",
-    "half": "Half",
-    "fp16": "Half",
-    "bfloat16": "BFloat16",
-    "bf16": "BFloat16",
-    "fp8": "FP8",
-    "fp4": "FP4",
-    "bool": "Bool",
-    "int4": "Int4",
-    "int8": "Int8",
-    "uint8": "UInt8",
-    "int32": "Int32",
-    "int64": "Int64",
-}
-_TYPE_WORD = re.compile(r"\b(" + "|".join(_TYPE_NAMES) + r")\b", re.IGNORECASE)
+from prune_deploy.specs import PRECISIONS
 
 _TABLE_END = "\nI/O Tensors:\n"
 _TABLE_LINE = re.compile(
@@ -49,9 +32,6 @@ _TABLE_LINE = re.compile(
     r"Outputs: \[(?P<outputs>.*?)\], TacticName: (?P<rest>.*)"
 )
 _TABLE_TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[[^]]*\], .*?Datatype: (\w+), Format: ")
-
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-_NAME_SEPARATORS = re.compile(r"[+,()\[\]{} ]+")
 
 _SPARSE_COUNTS = re.compile(
     re.escape(SPARSITY_HEAD) + r"(?:Found (?P<eligible>\d+) layer\(s\) eligible to|Chose (?P<chosen>\d+) layer\(s\) using)"
@@ -88,7 +68,7 @@ def layers_in_table(table: str) -> list[EngineLayer]:
         if found is None:
             raise BuildError(f"a line of the builder's layer table is not understood: {line[:200]}", fix=_REPORT)
         inputs, constants, outputs = (_table_types(found[part], line) for part in ("inputs", "constants", "outputs"))
-        nodes = tuple(_ONNX_LAYER.findall(found["rest"]))
+        nodes = tuple(onnx_nodes(found["rest"]))
         layers.append(EngineLayer(found["name"], found["kind"], inputs, constants, outputs, nodes))
     return layers
 
@@ -134,9 +114,9 @@ def _inspected(layer: dict[str, Any]) -> EngineLayer:
     weights = [layer["Weights"]] if isinstance(layer.get("Weights"), dict) else []
     parts = (layer["Inputs"], [*layer.get("Constants", []), *weights], layer["Outputs"])
     inputs, constants, outputs = (tuple(type_of_tensor(tensor) for tensor in part) for part in parts)
-    name = str(layer.get("Name", ""))
-    nodes = _ONNX_LAYER.findall(layer.get("Metadata", "")) or [word for word in _NAME_SEPARATORS.split(name) if word]
-    return EngineLayer(name, str(layer.get("LayerType", "")), inputs, constants, outputs, tuple(nodes))
+    return EngineLayer(
+        str(layer.get("Name", "")), str(layer.get("LayerType", "")), inputs, constants, outputs, nodes_of_layer(layer)
+    )
 
 
 def sparse_counts(messages: Iterable[str]) -> tuple[int | None, int | None]:
@@ -157,16 +137,15 @@ def verify_precision(record: EngineRecord) -> None:
         BuildError: no layer, or no convolution or matrix product, computes in the precision asked for, or some layers compute in one
             that the label rules out.
     """
-    required = REQUIRED_TYPES.get(record.precision)
-    if required is None:
-        raise BuildError(f"unknown engine precision {record.precision!r}", fix=f"one of {', '.join(REQUIRED_TYPES)}")
+    row = PRECISIONS[record.precision]
+    required = row.engine_type
     found = ", ".join(f"{count} {name}" for name, count in record.layer_types.items()) or "none"
     if not record.layer_types.get(required):
         raise BuildError(
             f"{record.precision} was asked for, but no layer of the engine computes in {required}; layers found: {found}",
             fix=f"build from an ONNX file converted to {record.precision}: the file alone decides a typed network's precision",
         )
-    stray = [name for name in record.layer_types if name in _REDUCED - _ALLOWED_REDUCED.get(record.precision, set())]
+    stray = [name for name in record.layer_types if name in NARROW_TYPES - row.engine_types_allowed]
     if stray:
         raise BuildError(
             f"{record.precision} was asked for, but layers of the engine compute in {' and '.join(stray)}; layers found: {found}",
@@ -189,7 +168,7 @@ def _computes_in(layer: EngineLayer) -> Iterable[str]:
     if not layer.inputs:
         return layer.outputs[:1]
     first, *others = layer.inputs
-    if first in EIGHT_BITS_OR_LESS and first not in (*others, *layer.constants, *layer.outputs):
+    if first in QUANTIZED_TYPES and first not in (*others, *layer.constants, *layer.outputs):
         return layer.outputs[:1]
     return (first,)
 
@@ -198,11 +177,4 @@ def _table_types(part: str, line: str) -> tuple[str, ...]:
     types = _TABLE_TENSOR.findall(part)
     if len(types) != part.count("{ Name: "):
         raise BuildError(f"a tensor in the builder's layer table is not understood: {line[:200]}", fix=_REPORT)
-    return tuple(_TYPE_NAMES.get(name.lower(), name) for name in types)
-
-
-def type_of_tensor(tensor: dict[str, Any]) -> str:
-    """TensorRT 10 says {"Format/Datatype": "Row major linear FP16 format"}, 11 {"Datatype": "Half"}, weights {"Type": "Half"}."""
-    text = tensor.get("Datatype") or tensor.get("Format/Datatype") or tensor.get("Type") or ""
-    word = _TYPE_WORD.search(text)
-    return _TYPE_NAMES[word[1].lower()] if word else "Unknown"
+    return tuple(map(type_of_word, types))

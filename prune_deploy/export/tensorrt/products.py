@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from prune_deploy.export.tensorrt.layers import EIGHT_BITS_OR_LESS, REQUIRED_TYPES, EngineLayer
+from prune_deploy.export.tensorrt.layers import EngineLayer
+from prune_deploy.export.tensorrt.types import QUANTIZED_TYPES, onnx_nodes
 from prune_deploy.records import LayerShare
+from prune_deploy.specs import PRECISIONS, Precision
 
 _PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
-_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 # Myelin, TensorRT's compiler, numbers its graphs; those of different profiles are different graphs.
 _GRAPH = re.compile(r"_myl(\d+)_|\[profile (\d+)\]")
 _GENERATED = "kgen"
@@ -29,11 +30,11 @@ def products_of(trt: Any, network: Any) -> tuple[str, ...]:
     """The ONNX nodes of a parsed network that are convolutions or matrix products."""
     kinds = {trt.LayerType.__members__[name] for name in _PRODUCTS if name in trt.LayerType.__members__}
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    nodes = [name for layer in layers if layer.type in kinds for name in _ONNX_LAYER.findall(layer.metadata) or [layer.name]]
+    nodes = [name for layer in layers if layer.type in kinds for name in onnx_nodes(layer.metadata) or [layer.name]]
     return tuple(dict.fromkeys(nodes))
 
 
-def share_of(layers: Sequence[EngineLayer], products: Sequence[str], precision: str, source: str) -> LayerShare | None:
+def share_of(layers: Sequence[EngineLayer], products: Sequence[str], precision: Precision, source: str) -> LayerShare | None:
     """The share of `products` that the engine of `layers` computes in the type that `precision` stands for.
 
     A product that no layer is made of does not count as computing. None if that is so of all: the description names no ONNX nodes.
@@ -44,7 +45,7 @@ def share_of(layers: Sequence[EngineLayer], products: Sequence[str], precision: 
             rows[node][_graph(layer)].append(layer)
     if not any(node in rows for node in products):
         return None
-    wanted = REQUIRED_TYPES[precision]
+    wanted = PRECISIONS[precision].engine_type
     computing = sum(node in rows and all(_computes(part, wanted) for part in rows[node].values()) for node in products)
     return LayerShare(computing=computing, layers=len(products), source=source)
 
@@ -68,6 +69,6 @@ def _multiplies_in(layer: EngineLayer, wanted: str) -> bool:
     """
     generated = layer.kind == _GENERATED
     operands = [*layer.constants, *layer.inputs] if generated else [*layer.inputs, *layer.constants]
-    if wanted in EIGHT_BITS_OR_LESS:
+    if wanted in QUANTIZED_TYPES:
         return operands.count(wanted) > 1 if not layer.constants else wanted in layer.inputs and wanted in layer.constants
     return operands[:1] == [wanted]

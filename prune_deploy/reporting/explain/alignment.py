@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from prune_deploy.specs import Case
+from prune_deploy.specs import PRECISIONS, Case, parse_precisions
 
-_TENSOR_CORES = {"fp16": 8, "bf16": 8, "int8": 32}
-_VECTOR_FP32 = 4
 _MATRIX = 2
 
 
@@ -64,9 +62,9 @@ class Alignment:
 def alignment_of(case: Case, cpu_flags: Collection[str]) -> Alignment | None:
     """The rule for a case on a machine with these CPU flags (as in /proc/cpuinfo); None where none is known."""
     if case.options.device == "cuda" or case.backend.startswith("trt"):
-        half = case.precision in _TENSOR_CORES
-        kernels = f"{case.precision.upper()} tensor cores" if half else "the GPU's vectorised kernels"
-        return Alignment(block=_TENSOR_CORES.get(case.precision, _VECTOR_FP32), kernels=kernels, pads_matrices=True)
+        row = PRECISIONS[parse_precisions((case.precision,))[0]]
+        kernels = f"{row.label} tensor cores" if row.bits < 32 else "the GPU's vectorised kernels"
+        return Alignment(block=row.gpu_channel_multiple, kernels=kernels, pads_matrices=True)
     if case.precision != "fp32" or "sse2" not in cpu_flags:
         return None
     block = 16 if "avx512f" in cpu_flags else 8

@@ -16,10 +16,9 @@ import pytest
 
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, RecompiledError
-from prune_deploy.evaluate.parity import THRESHOLDS
 from prune_deploy.export.tensorrt.library import cuda_target
 from prune_deploy.interfaces import Backend, Session
-from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 from prune_deploy.store import read_bundle
 from support.commands import Made, call, made, refused
 from support.models.precise import SIZE, file_of, precise
@@ -274,7 +273,7 @@ def test_a_precision_is_computed_in_or_refused(precise: Path, backend: Backend, 
     assert settings["precision"].startswith(precision)
     assert precision == "fp32" or backend.consumes == "engine" or int(settings["precision_layers"].partition("/")[0]) > 0
     assert logits.dtype == np.float32
-    assert np.abs(logits - expected[0]).max() < THRESHOLDS[precision].relative_diff * expected[0].std(axis=1).mean()
+    assert np.abs(logits - expected[0]).max() < PRECISIONS[precision].parity.relative_diff * expected[0].std(axis=1).mean()
 
 
 def test_no_answer_is_asked_of_what_computes_nothing(made: Made) -> None:

@@ -15,7 +15,7 @@ from prune_deploy.backends import usable
 from prune_deploy.errors import BuildError
 from prune_deploy.evaluate.parity import check_parity
 from prune_deploy.export.half.convert import convert
-from prune_deploy.export.half.numbers import BF16, FP16
+from prune_deploy.export.half.numbers import HalfType
 from prune_deploy.export.onnx import check_dynamic_batch, export_onnx
 from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.models import create_model
@@ -60,8 +60,8 @@ def test_a_half_file_is_half_as_large_and_has_the_same_inputs_outputs_and_layers
     exported: dict[str, Exported], name: str
 ) -> None:
     source = onnx.load(exported[name].fp32)
-    for half in (FP16, BF16):
-        path = exported[name].file("fp16" if half is FP16 else "bf16")
+    for half in (HalfType.of("fp16"), HalfType.of("bf16")):
+        path = exported[name].file(half.name)
         model = onnx.load(path)
         checker.check_model(model, full_check=True)
         check_dynamic_batch(path)

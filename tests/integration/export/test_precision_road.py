@@ -110,8 +110,8 @@ def test_verify_holds_every_precision_against_the_module(road: tuple[Path, dict[
     ("options", "message"),
     [
         (("--precision", "fp32,int8"), "int8 needs images to calibrate on"),
-        (("--precision", "fp8"), "--precision got 'fp8'"),
-        (("--precision", ""), "--precision got ''"),
+        (("--precision", "fp8"), "unknown precision 'fp8'"),
+        (("--precision", ""), "must name each precision once, got none"),
         (("--precision", "fp16,fp16"), "each precision once"),
         (("--calib", "digits"), "--calib is for INT8"),
         (("--precision", "int8", "--calib", "nowhere"), "nowhere"),

@@ -208,7 +208,6 @@ def test_labels_that_hold(precision: Precision, found: dict[str, int]) -> None:
         ("fp16", {"Half": 8, "Int8": 1}, "compute in Int8"),
         ("bf16", {"BFloat16": 8, "FP8": 1}, "compute in FP8"),
         ("fp32", {}, "layers found: none"),
-        ("fp12", {"Float": 1}, "unknown engine precision 'fp12'"),
     ],
 )
 def test_labels_that_do_not_hold(precision: Precision, found: dict[str, int], message: str) -> None:

@@ -12,6 +12,7 @@ from prune_deploy.errors import BuildError
 from prune_deploy.export.tensorrt.layers import EngineLayer, layers_in_inspector, layers_in_table, verify_precision
 from prune_deploy.export.tensorrt.products import share_of
 from prune_deploy.records import LayerShare
+from prune_deploy.specs import Precision
 
 
 def layer(
@@ -20,7 +21,7 @@ def layer(
     return EngineLayer(name, kind, *(tuple(part.split()) for part in (inputs, constants, outputs, nodes)))
 
 
-def share(precision: str, products: str, *layers: EngineLayer) -> str | None:
+def share(precision: Precision, products: str, *layers: EngineLayer) -> str | None:
     found = share_of(layers, products.split(), precision, "build log")
     return None if found is None else found.text
 

@@ -14,10 +14,11 @@ from onnx import TensorProto, checker, helper, numpy_helper
 from prune_deploy.errors import BuildError, InputError, StorageError
 from prune_deploy.export.half import convert as precision
 from prune_deploy.export.half.convert import convert, convert_model, save
-from prune_deploy.export.half.numbers import BF16, FP16
+from prune_deploy.export.half.numbers import HalfType
 from prune_deploy.specs import Precision
 
 Array = np.ndarray[Any, Any]
+FP16, BF16 = HalfType.of("fp16"), HalfType.of("bf16")
 HALVES = [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)]
 
 
