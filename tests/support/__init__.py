@@ -1,4 +1,4 @@
-"""What tests share: helpers, stand-ins and small models."""
+"""Helpers, stand-ins and small models that tests share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How the command tests call `prune-deploy`, and the one bundle they share."""
+"""Calls of `prune-deploy` for the command tests, and their shared bundle."""
 
 from __future__ import annotations
 
@@ -37,21 +37,27 @@ SHARED = (
     "fp32",
     "--json",
 )
-"""The request of the shared bundle: a transformer, so that its recipe has more than tensors."""
+"""Request of the shared bundle.
+
+It is a transformer, so that its recipe has more than tensors.
+"""
 TINY = ("export", "--model", "test_byobnet", "--num-classes", "10", "--precision", "fp32")
 
-"""The model that exports fastest; a convolutional network with grouped layers and channel attention."""
+"""Request of the model that exports fastest.
+
+It is a convolutional network with grouped layers and channel attention.
+"""
 
 
 def engine_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The one engine of an export's document."""
+    """Return the one engine of an export's document."""
     (engine,) = document["engines"].values()
     return dict(engine)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended and what it said."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -65,7 +71,10 @@ class Result:
 
 
 def call(*arguments: str | Path) -> Result:
-    """The command in this process, which has paid for the imports; exactly what the installed script calls."""
+    """Run the command in this process, which has already imported everything.
+
+    It is exactly what the installed script calls.
+    """
     stdout, stderr, code = io.StringIO(), io.StringIO(), -1
     argv, start = sys.argv, time.monotonic()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -83,7 +92,7 @@ def call(*arguments: str | Path) -> Result:
 
 
 def spawn(*arguments: str | Path, folder: Path, **environment: str) -> Result:
-    """The installed script in a process of its own."""
+    """Run the installed script in a process of its own."""
     start = time.monotonic()
     ended = subprocess.run(
         [COMMAND, *arguments],
@@ -98,12 +107,15 @@ def spawn(*arguments: str | Path, folder: Path, **environment: str) -> Result:
 
 
 def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
-    """The installed script, running, its stderr to be read."""
+    """Start the installed script, with its stderr to be read."""
     return subprocess.Popen([COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def refused(result: Result, code: int, expected: str, folder: Path | None = None) -> None:
-    """Assert a short, helpful refusal; with `folder`, that nothing appeared in it."""
+    """Assert a short, helpful refusal.
+
+    With `folder`, assert too that nothing appeared in it.
+    """
     lines = result.stderr.strip().splitlines()
     assert result.code == code, result.stderr
     error = next(number for number, line in enumerate(lines) if line.startswith("Error: "))
@@ -120,13 +132,13 @@ def refused(result: Result, code: int, expected: str, folder: Path | None = None
 
 
 def remains(folder: Path) -> list[str]:
-    """Every path below a folder, as text, hidden ones included."""
+    """Return every path below a folder as text, hidden ones included."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the current one."""
+    """Make an empty folder the current one."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -135,7 +147,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass(frozen=True)
 class Made:
-    """The shared bundle, which nobody may change, and what its making printed."""
+    """Shared bundle, and the output of its export.
+
+    No test may change it.
+    """
 
     folder: Path
     result: Result
@@ -143,7 +158,10 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The bundle of SHARED, exported by the installed script; its parent is the folder it was called in."""
+    """Return the bundle of SHARED, exported by the installed script.
+
+    Its parent is the folder in which the script was called.
+    """
     return _make(tmp_path_factory.getbasetemp())
 
 
@@ -158,5 +176,5 @@ def _make(base: Path) -> Made:
 
 @pytest.fixture
 def bundle(made: Made, here: Path) -> Path:
-    """A copy of the shared bundle, to be damaged."""
+    """Return a copy of the shared bundle, to be damaged."""
     return Path(shutil.copytree(made.folder, here / "bundle"))

@@ -1,4 +1,4 @@
-"""A sweep that is killed again and again, and what must be true when it has come to its end."""
+"""A sweep that is killed repeatedly, and checks of its final state."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ _LIMIT_S = 15.0
 
 
 def identities(folder: Path) -> list[tuple[object, ...]]:
-    """What an interruption may not change of a run's records, in their order."""
+    """Return the facts of a run's records that an interruption must preserve.
+
+    They are in the records' order.
+    """
     return [
         (r.comparison, r.label, r.role, r.case, r.variant, r.counts, r.index, bool(r.latency)) for r in read_run(folder).cases
     ]
 
 
 def without_records(run: Path, target: Path) -> Path:
-    """A copy of a finished run with its bundles made and nothing measured."""
+    """Return a copy of a finished run, with bundles but without measurements."""
     copy = Path(shutil.copytree(run, target))
     (copy / RECORDS_FILE).unlink()
     shutil.rmtree(copy / "samples")
@@ -48,9 +51,9 @@ def without_records(run: Path, target: Path) -> Path:
 
 
 def kill_until_done(arguments: tuple[str, ...], undisturbed: Path, run: Path, kills: int) -> None:
-    """Kill `prune-deploy sweep` at so many random moments, go on with it each time, and hold its end against the undisturbed run.
+    """Kill `prune-deploy sweep` at random moments, and continue it each time.
 
-    A run that comes to its end before enough kills is compared with it too, and begun anew.
+    Its final state is compared with the undisturbed run. A run that ends before enough kills is compared too, and begun anew.
     """
     environment = os.environ | {_MARK: f"{os.getpid()}-{time.time()}"}
     moments, done = random.Random(0), 0
@@ -79,7 +82,7 @@ def _start(arguments: tuple[str, ...], folder: Path, environment: dict[str, str]
 
 
 def _assert_nobody_is_left(mark: str) -> None:
-    """Every process that a killed sweep had started is gone, soon after it."""
+    """Assert that every process of a killed sweep ends soon after it."""
     deadline = time.monotonic() + _LIMIT_S
     while (left := _marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Traces that no profiler took, for tests of whatever explains them."""
+"""Traces made without a profiler, for tests of their explanations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ BANDWIDTH_GB_S = 20.0
 
 
 def conv(name: str, time_us: float, outputs: int, inputs: int, **changes: object) -> LayerTime:
-    """A 3×3 convolution on a 14×14 map; one billion MACs a second at its best, which `time_us` may fall short of."""
+    """Return a 3×3 convolution on a 14×14 map.
+
+    At its best it runs one billion MACs a second. `time_us` may be longer.
+    """
     values: dict[str, object] = {
         "op": "Conv",
         "shape": (1, outputs, 14, 14),
@@ -28,12 +31,12 @@ def conv(name: str, time_us: float, outputs: int, inputs: int, **changes: object
 
 
 def layer(name: str, op: str = "Relu", time_us: float = 100.0, **changes: object) -> LayerTime:
-    """Any layer."""
+    """Return any layer."""
     return LayerTime(name=name, op=op, time_us=time_us, share=0.0, **changes)  # type: ignore[arg-type]
 
 
 def trace(*layers: LayerTime, between_us: float = 0.0, backend: str = "ort", batch: int = 8, device: Device = "cpu") -> Trace:
-    """A trace of these layers, without a profiler's overhead."""
+    """Return a trace of these layers, without a profiler's overhead."""
     run_ms = (fsum(each.time_us for each in layers if each.name != BETWEEN_LAYERS) + between_us) / 1000
     case = Case(bundle="net-l2-r0.05", backend=backend, precision="fp32", batch=batch, options=RunOptions(device=device))
     return Trace(
@@ -49,13 +52,13 @@ def trace(*layers: LayerTime, between_us: float = 0.0, backend: str = "ort", bat
 
 
 def timing(dense: Trace, pruned: Trace, macs_ratio: float | None = None) -> Timing:
-    """What was measured is what was traced, and MACs are those of the traces."""
+    """Return a timing with the traces' times and MACs."""
     ratio = _macs(dense) / _macs(pruned) if macs_ratio is None else macs_ratio
     return Timing(dense_ms=dense.untraced_ms, measured_ms=pruned.untraced_ms, macs_ratio=ratio)
 
 
 def machine(alignment: Alignment | None = None) -> Machine:
-    """A machine whose memory moves 20 GB/s."""
+    """Return a machine whose memory moves 20 GB/s."""
     return Machine(bandwidth_gb_s=BANDWIDTH_GB_S, alignment=alignment)
 
 

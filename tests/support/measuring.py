@@ -1,6 +1,7 @@
-"""Samples of comparisons that never took place: times from formulas, from a simulated clock, from simulated noise.
+"""Samples of simulated comparisons.
 
-Times are arrays of shape (launches, rounds, candidates, runs) in nanoseconds; a block whose first time is NaN did not take place.
+Their times come from formulas, from a simulated clock, or from simulated noise. They are arrays of shape (launches, rounds,
+candidates, runs) in nanoseconds. A block whose first time is NaN did not take place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ WITH_COPY: tuple[Role, ...] = ("dense", "copy", "candidate")
 
 
 def schedule(rounds: int, candidates: int) -> Iterator[tuple[int, int, int]]:
-    """(round, position, candidate) in the order of time: forth in even rounds, back in odd ones."""
+    """Yield (round, position, candidate) in the order of time.
+
+    Even rounds go forth, and odd ones back.
+    """
     for number in range(rounds):
         order = range(candidates) if number % 2 == 0 else range(candidates - 1, -1, -1)
         for position, candidate in enumerate(order):
@@ -37,14 +41,14 @@ def schedule(rounds: int, candidates: int) -> Iterator[tuple[int, int, int]]:
 
 
 def make_samples(times_ns: Times, *, roles: Sequence[Role] = PAIR, leading: int = 0, **changes: Any) -> Samples:
-    """Samples of full rigor on a CPU, unless `changes` say otherwise."""
+    """Return samples of full rigor on a CPU, with `changes`."""
     labels = tuple(f"{role} {index}" for index, role in enumerate(roles))
     fields = {"candidates": labels, "roles": tuple(roles), "device": "cpu", "mode": "latency", "rigor": "full", "seed": 0}
     return Samples(**{**fields, "blocks": make_blocks(times_ns, leading=leading), **changes})
 
 
 def make_blocks(times_ns: Times, *, leading: int = 0, **changes: Any) -> tuple[Block, ...]:
-    """One timed block per candidate and round of each launch."""
+    """Return one timed block per candidate and round of each launch."""
     launches, rounds, candidates, _ = times_ns.shape
     rounded = np.where(np.isnan(times_ns), 0, np.rint(times_ns)).astype(np.int64)
     blocks = []
@@ -63,7 +67,10 @@ def make_blocks(times_ns: Times, *, leading: int = 0, **changes: Any) -> tuple[B
 def clock_times(
     costs_ns: Sequence[float], slowdown: Callable[[float], float], *, launches: int = 5, rounds: int = 24, runs: int = 20
 ) -> Times:
-    """Candidates of constant cost on a machine that is `slowdown` times slower at so many seconds after a launch began."""
+    """Return times of candidates of constant cost on a changing machine.
+
+    It is `slowdown` times slower at so many seconds after a launch began.
+    """
     times = np.empty((launches, rounds, len(costs_ns), runs))
     for launch in range(launches):
         now_ns = 0.0
@@ -77,11 +84,14 @@ def clock_times(
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """How times scatter, as shares of a time: standard deviations of its logarithm, but for the one-sided `block`.
+    """Scatter of times, as shares of a time.
 
-    `launch` shifts a candidate for a whole launch; `drift` wanders from round to round (autoregressive, `memory` of it stays) on its
-    own for each candidate; `block` is drawn anew for each block and only ever slows it down: half of Student's t with `tail_freedom`
-    degrees of freedom, so a few blocks are slowed a lot.
+    They are standard deviations of its logarithm, except for the one-sided `block`.
+
+    - `launch` shifts a candidate for a whole launch.
+    - `drift` wanders from round to round (autoregressive, `memory` of it stays) on its own for each candidate.
+    - `block` is drawn anew for each block and only ever slows it down. It is half of Student's t with `tail_freedom` degrees of
+      freedom, so a few blocks are slowed a lot.
     """
 
     launch: float = 0.0015
@@ -94,7 +104,7 @@ class Noise:
 def noisy_times(
     random: np.random.Generator, costs_ns: Sequence[float], *, noise: Noise, launches: int = 5, rounds: int = 24
 ) -> Times:
-    """Times of candidates of these costs, one run per block."""
+    """Return times of candidates of these costs, one run per block."""
     shape = (launches, rounds, len(costs_ns))
     log_times = np.log(costs_ns) + noise.launch * random.standard_normal((launches, 1, len(costs_ns)))
     wander = random.standard_normal(shape)
@@ -105,7 +115,10 @@ def noisy_times(
 
 
 def without_most_of(times_ns: Times, candidate: int, *, every: int) -> Times:
-    """The same, but the candidate takes part only in the first of `every` pairs of rounds, as a copy on a small share of time does."""
+    """Return the times with a candidate that rarely takes part.
+
+    It does so in the first of `every` pairs of rounds, as a copy on a small share of time does.
+    """
     times = times_ns.copy()
     for number in range(times.shape[1]):
         if number // 2 % every:
@@ -114,11 +127,14 @@ def without_most_of(times_ns: Times, candidate: int, *, every: int) -> Times:
 
 
 LOOKS = (5, 7, 10, 14, 20, 30)
-"""Numbers of launches after which a comparison looks whether its interval is narrow enough."""
+"""Numbers of launches after which a comparison tests its interval's width."""
 
 
 def launches_until_converged(random: np.random.Generator, ratio: float, noise: Noise) -> list[NDArray[np.float64]]:
-    """Log ratios of a session that stops at the first look that finds ±1 %, or at the last one."""
+    """Return the log ratios of a session that stops when converged.
+
+    It stops at the first look that finds ±1 %, or at the last one.
+    """
     launches: list[NDArray[np.float64]] = []
     for look in LOOKS:
         times = noisy_times(random, (20 * MS * ratio, 20 * MS), noise=noise, launches=look - len(launches))
@@ -130,16 +146,19 @@ def launches_until_converged(random: np.random.Generator, ratio: float, noise: N
 
 
 def session_with_copy(random: np.random.Generator, ratio: float, noise: Noise) -> Samples:
-    """Five launches of a dense model, its copy on a quarter of the rounds, and a candidate of this true ratio."""
+    """Return five launches of a dense model, its copy and a candidate.
+
+    The copy runs in a quarter of the rounds. The candidate has this true ratio.
+    """
     times = noisy_times(random, (20 * MS * ratio, 20 * MS * ratio, 20 * MS), noise=noise)
     return make_samples(without_most_of(times, 1, every=4), roles=WITH_COPY)
 
 
 def covers(figure: Estimate, truth: float) -> bool:
-    """Whether the interval contains the truth."""
+    """Return whether the interval contains the truth."""
     return figure.low is not None and figure.high is not None and figure.low <= truth <= figure.high
 
 
 def share(outcomes: Sequence[bool]) -> float:
-    """Share of the outcomes that are true."""
+    """Return the share of the outcomes that are true."""
     return sum(outcomes) / len(outcomes)

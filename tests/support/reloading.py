@@ -1,4 +1,4 @@
-"""Whether a written module gives the same outputs in another process, bit by bit."""
+"""Comparison of a written module's outputs in another process, bit by bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 UNCHANGED = {"outputs": [True, True], "buffers": True, "training": False, "meta": False}
-"""What `reload` finds in a folder whose module came back as it was."""
+"""Result of `reload` for a folder whose module came back as it was."""
 
 # What comes back may owe nothing to the process that wrote it, so all of this runs in a fresh one.
 _SCRIPT = """
@@ -39,7 +39,10 @@ print(json.dumps(found))
 
 
 def write_expected(module: nn.Module, images: torch.Tensor, folder: Path) -> list[tuple[int, ...]]:
-    """Run `module` on the first and on both of two `images`, and write what came out; the outputs' shapes are returned."""
+    """Run `module` on one and two `images`, and write its outputs.
+
+    Returns the outputs' shapes.
+    """
     with torch.no_grad():
         outputs = [module(images[:batch]) for batch in (1, 2)]
     expected = {"images": images, "outputs1": outputs[0], "outputs2": outputs[1]}
@@ -49,7 +52,7 @@ def write_expected(module: nn.Module, images: torch.Tensor, folder: Path) -> lis
 
 
 def reload(folders: Iterable[Path]) -> dict[str, Any]:
-    """What one fresh process finds in each folder, by the folder's name."""
+    """Return the results of one fresh process, by the folders' names."""
     command = [sys.executable, "-c", _SCRIPT, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,7 @@
-"""Traces, an explanation and a bundle for `report_runs`: per-layer times of a ResNet-50 that add up."""
+"""Traces, an explanation and a bundle for `report_runs`.
+
+They have per-layer times of a ResNet-50 that add up.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ LAYERS: tuple[tuple[str, str, float, float, float, Cause, str], ...] = (
 
 
 def traces(records: Sequence[CaseRecord]) -> list[Trace]:
-    """One trace for the dense record, one for the pruned."""
+    """Return one trace for the dense record and one for the pruned."""
     return [_trace(record, column) for record, column in zip(records, (2, 3), strict=True)]
 
 
@@ -73,7 +76,10 @@ def _trace(record: CaseRecord, column: int) -> Trace:
 
 
 def explanation(record: CaseRecord, found: Sequence[Trace]) -> Explanation:
-    """Why the pruned model is not four times as fast."""
+    """Return the explanation of a pruned model that misses its speed-up.
+
+    MACs predict that it is four times as fast.
+    """
     dense_ms, measured_ms = (trace.untraced_ms for trace in found)
     predicted_ms = sum(layer[4] for layer in LAYERS) / 1000
     causes: dict[Cause, list[float]] = {}
@@ -102,7 +108,10 @@ def explanation(record: CaseRecord, found: Sequence[Trace]) -> Explanation:
 
 
 def bundle(variant: Variant, before: Counts, after: Counts, machine: Environment) -> BundleRecord:
-    """A bundle as a sweep keeps it in its run: a receipt with one group of every fate."""
+    """Return a bundle as a sweep keeps it in its run.
+
+    Its receipt has one group of every kind.
+    """
     assert variant.prune is not None
     groups = (
         GroupWidth(name="conv1", channels=64, kept=32, asked=32, members=("conv1", "bn1")),

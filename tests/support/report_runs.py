@@ -1,6 +1,7 @@
-"""Two runs that never were, as rich as reports must cope with: a curve on a laptop's CPU and a bench on a workstation's GPU.
+"""Two simulated runs, as rich as reports must handle.
 
-Their samples are simulated and analysed like real ones, so every figure in the records follows from the raw nanoseconds.
+They are a curve on a laptop's CPU and a bench on a workstation's GPU. Their samples are simulated and analysed like real ones, so
+every figure in the records follows from the raw nanoseconds.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ NO_GPU = "engine built by TensorRT-RTX for sm86; not timed: no CUDA device"
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A case that is about to have been measured: `cost_ms` is its true time, None where it is lost, as `loss` says."""
+    """A case before its simulated measurement.
+
+    `cost_ms` is its true time, None where it is lost, with the reason in `loss`.
+    """
 
     variant: Variant
     cost_ms: float | None
@@ -70,14 +74,17 @@ class Planned:
 
 
 def counts(ratio: float) -> Counts:
-    """The sizes of ResNet-50 at a ratio, about."""
+    """Return the approximate sizes of ResNet-50 at a ratio."""
     left = (1 - ratio) ** 2 + 0.02 * ratio
     macs = round(DENSE.macs * left)
     return Counts(params=round(DENSE.params * left), macs=macs, macs_with_attention=macs)
 
 
 def accuracy(ratio: float) -> Accuracy:
-    """What a ResNet-50 of a ratio that nobody tuned might name right of 5000 images."""
+    """Return a plausible accuracy of a ResNet-50 without fine-tuning.
+
+    It is taken on 5000 images.
+    """
     images = 5000
     first = round(images * (0.001 + 0.8 * (1 - ratio) ** (12 * ratio)))
     bounds = binomtest(first, images).proportion_ci(confidence_level=0.975, method="wilson")
@@ -95,12 +102,15 @@ def accuracy(ratio: float) -> Accuracy:
 
 
 def write_runs(folder: Path) -> tuple[Path, Path]:
-    """Both runs under `folder`."""
+    """Write both runs under `folder`."""
     return write_curve(folder / "laptop_curve"), write_bench(folder / "workstation_bench")
 
 
 def write_curve(folder: Path) -> Path:
-    """A curve of eight steps on eager, ort and trt, which cannot run here, at batch 1 and 8; one step crashes, one is noisy."""
+    """Write a curve of eight steps on eager, ort and trt.
+
+    It has batch 1 and 8. trt cannot run here. One step crashes, and one is noisy.
+    """
     sweep = SweepSpec(blocks=(CURVE,), backends=("eager", "ort", "trt"), batches=(1, 8), data=IMAGES, data_samples=5000)
     run = Writer(folder, "curve", LAPTOP, sweep)
     ((_, variants),) = sweep.models()
@@ -120,7 +130,10 @@ def write_curve(folder: Path) -> Path:
 
 
 def _cpu_ms(variant: Variant, backend: str, batch: int) -> float | None:
-    """Milliseconds of a step; at 0.1 ONNX Runtime meets widths that fit no vector."""
+    """Return the milliseconds of a step.
+
+    At 0.1 ONNX Runtime meets widths that fit no vector.
+    """
     ratio = variant.ratio or 0.0
     odd = 1.35 if backend == "ort" and ratio == 0.1 else (1.45 if ratio == 0.6 else 1.0)
     base_ms = {"eager": 41.0, "ort": 24.0}.get(backend)
@@ -128,7 +141,10 @@ def _cpu_ms(variant: Variant, backend: str, batch: int) -> float | None:
 
 
 def write_bench(folder: Path) -> Path:
-    """A bench of a pruned and a masked model on ort and trt, with an explanation and two traces; torch.compile breaks the graph."""
+    """Write a bench of a pruned and a masked model.
+
+    It runs on ort and trt, and has an explanation and two traces. torch.compile breaks the graph.
+    """
     run = Writer(folder, "bench", WORKSTATION, None)
     dense = Variant(model=MODEL)
     pruned = Variant(model=MODEL, prune=PruneSpec(ratio=0.5))
@@ -148,7 +164,10 @@ def write_bench(folder: Path) -> Path:
 
 
 def _add_details(folder: Path, records: Sequence[CaseRecord]) -> None:
-    """Traces of the dense and the pruned model on ONNX Runtime at batch 8, and what they explain."""
+    """Add traces on ONNX Runtime at batch 8, and their explanation.
+
+    They are of the dense and the pruned model.
+    """
     (folder / TRACES_DIR).mkdir()
     (folder / EXPLANATIONS_DIR).mkdir()
     chosen = [each for each in records if (each.case.backend, each.case.batch) == ("ort", 8)][:2]
@@ -162,7 +181,7 @@ def _add_details(folder: Path, records: Sequence[CaseRecord]) -> None:
 
 
 class Writer:
-    """A run being written, comparison by comparison."""
+    """A run that is written comparison by comparison."""
 
     def __init__(self, folder: Path, command: str, machine: Environment, sweep: SweepSpec | None) -> None:
         self.folder, self.sweep, self.records = folder, sweep, []  # type: ignore[var-annotated]
@@ -234,7 +253,7 @@ class Writer:
         return (analyze(samples), *write_samples(self.folder, name, pack(samples)))
 
     def _record(self, planned: Planned, name: str, backend: str, batch: int, index: int) -> CaseRecord:
-        """What is known of a case before it runs."""
+        """Return the facts of a case that are known before it runs."""
         variant, (base, _, how) = planned.variant, backend.partition(":")
         files = {"trt": "model.fp32.sm86.b1-8.tensorrt-11.1.engine", "ort": "model.onnx"}
         status, reason, fix = planned.failure if planned.cost_ms is None else ("ok", "", "")

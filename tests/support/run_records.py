@@ -1,4 +1,4 @@
-"""Records of runs that never were, for tests of whatever reads them."""
+"""Records of simulated runs, for tests of code that reads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRUNED = Counts(params=250, macs=1000, macs_with_attention=1000)
 
 
 def environment(**changes: object) -> Environment:
-    """A machine."""
+    """Return a machine."""
     values: dict[str, object] = {
         "python": "3.11.7",
         "platform": "Linux",
@@ -26,26 +26,26 @@ def environment(**changes: object) -> Environment:
 
 
 def run_record() -> RunRecord:
-    """A run."""
+    """Return a run."""
     return RunRecord(
         id="run", command=("bench", "x"), spec=MeasureSpec(), cases=(case(),), environment=environment(), started_at="2026-11-21"
     )
 
 
 def case(batch: int = 1, backend: str = "ort", variant: str = "") -> Case:
-    """A case."""
+    """Return a case."""
     return Case(bundle="net-l2-r0.50", backend=backend, precision="fp32", batch=batch, options=RunOptions(variant=variant))
 
 
 def estimate(value: float, half_width: float | None = 0.01) -> Estimate:
-    """A figure whose interval reaches a share to both sides."""
+    """Return a figure whose interval reaches a share to both sides."""
     low = None if half_width is None else value * math.exp(-half_width)
     high = None if half_width is None else value * math.exp(half_width)
     return Estimate(value=value, low=low, high=high, confidence=0.975, unit="launch", count=5)
 
 
 def speedup(value: float, half_width: float | None = 0.005, verdict: Verdict = "FASTER") -> Speedup:
-    """A speed-up."""
+    """Return a speed-up."""
     return Speedup(
         ratio=estimate(value, half_width),
         verdict=verdict,
@@ -58,7 +58,7 @@ def speedup(value: float, half_width: float | None = 0.005, verdict: Verdict = "
 
 
 def latency(median_ms: float) -> Latency:
-    """A latency."""
+    """Return a latency."""
     return Latency(
         median_ms=estimate(median_ms),
         mean_ms=median_ms,
@@ -71,7 +71,10 @@ def latency(median_ms: float) -> Latency:
 
 
 def case_record(batch: int = 1, ratio: float | None = 2.0, half_width: float | None = 0.005, **changes: object) -> CaseRecord:
-    """A pruned model's case; without a ratio one that could not run."""
+    """Return a pruned model's case.
+
+    Without a ratio it is one that could not run.
+    """
     measured: dict[str, object] = {
         "latency": latency(4.0 * batch),
         "speedup": speedup(ratio, half_width) if ratio is not None else None,

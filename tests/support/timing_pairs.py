@@ -1,4 +1,7 @@
-"""Pairs of models whose true ratio is known or measurable, for tests that really take time."""
+"""Pairs of models whose true ratio is known or measurable.
+
+They are for tests that really take time.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from prune_deploy.specs import MeasureSpec, RunOptions
 
 @functools.cache
 def exported(base: Path, model: str, pixels: int, *, ratio: float | None) -> Path:
-    """The ONNX file of a model, dense or pruned."""
+    """Return the ONNX file of a model, dense or pruned."""
     spec = ExportSpec(
         model=ModelSpec(name=model, num_classes=10, input_size=(3, pixels, pixels)),
         prune=None if ratio is None else PruneSpec(ratio=ratio),
@@ -34,7 +37,10 @@ def exported(base: Path, model: str, pixels: int, *, ratio: float | None) -> Pat
 
 
 def with_zeros(source: Path, share: float, target: Path) -> Path:
-    """A copy of an ONNX file with that share of each large weight set to zero: pruned, but in no dense runtime faster."""
+    """Return a copy of an ONNX file with zeros in large weights.
+
+    It is pruned by that share, but in no dense runtime faster.
+    """
     model = onnx.load(source)
     generator = np.random.default_rng(0)
     for initializer in model.graph.initializer:
@@ -47,7 +53,10 @@ def with_zeros(source: Path, share: float, target: Path) -> Path:
 
 
 def candidates(files: Sequence[Path], pixels: int, *, threads: int | None, batch: int = 1) -> list[Candidate]:
-    """The first file as the dense model, the others as candidates, and the first once more as its copy; through ONNX Runtime."""
+    """Return the candidates of a comparison through ONNX Runtime.
+
+    The first file is the dense model, and once more its copy. The others are candidates.
+    """
     roles: list[tuple[Path, Role]] = [(files[0], "dense"), *((path, "candidate") for path in files[1:]), (files[0], "copy")]
     return [
         Candidate(
@@ -63,7 +72,7 @@ def candidates(files: Sequence[Path], pixels: int, *, threads: int | None, batch
 
 
 def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> ComparisonStats:
-    """What a comparison of candidates says."""
+    """Return the statistics of a comparison of candidates."""
     folder.mkdir(parents=True, exist_ok=True)
     with Watchdog() as watchdog:
         launcher = WorkerGroup(group, spec, watchdog, logs=folder, caches=folder / "caches")
@@ -72,7 +81,10 @@ def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> Com
 
 
 def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
-    """Median of a candidate's runs with no neighbour at all, in milliseconds."""
+    """Return the median of a candidate's runs without any neighbour.
+
+    It is in milliseconds.
+    """
     spec = MeasureSpec(rigor="quick")
     with Watchdog() as watchdog:
         group = WorkerGroup([candidate], spec, watchdog, logs=folder, caches=folder / "caches")
@@ -84,9 +96,10 @@ def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:
 
 
 def unrest(seconds: float = 10.0) -> float:
-    """How far the machine is from quiet: the spread (90th over 10th percentile, less one) of one fixed computation's time.
+    """Return the spread of one fixed computation's time, less one.
 
-    It needs no runtime, no memory and no second thread, so whatever makes it vary comes from outside this process.
+    It is the ratio of the 90th to the 10th percentile, and 0 on a quiet machine. The computation needs no runtime, no memory and
+    no second thread, so everything that makes it vary comes from outside this process.
     """
     times: list[float] = []
     block, ends = bytes(1 << 20), time.perf_counter() + seconds

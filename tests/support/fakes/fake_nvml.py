@@ -1,4 +1,4 @@
-"""A pynvml of given cards, for what cannot be had without a GPU."""
+"""A pynvml of given cards, for cases that need special GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOT_SUPPORTED, NO_PERMISSION, INVALID_ARGUMENT, DRIVER_NOT_LOADED, GPU_IS_LOST =
 
 
 class FakeNvmlError(Exception):
-    """As pynvml.NVMLError: the code in `value`."""
+    """Error like pynvml.NVMLError, with the code in `value`."""
 
     def __init__(self, value: int) -> None:
         super().__init__(f"code {value}")
@@ -18,7 +18,10 @@ class FakeNvmlError(Exception):
 
 
 class FakeGpu:
-    """A card whose state a test may change. `locked_mhz` is what its clock is held at."""
+    """A card whose state a test may change.
+
+    `locked_mhz` is the clock it is held at.
+    """
 
     def __init__(
         self, name: str = "NVIDIA RTX A2000 12GB", uuid: str = "GPU-8932f937-d72c", bus: str = "00000000:01:00.0"
@@ -35,10 +38,12 @@ class FakeGpu:
 
 
 class FakeNvml:
-    """Stands in for the pynvml module.
+    """Stand-in for the pynvml module.
 
-    `refuse` maps functions to the codes they raise; those in `lack` do not exist; `instant_power_code` is what the field for
-    instant power answers. `calls` lists every call; `open` counts initialisations that were not given back.
+    - `refuse` maps functions to the codes they raise, and those in `lack` do not exist.
+    - `instant_power_code` is the code that the field for instant power returns.
+    - `calls` lists every call.
+    - `open` counts initialisations without their shutdown.
     """
 
     NVMLError = FakeNvmlError
@@ -80,7 +85,7 @@ class FakeNvml:
         }
 
     def lose(self) -> None:
-        """The card has fallen off the bus: from now on every function raises."""
+        """Take the card off the bus: from now on every function raises."""
         self.refuse = dict.fromkeys(self.answers, GPU_IS_LOST)
 
     def __getattr__(self, function: str) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""A world for measuring without processes and without waiting: a clock that only models move, and models that are formulas."""
+"""A world for measuring without processes and without waiting.
+
+Only models move its clock, and the models are formulas.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ from prune_deploy.specs import Device, MeasureSpec, Mode, Rigor, RunOptions
 
 @dataclass
 class FakeClock:
-    """A clock in seconds that stands still until somebody moves it."""
+    """A clock in seconds that stands still until it is moved."""
 
     now_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What a fake model may depend on.
+    """State that a fake model may depend on.
 
-    `call` counts a candidate's runs within the launch, `since_switch` its runs since somebody else ran, `run` all runs and `block` all
-    blocks of the comparison; all from 0.
+    `call` counts a candidate's runs within the launch, and `since_switch` its runs since another candidate ran. `run` counts all
+    runs and `block` all blocks of the comparison. All start at 0.
     """
 
     now_s: float
@@ -39,32 +42,38 @@ class Moment:
 
 
 Model = Callable[[Moment], float]
-"""Seconds that a run takes which begins at this moment; it may raise `CandidateLost` or `KeyboardInterrupt` instead."""
+"""Function that returns the seconds of a run that begins at this moment.
+
+It may raise `CandidateLost` or `KeyboardInterrupt` instead.
+"""
 
 
 def constant(run_s: float) -> Model:
-    """A model that always takes the same time."""
+    """Return a model that always takes the same time."""
     return lambda moment: run_s
 
 
 def cold(run_s: float, first_s: float = 0.4, calls: int = 5) -> Model:
-    """A model whose first calls in each launch take longer."""
+    """Return a model whose first calls in each launch take longer."""
     return lambda moment: first_s if moment.call < calls else run_s
 
 
 def slower_after_switch(run_s: float, factor: float) -> Model:
-    """A model whose first run after somebody else ran takes longer."""
+    """Return a model whose first run after another candidate's takes longer."""
     return lambda moment: run_s * (factor if moment.since_switch == 0 else 1.0)
 
 
 def noisy(model: Model, share: float, seed: int = 0) -> Model:
-    """A model with normal noise, `share` of its time as the standard deviation."""
+    """Return a model with normal noise.
+
+    Its standard deviation is `share` of its time.
+    """
     rng = np.random.default_rng(seed)
     return lambda moment: model(moment) * max(0.1, 1 + share * rng.standard_normal())
 
 
 def lost_when(candidate: int, model: Model, when: Callable[[Moment], bool]) -> Model:
-    """A model whose process dies as soon as `when` says so."""
+    """Return a model whose process dies as soon as `when` returns true."""
 
     def run(moment: Moment) -> float:
         if when(moment):
@@ -76,7 +85,10 @@ def lost_when(candidate: int, model: Model, when: Callable[[Moment], bool]) -> M
 
 @dataclass
 class FakeRunner:
-    """The candidates of one launch. Every block costs `block_overhead_s` on top of its runs."""
+    """Candidates of one launch.
+
+    Every block costs `block_overhead_s` on top of its runs.
+    """
 
     world: FakeLauncher
     launch: int
@@ -127,9 +139,10 @@ class FakeRunner:
 
 @dataclass
 class FakeLauncher:
-    """Opens fake models, each in `opening_s`. `fails_to_open` has (launch, candidate) pairs.
+    """Launcher of fake models, each opened in `opening_s`.
 
-    `openings` are the orders asked for, `turns` every (candidate, runs) asked for; `closed` counts launches that ended.
+    `fails_to_open` has (launch, candidate) pairs. `openings` are the requested orders, and `turns` every requested (candidate,
+    runs). `closed` counts launches that ended.
     """
 
     models: Sequence[Model]
@@ -174,19 +187,19 @@ def make_spec(
     budget_s: float | None = None,
     seed: int = 0,
 ) -> MeasureSpec:
-    """What is asked of a measurement, with the options that matter to its control."""
+    """Return a MeasureSpec with the options that matter to its control."""
     return MeasureSpec(rigor=rigor, mode=mode, budget_s=budget_s, seed=seed, options=RunOptions(device=device))
 
 
 def roles_for(candidates: int) -> tuple[Role, ...]:
-    """The dense model first, its copy second, all others after them."""
+    """Return the roles: the dense model, its copy, then all others."""
     roles: list[Role] = ["dense", "copy"]
     roles += ["candidate"] * (candidates - 2)
     return tuple(roles)
 
 
 def ignore(phase: str, share_done: float) -> None:
-    """A watcher that looks away."""
+    """Ignore all progress, as a watcher."""
 
 
 def compare(launcher: FakeLauncher, spec: MeasureSpec, roles: Sequence[Role] = ()) -> Samples:
@@ -196,6 +209,6 @@ def compare(launcher: FakeLauncher, spec: MeasureSpec, roles: Sequence[Role] = (
 
 
 def blocks_of(samples: Samples, phase: Phase, *, candidate: int | None = None, launch: int | None = None) -> list[Block]:
-    """Some of the blocks, in the order of time."""
+    """Return some of the blocks, in the order of time."""
     chosen = (block for block in samples.blocks if block.phase == phase)
     return [block for block in chosen if candidate in (None, block.candidate) and launch in (None, block.launch)]

@@ -1,4 +1,7 @@
-"""A TensorRT and a CUDA runtime that keep a diary instead of computing: enough of both for a session, and no more."""
+"""A TensorRT and a CUDA runtime that record calls instead of computing.
+
+They have enough of both for a session, and no more.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ STREAM = 7
 
 
 class FakeCuda:
-    """The functions of `cuda.bindings.runtime`. `diary` names the calls; the device's memory is the host's."""
+    """Functions of `cuda.bindings.runtime`.
+
+    `diary` names the calls. The device's memory is the host's.
+    """
 
     cudaError_t = SimpleNamespace(cudaSuccess=SUCCESS, cudaErrorMemoryAllocation=OUT_OF_MEMORY)  # noqa: N815
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="in", cudaMemcpyDeviceToHost="out")  # noqa: N815
@@ -71,7 +77,10 @@ class FakeCuda:
 
 
 class FakeContext:
-    """An execution context; it writes what it is told into the same diary."""
+    """An execution context.
+
+    It records its calls in the same diary.
+    """
 
     def __init__(self, diary: list[str], classes: int, config: Any = None) -> None:
         self.diary, self.classes, self.config = diary, classes, config
@@ -105,7 +114,7 @@ class FakeContext:
 
 
 class FakeEngine:
-    """An engine with an optimisation profile for each (minimum, optimum, maximum) batch."""
+    """An engine with a profile for each (minimum, optimum, maximum) batch."""
 
     num_io_tensors = 2
 
@@ -139,7 +148,7 @@ class FakeEngine:
 
 
 class _Profiler:
-    """The base that TensorRT's bindings want initialised by name."""
+    """Base class that TensorRT's bindings require to be initialised by name."""
 
     def __init__(self) -> None:
         self.is_initialized = True
@@ -154,7 +163,7 @@ class _Logger:
 
 
 def library(*, rtx: bool = False) -> TensorRTLibrary:
-    """TensorRT, or TensorRT-RTX with its own way to capture graphs."""
+    """Return TensorRT, or TensorRT-RTX with its own way to capture graphs."""
     own: dict[str, Any] = {
         "CudaGraphStrategy": SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE"),
         "DynamicShapesKernelSpecializationStrategy": SimpleNamespace(EAGER="EAGER"),

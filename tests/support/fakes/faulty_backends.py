@@ -1,6 +1,7 @@
-"""Backends that keep time exactly or misbehave on purpose, found by workers as a third party's are: through an entry point.
+"""Backends that keep time exactly or misbehave on purpose.
 
-What a candidate does is written in its artifact, a small JSON file: how long a run takes, and what goes wrong at which run.
+Workers find them as third-party backends, through an entry point. The behaviour of a candidate is written in its artifact, a
+small JSON file: the time of a run, and the fault with the run at which it occurs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ faulty-raise = support.fakes.faulty_backends:RAISE
 
 
 def install(folder: Path) -> dict[str, str]:
-    """An environment in which the backend "faulty" is installed: a distribution's metadata and this module on the path."""
+    """Return an environment in which the backend "faulty" is installed.
+
+    It has a distribution's metadata, and this module on the path.
+    """
     metadata = folder / "faulty_backends-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-backends\nVersion: 1.0\n")
@@ -42,14 +46,17 @@ def install(folder: Path) -> dict[str, str]:
 
 
 def artifact(folder: Path, name: str, **behaviour: Any) -> Path:
-    """An artifact that behaves so: `run_ms`, `cold_ms` for the first `cold_runs`; `fault` from run `at_run` on (0: at opening)."""
+    """Write an artifact with this behaviour.
+
+    A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs from run `at_run` on (0: at opening).
+    """
     path = folder / f"{name}.json"
     path.write_text(json.dumps(behaviour))
     return path
 
 
 class FaultySession:
-    """Spins for its time, until something goes wrong."""
+    """Session that spins for its time, until something goes wrong."""
 
     stream: int | None = None
 
@@ -60,10 +67,10 @@ class FaultySession:
         self._answer = 0.0
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Any input will do."""
+        """Accept any input."""
 
     def run(self) -> None:
-        """One run."""
+        """Run once."""
         self._runs += 1
         if self._runs > self._behaviour.get("at_run", 1_000_000):
             self.misbehave()
@@ -73,7 +80,7 @@ class FaultySession:
             pass
 
     def misbehave(self) -> None:
-        """What the artifact says."""
+        """Commit the fault that the artifact describes."""
         fault = self._behaviour["fault"]
         if fault == "segfault":
             ctypes.string_at(0)
@@ -93,30 +100,33 @@ class FaultySession:
             time.sleep(3600)
 
     def synchronize(self) -> None:
-        """Nothing is pending."""
+        """Return at once: nothing is pending."""
 
     def outputs(self) -> np.ndarray[Any, Any]:
-        """No logits."""
+        """Return one number instead of logits."""
         return np.full((1, 1), self._answer, np.float32)
 
     def settings(self) -> dict[str, str]:
-        """Nothing to set."""
+        """Return the number of runs as the only setting."""
         return {"runs": str(self._runs)}
 
     def check(self) -> None:
-        """Whether the artifact says that all was well."""
+        """Raise if the artifact describes a wrong label."""
         if self._behaviour.get("fault") == "mislabelled":
             raise BuildError("no layer has that precision", fix="ask for another")
         if self._behaviour.get("fault") == "recompiled" and self._runs > 1:
             raise RecompiledError("compiled again", fix="keep the shape")
 
     def device_bytes(self) -> int | None:
-        """No device."""
+        """Return None, because there is no device."""
         return None
 
 
 class FaultyBackend:
-    """Opens JSON files, and bundles whose behaviour is written in faults.json beside the folder that holds them."""
+    """Backend that opens JSON files and bundles.
+
+    A bundle's behaviour is written in faults.json beside the folder that holds it.
+    """
 
     name = "faulty"
     summary = "keeps time or misbehaves on purpose"
@@ -127,12 +137,12 @@ class FaultyBackend:
     needs_own_process = False
 
     def available(self) -> Availability:
-        """Always."""
+        """Return that it is always available."""
         return Availability(available=True)
 
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[Session]:  # noqa: B008
-        """Read what to do."""
+        """Read the behaviour."""
         behaviour = _of_bundle(artifact) if artifact.is_dir() else json.loads(artifact.read_text())
         session = FaultySession(behaviour)
         if behaviour.get("at_run") == 0:
@@ -146,7 +156,10 @@ def _of_bundle(folder: Path) -> dict[str, Any]:
 
 
 def _method(fault: str) -> Callable[[Any], Any]:
-    """A function that scores channels by their number, once it has misbehaved."""
+    """Return a function that scores channels by their number.
+
+    It misbehaves first.
+    """
     session = FaultySession({"fault": fault})
 
     def scores(group: Any) -> Any:

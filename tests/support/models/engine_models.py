@@ -1,4 +1,4 @@
-"""Small real models as ONNX files, and how the engine tests ask for builds."""
+"""Small real models as ONNX files, and requests for their engines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from prune_deploy.specs import EngineSpec
 
 
 def spec(precision: str = "fp32", **options: Any) -> EngineSpec:
-    """An EngineSpec, of any precision the builder knows."""
+    """Return an EngineSpec, of any precision the builder knows."""
     return EngineSpec(precision=cast(Any, precision), **{"batches": (1,), "library": "tensorrt-rtx", **options})
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with resnet.onnx and vit.onnx (timm's smallest, random weights) and FP16 and INT8 versions of resnet.onnx."""
+    """Return a folder with small ONNX files.
+
+    These are resnet.onnx and vit.onnx (timm's smallest, random weights) and FP16 and INT8 versions of resnet.onnx.
+    """
     return _export(tmp_path_factory.getbasetemp())
 
 
@@ -60,7 +63,10 @@ def _save_half(source: Path, destination: Path) -> None:
 
 
 def _save_int8(source: Path, destination: Path) -> None:
-    """Symmetric, per channel, Q/DQ at the inputs of the products only: the form TensorRT accepts."""
+    """Save an INT8 file in the form that TensorRT accepts.
+
+    It is symmetric, per channel, with Q/DQ at the inputs of the products only.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Samples(CalibrationDataReader):  # type: ignore[misc]  # the base class is published without types
@@ -84,7 +90,10 @@ def _save_int8(source: Path, destination: Path) -> None:
 
 
 def refused(kind: type[PruneDeployError], onnx_path: Path, asked: EngineSpec, folder: Path, **options: Any) -> PruneDeployError:
-    """The error of a build that must fail, after a look that nothing was left in `folder`."""
+    """Return the error of a build that must fail.
+
+    Nothing may be left in `folder`.
+    """
     with pytest.raises(kind) as caught:
         build_engine(onnx_path, asked, folder / "model.engine", **options)
     assert type(caught.value) is kind

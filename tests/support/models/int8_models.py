@@ -1,4 +1,7 @@
-"""Small real networks as FP32 files, with how they want their images, for the INT8 tests."""
+"""Small real networks as FP32 files for the INT8 tests.
+
+Their preprocessing comes with them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ SIZE = 64
 
 
 class Listener:
-    """Progress that remembers what it was told."""
+    """Progress that remembers its messages."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -34,19 +37,22 @@ class Listener:
         self.stages.append(name)
 
     def count(self, done: int, total: int) -> None:
-        """Remember how far it is."""
+        """Remember the count."""
         self.counted.append((done, total))
 
 
 @pytest.fixture(scope="session")
 def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with test_resnet.onnx and test_vit.onnx, 10 classes, random weights."""
+    """Return a folder with test_resnet.onnx and test_vit.onnx.
+
+    They have 10 classes and random weights.
+    """
     return _export(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of ranges that no other test sees."""
+    """Return a cache of ranges that no other test uses."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "prune-deploy" / "calibration"
 
@@ -66,7 +72,7 @@ def _export(base: Path) -> Path:
 
 
 def preprocessing(channels: int = 3, size: int = SIZE) -> Preprocessing:
-    """How the networks want their images."""
+    """Return the preprocessing of the networks."""
     return Preprocessing(
         input_size=(channels, size, size),
         interpolation="bicubic",
@@ -78,19 +84,19 @@ def preprocessing(channels: int = 3, size: int = SIZE) -> Preprocessing:
 
 
 def quantized(source: Path, folder: Path, placement: QdqPlacement, **spec: Any) -> Int8File:
-    """The INT8 file of one placement."""
+    """Return the INT8 file of one placement."""
     asked = QuantizeSpec(**{"calibration": "synthetic", "samples": 8, "rest": "fp32", "smooth": "off", **spec})
     return make_int8(source, folder, asked, preprocessing(), progress=Silent(), placements=[placement])[0]
 
 
 def outputs(path: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What ONNX Runtime's CPU provider computes, shape (images, classes)."""
+    """Return the outputs of ONNX Runtime's CPU provider, shape (images, classes)."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
 def optimized(path: Path, folder: Path) -> Counter[str]:
-    """The operators of the graph that ONNX Runtime makes of a file, and how often they are there."""
+    """Count the operators of a file's graph as ONNX Runtime optimises it."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 3
@@ -99,5 +105,5 @@ def optimized(path: Path, folder: Path) -> Counter[str]:
 
 
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
-    """The graph's constants by name."""
+    """Return the graph's constants by name."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -1,4 +1,7 @@
-"""The one bundle that the tests of precisions share: every file that one can have, of a small network for the digits."""
+"""The one bundle that the tests of precisions share.
+
+It has every file that one can have, of a small network for the digits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ NETWORK = ("export", "--model", "test_resnet", "--num-classes", "10", "--input-s
 
 @pytest.fixture(scope="session")
 def precise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a file of each precision, INT8 calibrated on digits; nobody may change it."""
+    """Return a bundle with a file of each precision.
+
+    INT8 is calibrated on digits. No test may change it.
+    """
     return _make(tmp_path_factory.getbasetemp())
 
 
@@ -33,6 +39,6 @@ def _make(base: Path) -> Path:
 
 
 def file_of(folder: Path, precision: str, backend: str = "ort") -> Artifact:
-    """What a backend opens of a bundle in a precision."""
+    """Return the path that a backend opens in a precision."""
     bundle: LoadedBundle = read_loaded_bundle(folder)
     return artifact_for(bundle, parse_run_configs((backend,), (precision,))[0], 1)

@@ -1,4 +1,4 @@
-"""Families that our own reading of channels is for, each as small as its constructor allows."""
+"""Families that need channel tracing, as small as their constructors allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLASSES = 5
 
 
 def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
-    """A timm network made small by its constructor's arguments."""
+    """Return a timm network made small by its constructor's arguments."""
     return lambda: timm.create_model(name, num_classes=_CLASSES, **options)
 
 
@@ -66,20 +66,23 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Size]] = {
     "efficientvit": (timm_model("efficientvit_b0"), MEDIUM),
     "ghostnet": (timm_model("ghostnet_050"), SMALL),
 }
-"""Families that DepGraph reads wrongly, only in part, or not at all, each as small as its constructor allows."""
+"""Families that DepGraph analyses wrongly, only in part, or not at all.
+
+Each is as small as its constructor allows.
+"""
 
 
 def own_groups(model: nn.Module, size: Size) -> tuple[ChannelGroup, ...]:
-    """Our own reading of a model."""
+    """Return the groups of a model by channel tracing."""
     return read_groups(make_meta_copy(model), example_input(size))
 
 
 def inner(groups: tuple[ChannelGroup, ...]) -> list[ChannelGroup]:
-    """Groups that may go, but for the classifier's outputs."""
+    """Return the removable groups except for the classifier's outputs."""
     heads = ("head", "fc", "classifier")
     return [g for g in groups if not g.unusable and not any(n.split(".")[0] in heads and not m_in(g) for n in g.outputs)]
 
 
 def m_in(group: ChannelGroup) -> bool:
-    """Whether any layer reads the group's channels."""
+    """Return whether any layer reads the group's channels."""
     return any(not m.is_output for m in group.members)

@@ -1,4 +1,7 @@
-"""Networks small enough to prune in milliseconds, one per pattern that pruning has to understand."""
+"""Networks small enough to prune in milliseconds.
+
+There is one per pattern that pruning has to understand.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,23 @@ SWIN_SIZE = (3, 32, 32)
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; width and height stay."""
+    """Return convolution, batch norm and ReLU, keeping width and height."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Pooled(nn.Module):
-    """Base: global average pooling and a classifier of 5 classes on top of `features`."""
+    """Base class: global average pooling and a classifier on top of `features`.
+
+    The classifier has 5 classes.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.head = nn.Linear(width, 5)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """The feature map, shape (batch, width, height, width)."""
+        """Return the feature map, shape (batch, width, height, width)."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,7 +58,10 @@ class Plain(Pooled):
 
 
 class Residual(Pooled):
-    """A bottleneck with a grouped convolution, then an inverted residual with a depthwise one and squeeze-excitation."""
+    """A bottleneck with a grouped convolution, then an inverted residual.
+
+    The latter has a depthwise convolution and squeeze-excitation.
+    """
 
     def __init__(self) -> None:
         super().__init__(32)
@@ -75,7 +84,10 @@ class Residual(Pooled):
 
 
 class Concat(Pooled):
-    """Two branches side by side: the consumer's inputs 0-15 come from `left`, 16-39 from `right`."""
+    """Two branches side by side.
+
+    The consumer's inputs 0-15 come from `left`, 16-39 from `right`.
+    """
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -89,7 +101,10 @@ class Concat(Pooled):
 
 
 class Flattened(nn.Module):
-    """A classifier on the flattened map: channel c of `conv` feeds inputs 64c to 64c + 63."""
+    """A classifier on the flattened map.
+
+    Channel c of `conv` feeds inputs 64c to 64c + 63.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +119,10 @@ class Flattened(nn.Module):
 
 
 class Chunked(Pooled):
-    """One convolution whose halves go separate ways, a gate and a value, each through its own batch norm."""
+    """One convolution whose halves become a gate and a value.
+
+    Each half has its own batch norm.
+    """
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -121,7 +139,10 @@ class Chunked(Pooled):
 
 
 class HardView(Pooled):
-    """`second` must keep its 24 channels, because forward spells them out; its neighbours need not."""
+    """`second` must keep its 24 channels, because forward spells them out.
+
+    Its neighbours can be narrowed.
+    """
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -137,7 +158,10 @@ class HardView(Pooled):
 
 
 class FoldsBatch(nn.Module):
-    """A wrong width goes into the batch axis instead of failing: `-1` soaks it up."""
+    """A wrong width goes into the batch axis instead of failing.
+
+    `-1` absorbs it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,14 +191,20 @@ class Untraceable(Plain):
 
 
 def vit(**options: object) -> nn.Module:
-    """timm's vision transformer with 3 heads of 16, two blocks, 16 patches."""
+    """Return timm's vision transformer in a small size.
+
+    It has 3 heads of 16, two blocks and 16 patches.
+    """
     settings: dict[str, object] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
     model: nn.Module = VisionTransformer(**(settings | options))
     return model
 
 
 def swin(**options: object) -> nn.Module:
-    """timm's Swin with two stages of two blocks, windows of 4, the second block of each stage shifted."""
+    """Return timm's Swin with two stages of two blocks, windows of 4.
+
+    The second block of each stage is shifted.
+    """
     settings: dict[str, object] = {
         "img_size": 32,
         "patch_size": 2,
@@ -189,7 +219,10 @@ def swin(**options: object) -> nn.Module:
 
 
 def lively(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model in eval mode with every parameter and statistic random, so that no mistake hides behind zeros, ones or symmetry."""
+    """Return the model in eval mode with random parameters and statistics.
+
+    All of them are random, so that no mistake hides behind zeros, ones or symmetry.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -209,5 +242,5 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def images(size: tuple[int, int, int], batch: int = 2) -> torch.Tensor:
-    """Random inputs of shape (batch, *size)."""
+    """Return random inputs of shape (batch, *size)."""
     return torch.randn(batch, *size, generator=torch.Generator().manual_seed(1))
