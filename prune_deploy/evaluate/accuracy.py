@@ -97,13 +97,11 @@ def accuracy(
     classes = batches.classes if classes is None else classes
     ranked = [(_ranked(session, inputs, batches, classes), labels) for inputs, labels in batches]
     if not ranked:
-        raise InputError(f"none of the images of {batches.data} can be read", fix="see whether the files are damaged")
+        raise InputError(f"none of the images of {batches.data} can be read", fix="check the files for damage")
     session.check()
     best, labels = np.concatenate([ranks for ranks, _ in ranked]), np.concatenate([truth for _, truth in ranked])
     fits = classes == batches.classes
-    foreign = (
-        f"the model tells {classes} classes apart, {batches.data} has {batches.classes}: only agreement with FP32 means something"
-    )
+    foreign = f"the model has {classes} classes, {batches.data} has {batches.classes}: only agreement with FP32 means something"
     return Accuracy(
         data=batches.data,
         images=len(labels),
@@ -147,7 +145,7 @@ def _agreement(classes: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], b
     if len(classes) != len(reference):
         raise InputError(
             f"{len(reference)} images of {batches.data} could be read first, then {len(classes)}",
-            fix="leave the folder alone while its images are read",
+            fix="keep the folder unchanged while its images are read",
         )
     return float((classes == reference).mean())
 
@@ -164,6 +162,6 @@ def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
 
 def _misfit(classes: int, batches: Batches) -> InputError:
     return InputError(
-        f"the model tells {classes} classes apart, {batches.data} has {batches.classes}",
+        f"the model has {classes} classes, {batches.data} has {batches.classes}",
         fix=f"make the model with --num-classes {batches.classes}, keep its head (--ignore head), or name other data",
     )

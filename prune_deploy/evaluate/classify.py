@@ -58,7 +58,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
     runtime = usable(backend)
     if runtime.consumes == "nothing":
         raise InputError(
-            f"backend {backend} computes nothing, so it has no answer", fix="choose another; see: prune-deploy backends"
+            f"backend {backend} computes nothing, so it cannot classify", fix="choose another; see: prune-deploy backends"
         )
     artifact = folder if runtime.consumes == "module" else folder / _file_for(record, runtime.consumes)
     inputs = _read(image, record.preprocessing)

@@ -29,7 +29,7 @@ def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name:
         count = "1 launch" if len(launches) == 1 else f"{len(launches)} launches"
         yield f"{name} had not settled when the warm-up of {count} ended"
     if (share := _power_capped_share(timed)) > _POWER_SHARE:
-        yield f"{name} was held back by the power limit in {share:.0%} of its blocks"
+        yield f"{name} was slowed by the power limit in {share:.0%} of its blocks"
 
 
 def _power_capped_share(timed: TimedBlocks) -> float:

@@ -17,7 +17,7 @@ from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"
 _ARCHITECTURES = "compatibility.toml"
-_FIX = "correct the file; docs/sweeps.md shows what can be said"
+_FIX = "correct the file; docs/sweeps.md describes its keys"
 # These stand in the block itself. `settings` is the template for everything else.
 _OF_THE_BLOCK = {"ratio": "ratios", "method": "methods", "seed": "seeds", "steps": "iterative = true"}
 _OTHER_AMOUNTS = ("target_macs", "target_params", "plan")
@@ -108,7 +108,7 @@ def _completed_block(block: Any, path: str, source: str) -> Any:
     for name in settings:
         if name in _OF_THE_BLOCK:
             raise InputError(
-                f"{source}: {path}.settings.{name} does not count", fix=f"say {_OF_THE_BLOCK[name]} in the block itself"
+                f"{source}: {path}.settings.{name} has no effect", fix=f"say {_OF_THE_BLOCK[name]} in the block itself"
             )
         if name in _OTHER_AMOUNTS:
             raise InputError(

@@ -36,7 +36,7 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from where it came") from None
+        raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from its source") from None
     version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(

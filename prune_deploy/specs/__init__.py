@@ -1,4 +1,7 @@
-"""What is asked: frozen, validated once when built, JSON in and out through `prune_deploy.records.to_json`."""
+"""Requests: frozen specs that are validated once when built.
+
+They convert to and from JSON through `prune_deploy.records.to_json`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of an export: model, pruning, engine."""
+"""Request for an export: model, pruning, engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Rounding = Literal["down", "nearest", "up"]
 WhenEmpty = Literal["unit", "skip"]
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
 MaskKind = Literal["l1-unstructured", "global-unstructured", "ln-structured", "2:4"]
-"""Ways to zero weights and keep shapes, as torch.nn.utils.prune calls them; 2:4 keeps the larger two of each four inputs."""
+"""Ways to zero weights and keep shapes, as torch.nn.utils.prune calls them.
+
+2:4 keeps the larger two of each four inputs.
+"""
 
 SHORT_CODES: dict[str, str] = {
     "c": "convnext_large",
@@ -27,13 +30,19 @@ SHORT_CODES: dict[str, str] = {
     "r": "resnet152d",
     "x": "resnext101_32x8d",
 }
-"""One-letter names of the seven reference models (PyTorch-Pruning's vision benchmark), which default to 10 classes."""
+"""One-letter names of the seven reference models.
+
+They are those of PyTorch-Pruning's vision benchmark, and default to 10 classes.
+"""
 
 TARGETS: tuple[str, ...] = ("sm75", "sm80", "sm86", "sm89", "sm120")
 """Compute capabilities an engine can be built for without owning the card."""
 
 LOCAL_TARGETS: tuple[str, ...] = ("sm87", "sm90", "sm100", "sm103", "sm110", "sm121")
-"""Compute capabilities that need TensorRT on the card itself, where TensorRT-RTX does not build for them."""
+"""Compute capabilities that need TensorRT on the card itself.
+
+TensorRT-RTX does not build for them.
+"""
 
 CARDS: dict[str, str] = {
     "t4": "sm75",
@@ -55,7 +64,10 @@ CARDS: dict[str, str] = {
     "rtx5080": "sm120",
     "rtx5090": "sm120",
 }
-"""Card names accepted as a target, and their compute capability (NVIDIA, CUDA GPUs page)."""
+"""Card names accepted as a target, and their compute capability.
+
+Source: NVIDIA, CUDA GPUs page.
+"""
 
 DEFAULT_TARGET = "sm86"
 DEFAULT_BATCHES: tuple[int, ...] = (1, 8, 64)
@@ -65,9 +77,9 @@ IGNORE_WORDS: tuple[str, ...] = ("head", "norm", "attention", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Which network: a timm name, its classes and input, and where its weights come from.
+    """Request for a network: a timm name, its classes, input and weights.
 
-    `input_size` is (channels, height, width) in pixels; `weights` is "random" (seeded), "pretrained" or a file's path.
+    `input_size` is (channels, height, width) in pixels. `weights` is "random" (seeded), "pretrained" or a file's path.
     `num_classes` and `input_size` of None mean the model's own.
     """
 
@@ -94,13 +106,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneSpec:
-    """How much to remove and by which rule.
+    """Request for a pruning: the amount to remove and the rule.
 
-    Exactly one of `ratio` (share of each group's channels, 0 < ratio < 1), `target_macs`, `target_params` ("0.5x", "2.0G", "50M")
-    and `plan` (a WidthPlan file) is given. `group_cap` is the largest share that one group may lose. Kept widths become multiples of
-    `round_to`; where that would empty a group, `when_empty` keeps one multiple ("unit") or leaves the group alone ("skip", as
-    torch-pruning does). `heads` removes whole attention heads instead of narrowing each; `bottleneck` leaves residual streams alone.
-    `steps` > 1 prunes iteratively, and then a ratio of 1 is legal: it asks for the least that can remain of each group.
+    - Exactly one of `ratio` (share of each group's channels, 0 < ratio < 1), `target_macs`, `target_params` ("0.5x", "2.0G",
+      "50M") and `plan` (a WidthPlan file) is given.
+    - `group_cap` is the largest share that one group may lose.
+    - Kept widths become multiples of `round_to`. Where that would empty a group, `when_empty` keeps one multiple ("unit") or
+      leaves the group alone ("skip", as torch-pruning does).
+    - `heads` removes whole attention heads instead of narrowing each.
+    - `bottleneck` leaves residual streams alone.
+    - `steps` > 1 prunes iteratively. Then a ratio of 1 is legal: it asks for the least that can remain of each group.
     """
 
     ratio: float | None = None
@@ -167,9 +182,10 @@ class PruneSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskSpec:
-    """Weights to set to zero, all shapes kept: no dense runtime gets faster by it.
+    """Weights to set to zero, with all shapes kept.
 
-    `ratio` is the share of weights (of whole output channels for "ln-structured") that become zero; "2:4" is always one half.
+    No dense runtime gets faster from it. `ratio` is the share of weights (of whole output channels for "ln-structured") that
+    become zero. "2:4" is always one half.
     """
 
     kind: MaskKind
@@ -190,9 +206,10 @@ class MaskSpec:
 class EngineSpec:
     """One TensorRT engine to build from one typed ONNX file.
 
-    `batches` get one optimisation profile each (min = opt = max); `workspace_mib` bounds the builder's scratch memory in MiB;
-    `optimization_level` is TensorRT's 0-5, None its default. `sparse_weights` lets the builder use kernels for 2:4 sparse weights; None
-    means that it may if the weights have a 2:4 mask.
+    - `batches` get one optimisation profile each (min = opt = max).
+    - `workspace_mib` bounds the builder's scratch memory in MiB.
+    - `optimization_level` is TensorRT's 0-5, None its default.
+    - `sparse_weights` lets the builder use kernels for 2:4 sparse weights. None means that it may if the weights have a 2:4 mask.
     """
 
     library: EngineLibrary = "auto"
@@ -224,10 +241,11 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
-    """The whole of one `export`: model, pruning or mask (neither for the dense model), precisions and engines.
+    """Request for a whole export: model, pruning or mask, precisions and engines.
 
-    Each of `precisions` gets its ONNX file, all derived from the FP32 one, which is always there, and an engine: `engine` says how it is
-    built, its own precision does not count. `quantize` says where INT8 comes from.
+    The dense model has neither pruning nor mask. Each of `precisions` gets its ONNX file, all derived from the FP32 one, which
+    always exists, and an engine. `engine` is the request for the engines, and its own precision is ignored. `quantize` is the
+    request for INT8.
     """
 
     model: ModelSpec
@@ -250,7 +268,7 @@ class ExportSpec:
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
-        """An engine for each precision, with everything decided that `engine` leaves to the rest of the request."""
+        """The request of an engine for each precision, completed from the other fields."""
         sparse = self.engine.sparse_weights
         if sparse is None:
             sparse = self.mask is not None and self.mask.kind == "2:4"
@@ -258,7 +276,9 @@ class ExportSpec:
 
 
 def resolve_target(text: str) -> str:
-    """The compute capability ("sm86") for a target or card name ("a2000", "RTX A2000", "sm86").
+    """Return the compute capability ("sm86") of a target or card.
+
+    Names are like "a2000", "RTX A2000" and "sm86".
 
     Raises:
         InputError: the name is neither a known target nor a known card.
@@ -273,7 +293,9 @@ def resolve_target(text: str) -> str:
 
 
 def parse_amount(text: str, dense: int, option: str) -> int:
-    """The absolute target for "0.5x", "2.0G", "50M" or a plain number, given the dense count.
+    """Return the absolute target for an amount, given the dense count.
+
+    Amounts are "0.5x", "2.0G", "50M" or a plain number.
 
     Raises:
         InputError: the text is not an amount, or is not below the dense count and above zero.
@@ -293,5 +315,8 @@ def parse_amount(text: str, dense: int, option: str) -> int:
 
 
 def weights_path(weights: str) -> Path | None:
-    """The file behind `ModelSpec.weights`, or None for "random" and "pretrained"."""
+    """Return the file behind `ModelSpec.weights`.
+
+    It is None for "random" and "pretrained".
+    """
     return None if weights in ("random", "pretrained") else Path(weights)

@@ -1,4 +1,4 @@
-"""What is asked of a measurement: where and how candidates run, and how sure one wants to be."""
+"""Request for a measurement: run options, budget and rigor."""
 
 from __future__ import annotations
 
@@ -15,22 +15,32 @@ Mode = Literal["latency", "device", "throughput"]
 Placement = Literal["isolated", "shared"]
 InputKind = Literal["images", "normal", "uniform", "zeros"]
 Across = Literal["", "backends", "precisions"]
-"""What one comparison spans beside models: nothing, all backends, or all precisions of one backend."""
+"""Dimension of one comparison in addition to models.
+
+It is nothing, all backends, or all precisions of one backend.
+"""
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 DEFAULT_BUDGET_S: dict[Rigor, float] = {"quick": 30.0, "full": 120.0}
-"""Seconds per comparison, start-up and warm-up included; the least that a rigor asks for is done even where it takes longer."""
+"""Seconds per comparison, start-up and warm-up included.
+
+The least that a rigor asks for is done even where it takes longer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Whatever changes speed. But for `variant` and `precision`, it is the same for all candidates of a comparison.
+    """All options that change speed.
 
-    `threads` is the number inside one operator, None the runtime's own choice. `tf32` is set alike in torch, ONNX Runtime and
-    TensorRT. `cpu_freezing` makes the weights constants of the graph that torch.compile sees, on the CPU. `variant` is a backend's own
-    way to run ("cuda-graph" of trt), "" the plain one. `precision` is what the case is labelled with: modules are cast to it, and a
-    session whose layers do not compute in it is refused; with None an artifact is taken as it is, and no label is checked.
+    Except for `variant` and `precision`, they are the same for all candidates of a comparison.
+
+    - `threads` is the number inside one operator, None the runtime's own choice.
+    - `tf32` is set alike in torch, ONNX Runtime and TensorRT.
+    - `cpu_freezing` makes the weights constants of the graph that torch.compile compiles, on the CPU.
+    - `variant` is a backend's own way to run ("cuda-graph" of trt), "" the default.
+    - `precision` is the case's label. Modules are cast to it, and a session whose layers do not compute in it is refused. With
+      None an artifact is taken as it is, and no label is checked.
     """
 
     device: Device = "cpu"
@@ -56,11 +66,13 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSpec:
-    """How a comparison is measured.
+    """Settings of a comparison's measurement.
 
-    `budget_s` is for one comparison, None the default of the rigor; `open_limit_s` bounds the start of one candidate, compilation
-    included; `memory_limit_mib` ends a worker whose resident memory passes it; `lock_clocks_mhz` holds the GPU's clock (needs root).
-    `placement` None means one process per candidate on a CPU, one process for all on a GPU.
+    - `budget_s` is for one comparison, None the default of the rigor.
+    - `open_limit_s` bounds the start of one candidate, compilation included.
+    - `memory_limit_mib` ends a worker whose resident memory exceeds it.
+    - `lock_clocks_mhz` holds the GPU's clock (needs root).
+    - `placement` None means one process per candidate on a CPU, one process for all on a GPU.
     """
 
     rigor: Rigor = "full"
@@ -99,7 +111,10 @@ class MeasureSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One thing to time: a bundle's artifact of one precision, through one backend, at one batch size."""
+    """One thing to time: a bundle's artifact at one batch size.
+
+    It has one precision and runs through one backend.
+    """
 
     bundle: str
     backend: str

@@ -1,7 +1,7 @@
-"""The one table of settings: which command line option sets which Python field.
+"""Table of settings: the command line option of each Python field.
 
-The command line builds specs through it, reports write command lines with it, and `as_options` turns the code spans of library texts
-(see `prune_deploy.errors`) into options.
+The command line builds specs through it, and reports write command lines with it. `as_options` turns the code spans of library
+texts (see `prune_deploy.errors`) into options.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prune_deploy.specs.training import FinetuneSpec
 
 
 def flag(field: str) -> str:
-    """The option that has a field's own name."""
+    """Return the option that has a field's own name."""
     return f"--{field.replace('_', '-')}"
 
 
@@ -94,7 +94,10 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
     Block: _same("models", "methods", "masks", "ratios", "seeds", "protocol", "num_classes", "input_size", "weights"),
     SweepSpec: {**_GRID, **_same("together", "bundles", "build_limit_s", "trace", "data", "data_samples")},
 }
-"""Spec, its field, the option that sets it. A field without an option is not in the table."""
+"""Options by spec and field.
+
+A field without an option is not in the table.
+"""
 
 ARGUMENT_OPTIONS: Mapping[str, str] = {
     **_GRID,
@@ -105,24 +108,30 @@ ARGUMENT_OPTIONS: Mapping[str, str] = {
     **_same("fail_if_slower", "require_verdict", "to_ratio"),
     "count": "--random",
 }
-"""Arguments of what a user can ask, beside the specs' fields."""
+"""Options of arguments that are no fields of specs."""
 
 _VALUES: Mapping[str, str] = {
     "prune=None": "--dense",
     "across='backends'": "--across-backends",
     "across='precisions'": "--across-precisions",
 }
-"""A field and its value that are an option of their own."""
+"""Options that stand for a field with its value."""
 
 _NEGATABLE = frozenset({"--amp", "--sparse-weights"})
 _PARTS: Mapping[str, type] = {"prune": PruneSpec, "mask": MaskSpec, "engine": EngineSpec, "quantize": QuantizeSpec}
-"""Attributes of an ExportSpec: `quantize.method` names one of the two methods."""
+"""Attributes of an ExportSpec.
+
+`quantize.method` names one of the two methods.
+"""
 
 _SPAN = re.compile(r"`(?P<name>[a-z]\w*(?:\.[a-z]\w*)?)(?:=(?P<value>[^`]*))?`")
 
 
 def option_for(field: str, among: Collection[str] = ()) -> str | None:
-    """The option that sets a field, one that is `among` a command's own if possible; None for no setting."""
+    """Return the option that sets a field, or None.
+
+    It prefers an option that is `among` a command's own.
+    """
     part, _, name = field.rpartition(".")
     if part:
         return SPEC_OPTIONS[_PARTS[part]].get(name) if part in _PARTS else None
@@ -131,9 +140,10 @@ def option_for(field: str, among: Collection[str] = ()) -> str | None:
 
 
 def as_options(text: str, among: Collection[str] = (), *, quote: str = "") -> str:
-    """A text whose code spans that name settings have become options, each within `quote`; others stay.
+    """Return a text with options in place of code spans that name settings.
 
-    `among` are the options of the running command, which decide where a field's name is that of several options.
+    Each option is within `quote`. Other spans stay. `among` are the options of the running command, which decide where a field's
+    name is that of several options.
     """
 
     def replaced(span: re.Match[str]) -> str:
@@ -144,7 +154,10 @@ def as_options(text: str, among: Collection[str] = (), *, quote: str = "") -> st
 
 
 def _words(field: str, value: str | None, among: Collection[str]) -> str | None:
-    """One span's option with its value; None if it names no setting."""
+    """Return one span's option with its value.
+
+    It is None if the span names no setting.
+    """
     option = option_for(field, among)
     if option is None or value is None:
         return option
@@ -160,7 +173,10 @@ def _words(field: str, value: str | None, among: Collection[str]) -> str | None:
 
 
 def _value_text(value: object) -> str:
-    """A value as the command line takes it, quoted for a shell where it must be."""
+    """Return a value as the command line takes it, quoted for a shell.
+
+    It is quoted only where it must be.
+    """
     if isinstance(value, list | tuple):
         return ",".join(map(_value_text, value))
     return "…" if isinstance(value, EllipsisType) else shlex.quote(str(value))

@@ -1,7 +1,7 @@
-"""One row per precision: everything that differs between precisions is said here.
+"""Table of precisions, with everything that differs between them.
 
-Types are named by their words, so that no runtime is imported. A new precision is a row here, a way to write its ONNX file in
-`prune_deploy.export`, and its name in `Precision`.
+There is one row per precision. Types are named by their words, so that no runtime is imported. A new precision is a row here, a
+way to write its ONNX file in `prune_deploy.export`, and its name in `Precision`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Literal, get_args
 from prune_deploy.errors import InputError
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
-"""What layers compute in. tf32 is of engines and of torch on a GPU; fp32 means that TF32 is off."""
+"""Precision in which layers compute.
+
+tf32 applies to engines and to torch on a GPU. fp32 means that TF32 is off.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class PrecisionInfo:
 
     @property
     def is_half(self) -> bool:
-        """Whether its file is the FP32 file with tensors of 16 bits."""
+        """True if its file is the FP32 file with tensors of 16 bits."""
         return self.bits == 16
 
 
@@ -150,7 +153,7 @@ PRECISIONS: Mapping[Precision, PrecisionInfo] = {
 
 
 def parse_precisions(words: Sequence[str]) -> tuple[Precision, ...]:
-    """The precisions that `words` name, in their order.
+    """Return the precisions that `words` name, in their order.
 
     Raises:
         InputError: there is none, an unknown one, or one that is named twice.
@@ -169,7 +172,7 @@ def parse_precisions(words: Sequence[str]) -> tuple[Precision, ...]:
 
 
 def need_calibration(precisions: Iterable[Precision]) -> bool:
-    """Whether a file of one of these precisions is made with images."""
+    """Return whether a file of one of these precisions is made with images."""
     return any(PRECISIONS[precision].needs_calibration for precision in precisions)
 
 

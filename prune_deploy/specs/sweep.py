@@ -70,7 +70,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Models × (methods and masks) × ratios × seeds under the same settings.
+    """Models × (methods and masks) × ratios × seeds with common settings.
 
     Each model's dense form comes with it. `settings` holds all other pruning options, and its own ratio, method, steps and seed
     are ignored. With `iterative` the ratios are stages of one pruning, each starting from the result of the one before. `seeds`

@@ -25,7 +25,7 @@ _OPTIMIZED_FILE, _WEIGHTS_FILE = "optimized.onnx", "optimized.onnx.data"
 _WEIGHTS_OPTION = "session.optimized_model_external_initializers_file_name"
 _SMALLEST_WEIGHT_OPTION = "session.optimized_model_external_initializers_min_size_in_bytes"
 _BLOCKED_DOMAIN = "nchwc"
-_NO_GRAPH = "a TensorRT part of the graph is one node: its layers cannot be told apart"
+_NO_GRAPH = "a TensorRT part of the graph is one node: it has no separate layers"
 
 
 class OrtTracer:

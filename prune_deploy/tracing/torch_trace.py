@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prune_deploy.backends.torch_session import TorchSession
 
 _RUN = "run"
-_COMPILED = "a fused kernel belongs to no one module; products were given to layers by the shapes of their weights, in order"
+_COMPILED = "a fused kernel covers several modules, and products were assigned to layers by the shapes of their weights, in order"
 _REST = {"cpu": "outside of the module", "cuda": "the device waiting for the host"}
 
 

@@ -66,7 +66,7 @@ class Images:
         size = 4 * int(np.prod(preprocessing.input_size)) * len(self._numbers)
         self._tensors = self._read_all(preprocessing) if augmented is None and size <= cache_bytes else None
         if not self._numbers:
-            raise InputError(f"none of the images of {source.data} can be read", fix="see whether the files are damaged")
+            raise InputError(f"none of the images of {source.data} can be read", fix="check the files for damage")
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -193,13 +193,13 @@ class Trainer:
             self._require_classes(logits)
             if not bool(torch.isfinite(logits).all()):
                 raise OutputError(
-                    "the network's answers are not finite numbers",
+                    "the network's outputs are not finite numbers",
                     fix="lower --lr; before the first step: see prune-deploy verify",
                 )
             correct += int((logits.argmax(dim=1).cpu() == batch.labels).sum())
             images += len(batch.labels)
         if not images:
-            raise InputError("none of the validation images can be read", fix="see whether the files are damaged")
+            raise InputError("none of the validation images can be read", fix="check the files for damage")
         return correct / images
 
     def _require_classes(self, logits: torch.Tensor) -> None:

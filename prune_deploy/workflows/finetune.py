@@ -203,7 +203,7 @@ def _require_classes(record: BundleRecord, division: Division) -> None:
     classes = len(division.train.classes)
     if record.num_classes != classes:
         raise InputError(
-            f"the model tells {record.num_classes} classes apart, {division.train.data} has {classes}",
+            f"the model has {record.num_classes} classes, {division.train.data} has {classes}",
             fix=f"make the model with --num-classes {classes}, keep its head (--ignore head), or name other data",
         )
 

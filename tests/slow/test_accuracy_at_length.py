@@ -128,8 +128,8 @@ def test_what_has_no_accuracy_says_why_and_is_measured_and_no_accuracy_is_taken_
     assert dense.accuracy is not None
     assert (dense.accuracy.images, dense.accuracy.batch, dense.accuracy.random_weights) == (50, 2, True)
     assert pruned.latency is not None
-    assert "tells 5 classes apart, digits has 10" in why(pruned)
-    assert "tells 1 classes apart" in why(found["dense", "null"])
+    assert "has 5 classes, digits has 10" in why(pruned)
+    assert "has 1 classes" in why(found["dense", "null"])
     assert "no CUDA device" in why(found["dense", "trt"])
     notes = {case["accuracy_note"] for case in done.document["cases"] if case["top1"] is not None}
     assert notes == {"weights are random: chance level, 10 %, is expected"}

@@ -94,7 +94,7 @@ def test_unreadable_images_are_counted_and_named() -> None:
 
 
 def test_a_network_with_other_classes_has_no_accuracy() -> None:
-    with pytest.raises(InputError, match="tells 7 classes apart, greys has 10"):
+    with pytest.raises(InputError, match="has 7 classes, greys has 10"):
         accuracy(session(ReadsGrey(7), 2), Batches(grey([1, 2], [1, 2]), SMALL, 2))
 
 

@@ -113,8 +113,8 @@ def test_the_power_limit_is_named_on_the_side_it_held_back(capped_rounds: int, e
         replace(b, readings={"power_capped": float(b.candidate == DENSE and b.round < capped_rounds)}) for b in samples.blocks
     )
     capped = replace(samples, blocks=blocks)
-    assert ("the dense model was held back by the power limit in 12% of its blocks" in warned(capped)) is expected
-    assert ("it was held back by the power limit" in warned(capped, DENSE)) is expected
+    assert ("the dense model was slowed by the power limit in 12% of its blocks" in warned(capped)) is expected
+    assert ("it was slowed by the power limit" in warned(capped, DENSE)) is expected
     assert "it was" not in warned(capped)
 
 

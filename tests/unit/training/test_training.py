@@ -245,7 +245,7 @@ def test_a_loss_that_is_no_number_ends_it_and_says_what_helps() -> None:
     with pytest.raises(OutputError, match="the loss is nan after 0 steps") as caught:
         Trainer(lively(Overflowing()), setup(), Watched()).run(nowhere)
     assert "lower --lr" in caught.value.fix
-    with pytest.raises(OutputError, match="answers are not finite"):
+    with pytest.raises(OutputError, match="outputs are not finite"):
         Trainer(lively(Plain()), setup(lr=1e38, batch=30, warmup_epochs=0.0, optimizer="sgd"), Watched()).run(nowhere)
 
 
