@@ -113,16 +113,6 @@ def capture() -> Environment:
     )
 
 
-def local_target() -> str | None:
-    """Return the compute capability ("sm86") of NVML's first GPU, or None.
-
-    It need not be in `specs.TARGETS`: TensorRT builds for any GPU it runs on, TensorRT-RTX only for those. NVML orders GPUs by
-    PCI address and ignores CUDA_VISIBLE_DEVICES.
-    """
-    gpus = read_nvml().gpus
-    return gpus[0].target if gpus else None
-
-
 def installed_version(distribution: str) -> str | None:
     """Return the version in a distribution's metadata, or None.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prune_deploy.errors import BuildError, CannotRunError, InputError
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
@@ -25,7 +25,7 @@ def require(backend: Backend, options: RunOptions) -> None:
     if options.variant not in backend.variants:
         known = ", ".join(variant or "the plain one" for variant in backend.variants)
         raise InputError(f"backend {backend.name} has no variant {options.variant!r}", fix=f"it knows: {known}")
-    if options.device == "cuda" and cuda_target() is None:
+    if options.device == "cuda" and local_target() is None:
         # An engine has no other place.
         fix = NO_GPU_FIX if backend.consumes == "engine" else f"use --device cpu, or {NO_GPU_FIX}"
         raise CannotRunError(f"backend {backend.name} cannot run on a GPU here: {NO_GPU}", fix=fix)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_deploy.backends.run_options import require_computing
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
@@ -33,7 +33,7 @@ def require_precision(backend: Backend, options: RunOptions) -> None:
             f"{backend.name} runs no {row.label}: PyTorch has no {row.label} form of a module",
             fix=f"run the bundle's {row.label} file with ort or trt",
         )
-    target = cuda_target() if options.device == "cuda" else None
+    target = local_target() if options.device == "cuda" else None
     if target is not None and int(target.removeprefix("sm")) < row.first_gpu:
         raise CannotRunError(f"the GPU here is {target}, which has no {row.label}", fix="use --precisions fp16, or fp32")
 

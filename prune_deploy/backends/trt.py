@@ -14,7 +14,8 @@ from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.run_options import DEFAULTS, NO_GPU, NO_GPU_FIX, require
 from prune_deploy.backends.trt_session import TrtSession
 from prune_deploy.errors import CannotRunError
-from prune_deploy.export.tensorrt.library import Unavailable, cuda_target, probe_library
+from prune_deploy.export.tensorrt.library import Unavailable, probe_library
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Availability, Backend, Consumes, Session
 from prune_deploy.specs import RunOptions
 
@@ -34,7 +35,7 @@ class TrtBackend:
 
     def available(self) -> Availability:
         """Whether there is a GPU, CUDA's Python binding, and a library that loads engines."""
-        if cuda_target() is None:
+        if local_target() is None:
             return Availability(available=False, reason=NO_GPU, fix=NO_GPU_FIX)
         if not cuda_runtime.is_installed():
             return Availability(available=False, reason="cuda-bindings is not installed", fix=cuda_runtime.INSTALL)

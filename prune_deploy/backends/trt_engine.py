@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.errors import CannotRunError, InputError, PruneDeployError
-from prune_deploy.export.tensorrt.library import LibraryName, TensorRTLibrary, Unavailable, cuda_target, probe_library
+from prune_deploy.export.tensorrt.library import LibraryName, TensorRTLibrary, Unavailable, probe_library
 from prune_deploy.export.tensorrt.log import collecting
+from prune_deploy.gpus import local_target
 
 _TARGET = re.compile(r"\.(sm\d{2,3})\.")
 _LIBRARY = re.compile(r"\.((tensorrt(?:-rtx)?)-\d+\.\d+)\.engine$")
@@ -83,7 +84,7 @@ def library_for(path: Path, label: EngineLabel) -> TensorRTLibrary:
     Raises:
         CannotRunError: the engine is for another GPU, or its library is not here.
     """
-    local = cuda_target()
+    local = local_target()
     if label.target not in ("", local):
         raise CannotRunError(
             f"{path.name}: the engine is built for {label.target}, the GPU here is {local}",

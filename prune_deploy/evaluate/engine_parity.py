@@ -13,7 +13,7 @@ from torch import nn
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError
 from prune_deploy.evaluate.parity import check_parity
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.records import EngineRecord, Parity
 from prune_deploy.specs import RunOptions
 
@@ -50,7 +50,7 @@ def check_engine_parity(
 
 def _why_not(engine: EngineRecord) -> str | None:
     """Return the reason why the engine cannot run here, or None."""
-    local = cuda_target()
+    local = local_target()
     if local is None:
         return "no CUDA device"
     if local != engine.target:

@@ -10,7 +10,7 @@ from prune_deploy.backends import discover
 from prune_deploy.errors import InputError
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.failure import Failure
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, BundleRecord, Role
 from prune_deploy.specs import PRECISIONS, Across, Case, MeasureSpec, Precision, RunOptions, parse_precisions
@@ -255,7 +255,7 @@ def _engine(engines: Sequence[Artifact], batch: int) -> Artifact:
     Raises:
         InputError: none was built for this GPU, or none of its profiles takes the batch.
     """
-    local = cuda_target()
+    local = local_target()
     fitting = [artifact for artifact in engines if artifact.engine is not None and local in (None, artifact.engine.target)]
     if not fitting or fitting[0].engine is None:
         built = ", ".join(artifact.engine.target for artifact in engines if artifact.engine is not None)

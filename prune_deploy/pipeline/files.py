@@ -10,7 +10,6 @@ import torch
 
 from prune_deploy.backends.ort_layers import ort_share
 from prune_deploy.data import calibration_images
-from prune_deploy.environment import local_target
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.evaluate.engine_parity import check_engine_parity
 from prune_deploy.evaluate.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
@@ -20,6 +19,7 @@ from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8
 from prune_deploy.export.onnx import export_onnx
 from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import PRECISIONS, EngineSpec, ExportSpec, Precision, QuantizeSpec

@@ -8,8 +8,8 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from prune_deploy.environment import local_target
 from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.gpus import local_target
 from prune_deploy.records import SCHEMA_VERSION, BundleRecord, to_json
 from prune_deploy.specs import ExportSpec, QuantizeSpec, weights_path
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, check_place, file_sha256, is_complete, read_bundle

@@ -16,7 +16,8 @@ from prune_deploy.backends import discover, usable
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.errors import CannotRunError, InputError, RecompiledError
 from prune_deploy.evaluate.verify import verify_bundle
-from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
+from prune_deploy.export.tensorrt.library import available_libraries
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import TARGETS, RunOptions
@@ -36,7 +37,7 @@ Images = np.ndarray[Any, np.dtype[np.float32]]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A small transformer with an engine for this GPU, made by the library that is preferred here."""
-    target = cuda_target()
+    target = local_target()
     assert target is not None
     library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
     engine = EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=BATCHES)
@@ -198,15 +199,15 @@ def test_the_graph_variant_is_a_graph(exported: Exported) -> None:
 
 def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path) -> None:
     engine = artifact(exported, usable("trt"))
-    other = "sm75" if cuda_target() != "sm75" else "sm86"
-    unknown = tmp_path / engine.name.replace(f".{cuda_target()}.", f".{other}.")
+    other = "sm75" if local_target() != "sm75" else "sm86"
+    unknown = tmp_path / engine.name.replace(f".{local_target()}.", f".{other}.")
     unknown.write_bytes(engine.read_bytes())
     with (
-        pytest.raises(CannotRunError, match=f"built for {other}, the GPU here is {cuda_target()}") as caught,
+        pytest.raises(CannotRunError, match=f"built for {other}, the GPU here is {local_target()}") as caught,
         usable("trt").open(unknown, images(1), RunOptions(device="cuda")),
     ):
         pass
-    assert f"--target {cuda_target()}" in caught.value.fix
+    assert f"--target {local_target()}" in caught.value.fix
 
 
 def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import torch
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle, load
 from prune_deploy.data import synthetic_images
-from prune_deploy.environment import capture, local_target
+from prune_deploy.environment import capture
 from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, available_libraries
+from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import TARGETS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
-from prune_deploy.environment import local_target
 from prune_deploy.export.tensorrt.library import available_libraries
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Silent
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.reanalysis import reanalyze

@@ -13,7 +13,8 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError
 from prune_deploy.execution.planning import artifact_for, parse_run_configs, read_loaded_bundle
-from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
+from prune_deploy.export.tensorrt.library import available_libraries
+from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import PRECISIONS, TARGETS, Precision, QuantizeSpec, RunOptions
 from prune_deploy.workflows.evaluate import ScoreRequest, plan_scores, score_all
@@ -38,7 +39,7 @@ Images = np.ndarray[Any, np.dtype[np.float32]]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A small network with a file and an engine of each precision that this GPU has."""
-    target = cuda_target()
+    target = local_target()
     assert target is not None
     library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
     modern = int(target.removeprefix("sm")) >= 80

@@ -11,7 +11,8 @@ import pytest
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.backends import discover as discover_backends
-from prune_deploy.export.tensorrt.library import available_libraries, cuda_target
+from prune_deploy.export.tensorrt.library import available_libraries
+from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.records import Trace
 from prune_deploy.specs import TARGETS, Case, RunOptions
@@ -23,7 +24,7 @@ BATCH = 4
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A small convolutional network with an engine for this GPU."""
-    target = cuda_target()
+    target = local_target()
     assert target is not None
     library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
     engine = EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=(BATCH,))

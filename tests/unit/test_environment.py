@@ -1,4 +1,4 @@
-"""capture, local_target and what they read: on this machine, and with every answer of NVML staged."""
+"""capture and what it reads: on this machine, and with every answer of NVML staged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from prune_deploy import environment
-from prune_deploy.environment import Gpu, Nvidia, capture, local_target, read_nvml
+from prune_deploy.environment import Gpu, Nvidia, capture, read_nvml
 from prune_deploy.records import Environment, from_json, to_json
 
 A2000 = {"name": "NVIDIA RTX A2000 12GB", "capability": (8, 6), "memory": 12 * 2**30}
@@ -185,15 +185,13 @@ def test_nvml_binding_absent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("capability", "target"), [((8, 6), "sm86"), ((12, 0), "sm120"), ((9, 0), "sm90")])
-def test_local_target(capability: tuple[int, int], target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_captured_gpu(capability: tuple[int, int], target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml({**A2000, "capability": capability}, A2000))
-    assert local_target() == target
     assert capture().gpus[0] == f"NVIDIA RTX A2000 12GB, {target}, 12.0 GiB"
 
 
-def test_local_target_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capture_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(init_code=12))
-    assert local_target() is None
     assert capture().gpus == ()
     assert capture().driver is None
 

@@ -10,7 +10,7 @@ from typing import Any
 from prune_deploy.cli.options.measure import device, words
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.records import FAILED_STATUSES, Accuracy
 from prune_deploy.reporting.figures.formatting import MISSING, percent
 from prune_deploy.specs import RunOptions
@@ -40,7 +40,7 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
 
 
 def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> ScoreRequest:
-    default = "eager,ort" if cuda_target() is None else "eager,ort,trt"
+    default = "eager,ort" if local_target() is None else "eager,ort,trt"
     return ScoreRequest(
         bundles=bundles,
         backends=words(values["backends"] or default),

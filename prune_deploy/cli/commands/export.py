@@ -15,8 +15,9 @@ from prune_deploy.cli.options.quantize import quantize_options, quantize_spec
 from prune_deploy.cli.output.console import data_console, emit_json, json_option, say, table
 from prune_deploy.cli.output.progress import BuildBar, StageLines
 from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes_table
-from prune_deploy.environment import installed_version, local_target
+from prune_deploy.environment import installed_version
 from prune_deploy.errors import InputError
+from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported, export_bundle
 from prune_deploy.records import LATENCY_ONLY, Artifact, EngineRecord
 from prune_deploy.specs import (

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from prune_deploy.cli.options.common import complete_backends, options
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.specs import Device, MeasureSpec, RunOptions
 
 
@@ -131,7 +131,7 @@ def measure_spec(values: dict[str, Any]) -> MeasureSpec:
 def device(asked: str) -> Device:
     """ "auto" is the GPU where the driver finds one."""
     if asked == "auto":
-        return "cpu" if cuda_target() is None else "cuda"
+        return "cpu" if local_target() is None else "cuda"
     return "cuda" if asked == "cuda" else "cpu"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from prune_deploy.errors import CannotRunError, first_line
 from prune_deploy.execution.telemetry.cpu_counters import CpuCounters
-from prune_deploy.execution.telemetry.gpu import open_gpu
 from prune_deploy.execution.telemetry.gpu_counters import EVENT_REASONS, GpuCounters
 from prune_deploy.execution.telemetry.source import Refused, Source, Watched
+from prune_deploy.gpus import open_gpu
 from prune_deploy.specs import Device
 
 SLOWEST_S = 1e-3
@@ -52,7 +52,7 @@ class Telemetry:
 
     Processors: `load_1min`, `steal_share` (taken by the hypervisor), `pressure_cpu_share` (somebody waited for a processor),
     `involuntary_switches`, `cpu_mhz`, `cpu_temperature_c`. With `device` "cuda" also the GPU that CUDA calls number 0 (limits:
-    `gpu.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`, `power_w`, `energy_mj`, `temperature_c`, `event_reasons` (a mask),
+    `gpus.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`, `power_w`, `energy_mj`, `temperature_c`, `event_reasons` (a mask),
     `power_capped` and `throttled` (1 or 0), `violation_power_ns`, `violation_thermal_ns`, `pcie_generation`, `other_gpu_processes`.
     `nvml` is the pynvml module to use.
 

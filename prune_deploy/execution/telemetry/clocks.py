@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prune_deploy.errors import CannotRunError, first_line
-from prune_deploy.execution.telemetry.gpu import open_gpu
+from prune_deploy.gpus import open_gpu
 
 # Of nvml.h: NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NO_PERMISSION.
 _INVALID_ARGUMENT, _NO_PERMISSION = 2, 4

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.gpus import local_target
 from prune_deploy.specs import EngineLibrary
 
 OLDEST_TENSORRT = (10, 12)
@@ -19,8 +19,6 @@ _INSTALL = {
     "tensorrt": "pip install 'tensorrt>=10.12' on a machine with an NVIDIA GPU",
     "tensorrt-rtx": "pip install 'tensorrt-rtx>=1.5', which builds engines without a GPU",
 }
-# cuda.h, CUdevice_attribute: the values are part of the driver's stable binary interface.
-_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ def probe_library(name: LibraryName) -> TensorRTLibrary | Unavailable:
         oldest = ".".join(map(str, OLDEST_TENSORRT))
         reason = f"version {library.version} is older than {oldest}, the first with all that is used here"
         return Unavailable(reason=reason, fix="pip install --upgrade 'tensorrt>=10.12'")
-    if cuda_target() is None:
+    if local_target() is None:
         reason = "it builds only for the GPU it runs on, and no usable NVIDIA driver and GPU were found"
         return Unavailable(reason=reason, fix="install an NVIDIA driver, or build with tensorrt-rtx, which needs no GPU")
     return library
@@ -113,31 +111,11 @@ def _for_target(found: TensorRTLibrary | Unavailable, target: str) -> TensorRTLi
         names = ", ".join(name.lower() for name in known if name.startswith("SM"))
         fix = f"choose one of {names}, or build with tensorrt on a machine that has the card"
         return Unavailable(reason=f"version {found.version} does not build for {target}", fix=fix)
-    local = cuda_target()
+    local = local_target()
     if target == local:
         return found
     fix = f"ask for --target {local}, or build with tensorrt-rtx, which needs no GPU"
     return Unavailable(reason=f"it builds only for the GPU it runs on, here {local}", fix=fix)
-
-
-def cuda_target() -> str | None:
-    """The compute capability ("sm86") of the GPU that CUDA uses in this process, or None without a usable driver and GPU.
-
-    Asked from the driver itself: unlike NVML it honours CUDA_VISIBLE_DEVICES and CUDA's own order of the devices.
-    """
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if (
-        driver.cuInit(0)
-        or driver.cuDeviceGet(ctypes.byref(device), 0)
-        or driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
-        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
-    ):
-        return None
-    return f"sm{major.value}{minor.value}"
 
 
 def _major_minor(version: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pytest
 from prune_deploy.backends import ort, ort_providers
 from prune_deploy.backends.ort import BACKEND
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.specs import RunOptions
 from support.commands import Made, made
 
@@ -23,7 +23,7 @@ __all__ = ["made"]  # a fixture
 
 INPUTS = np.zeros((2, 3, 160, 160), dtype=np.float32)
 CUDA, CPU = ort_providers.CUDA, ort_providers.CPU
-without_gpu = pytest.mark.skipif(cuda_target() is not None, reason="there is a GPU")
+without_gpu = pytest.mark.skipif(local_target() is not None, reason="there is a GPU")
 
 
 def test_threads_are_recorded_and_are_there(made: Made) -> None:

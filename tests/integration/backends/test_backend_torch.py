@@ -84,7 +84,7 @@ def test_options_are_put_back_when_a_session_fails(made: Made) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_torch_without_cuda_is_said_so_where_there_is_a_gpu(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prune_deploy.backends.run_options.cuda_target", lambda: "sm86")
+    monkeypatch.setattr("prune_deploy.backends.run_options.local_target", lambda: "sm86")
     with pytest.raises(CannotRunError, match="sees no CUDA device") as caught:
         answer(made, device="cuda")
     assert caught.value.fix

@@ -16,7 +16,7 @@ import pytest
 
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, RecompiledError
-from prune_deploy.export.tensorrt.library import cuda_target
+from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 from prune_deploy.store import read_bundle
@@ -227,7 +227,7 @@ def test_an_unknown_variant_is_bad_input(made: Made, backend: Backend) -> None:
 
 
 @each_backend
-@pytest.mark.skipif(cuda_target() is not None, reason="there is a GPU")
+@pytest.mark.skipif(local_target() is not None, reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said_so(made: Made, backend: Backend) -> None:
     with (
         pytest.raises(CannotRunError, match="no CUDA device") as caught,
@@ -280,7 +280,7 @@ def test_no_answer_is_asked_of_what_computes_nothing(made: Made) -> None:
     refused(call("run", made.folder, "--backend", "null"), 2, "computes nothing")
 
 
-@pytest.mark.skipif(cuda_target() is not None, reason="there is a GPU")
+@pytest.mark.skipif(local_target() is not None, reason="there is a GPU")
 def test_an_engine_cannot_answer_without_a_gpu(made: Made) -> None:
     refused(call("run", made.folder, "--backend", "trt"), 4, "no CUDA device")
 

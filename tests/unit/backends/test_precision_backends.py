@@ -100,14 +100,14 @@ def test_what_pytorch_cannot_compute_in_is_told(name: str, monkeypatch: pytest.M
     backend = discover()[name]
     with pytest.raises(CannotRunError, match=f"{name} runs no INT8"):
         require_precision(backend, RunOptions(precision="int8"))
-    monkeypatch.setattr(torch_precision, "cuda_target", lambda: "sm75")
+    monkeypatch.setattr(torch_precision, "local_target", lambda: "sm75")
     for precision in ("bf16", "tf32"):
         with pytest.raises(CannotRunError, match=f"sm75, which has no {precision.upper()}") as caught:
             require_precision(backend, RunOptions(precision=precision, device="cuda"))
         assert caught.value.fix
     for allowed in (RunOptions(precision="fp16", device="cuda"), RunOptions(precision="bf16")):
         require_precision(backend, allowed)
-    monkeypatch.setattr(torch_precision, "cuda_target", lambda: "sm120")
+    monkeypatch.setattr(torch_precision, "local_target", lambda: "sm120")
     require_precision(backend, RunOptions(precision="bf16", device="cuda"))
 
 

@@ -198,7 +198,7 @@ def test_a_file_name_tells_library_and_target(name: str, plan: bytes, expected: 
 def test_an_engine_that_cannot_load_is_refused_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], message: str
 ) -> None:
-    monkeypatch.setattr(trt_engine, "cuda_target", lambda: "sm86")
+    monkeypatch.setattr(trt_engine, "local_target", lambda: "sm86")
     (tmp_path / name).write_bytes(b"vtrt" + bytes(range(256)) * 10)
     with pytest.raises(error, match=message) as caught:
         trt_engine.load(tmp_path / name)

@@ -71,7 +71,7 @@ def look(monkeypatch: pytest.MonkeyPatch, engine: EngineRecord, *, local: str | 
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)).eval()
     runtime = Engine(module, scale)
-    monkeypatch.setattr(engine_parity, "cuda_target", lambda: local)
+    monkeypatch.setattr(engine_parity, "local_target", lambda: local)
     monkeypatch.setattr(engine_parity, "usable", lambda name: runtime)
     parity: Parity = engine_parity.check_engine_parity(module, Path("model.engine"), engine, SIZE)
     return SimpleNamespace(parity=parity, batches=runtime.batches)
@@ -97,7 +97,7 @@ def test_where_it_cannot_run_the_reason_is_kept(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_library_that_is_not_here_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_parity, "cuda_target", lambda: "sm86")
+    monkeypatch.setattr(engine_parity, "local_target", lambda: "sm86")
 
     def missing(name: str) -> Any:
         raise CannotRunError("backend trt cannot run here: not installed", fix="pip install tensorrt")

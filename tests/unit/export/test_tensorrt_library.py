@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import types
 from collections.abc import Callable
@@ -34,7 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
             return module
 
         monkeypatch.setattr(importlib, "import_module", import_module)
-        monkeypatch.setattr(tensorrt_library, "cuda_target", lambda: gpu)
+        monkeypatch.setattr(tensorrt_library, "local_target", lambda: gpu)
 
     return set_up
 
@@ -153,39 +152,3 @@ def test_the_file_name_says_precision_target_batches_and_library(name: str, vers
     spec = EngineSpec(precision="tf32", target="sm89", batches=(1, 8, 64))
     assert library.tag == tag
     assert engine_file_name(spec, library) == f"model.tf32.sm89.b1-8-64.{tag}.engine"
-
-
-class FakeDriver:
-    """libcuda: every call answers `status`; the attributes are those of compute capability 12.0."""
-
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name
-        return self.status
-
-    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
-        return 0
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
-        value._obj.value = {75: 12, 76: 0}[attribute]
-        return 0
-
-
-def test_the_gpu_is_asked_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver())
-    assert tensorrt_library.cuda_target() == "sm120"
-
-
-def test_a_driver_that_does_not_start_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_device = 100  # CUDA_ERROR_NO_DEVICE
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver(no_device))
-    assert tensorrt_library.cuda_target() is None
-
-
-def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", absent)
-    assert tensorrt_library.cuda_target() is None

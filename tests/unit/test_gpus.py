@@ -1,11 +1,14 @@
-"""Which GPU is observed: the one that CUDA calls number 0, or none."""
+"""Which GPU is used: the one that CUDA calls number 0, for engines and for telemetry alike, or none."""
 
 from __future__ import annotations
+
+import ctypes
+from typing import Any
 
 import pytest
 
 from prune_deploy.errors import CannotRunError
-from prune_deploy.execution.telemetry.gpu import open_gpu
+from prune_deploy.gpus import local_target, open_gpu
 from support.fakes.fake_nvml import GPU_IS_LOST, FakeGpu, FakeNvml
 
 FIRST = FakeGpu(uuid="GPU-aaaa1111-0000", bus="00000000:01:00.0")
@@ -61,3 +64,45 @@ def test_a_driver_that_does_not_find_the_gpu(function: str) -> None:
     with pytest.raises(CannotRunError, match="do not answer"), open_gpu(nvml, {}):
         pass
     assert nvml.open == 0
+
+
+class FakeDriver:
+    """libcuda of cards with the given compute capabilities, in CUDA's order. Every call answers `status`."""
+
+    def __init__(self, *capabilities: tuple[int, int], status: int = 0) -> None:
+        self.capabilities, self.status = capabilities, status
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's own name
+        return self.status
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+        device._obj.value = index
+        return 0 if index < len(self.capabilities) else 101  # CUDA_ERROR_INVALID_DEVICE
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = self.capabilities[device.value][attribute - 75]
+        return 0
+
+
+def test_the_gpu_is_asked_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver((12, 0), (8, 6)))
+    assert local_target() == "sm120", "the first in CUDA's order"
+
+
+def test_a_driver_that_does_not_start_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_device = 100  # CUDA_ERROR_NO_DEVICE
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver(status=no_device))
+    assert local_target() is None
+
+
+def test_a_driver_that_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver())
+    assert local_target() is None, "as with CUDA_VISIBLE_DEVICES set to nothing"
+
+
+def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    assert local_target() is None

@@ -1,7 +1,12 @@
-"""The GPU that a comparison runs on, as NVML knows it."""
+"""Find the GPU that is used here: the one that CUDA calls number 0.
+
+CUDA and NVML number GPUs differently. CUDA obeys CUDA_VISIBLE_DEVICES and numbers unlike GPUs by speed. NVML shows all of them by PCI
+address. `local_target` asks CUDA's driver, and `open_gpu` finds the same GPU among those of NVML. Neither imports a runtime.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 from collections.abc import Iterator, Mapping
@@ -10,16 +15,38 @@ from typing import Any
 
 from prune_deploy.errors import CannotRunError, first_line
 
+# cuda.h, CUdevice_attribute: the values are part of the driver's stable binary interface.
+_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 _DOCTOR = "see what is missing: prune-deploy doctor"
+
+
+def local_target() -> str | None:
+    """Compute capability ("sm86") of the GPU that CUDA uses here.
+
+    None without a usable driver and GPU. It is asked from the driver itself, which honours CUDA_VISIBLE_DEVICES and CUDA's own order of
+    the devices. It need not be in `specs.TARGETS`: TensorRT builds for any GPU it runs on, TensorRT-RTX only for those.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
+    ):
+        return None
+    return f"sm{major.value}{minor.value}"
 
 
 @contextmanager
 def open_gpu(nvml: Any = None, variables: Mapping[str, str] = os.environ) -> Iterator[tuple[Any, Any]]:
-    """The pynvml module, and its handle of the GPU that CUDA calls number 0 here. `nvml` is the module to use.
+    """Open NVML: its module, and the handle of the GPU that CUDA calls number 0.
 
-    CUDA and NVML number GPUs differently, and asking CUDA would start it in this process. So CUDA_VISIBLE_DEVICES is read as CUDA
-    reads it: an index or the beginning of a UUID. Unlike GPUs are numbered by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID, so an index
-    among them is refused; so are slices of a GPU (MIG).
+    `nvml` is the pynvml module to use. CUDA_VISIBLE_DEVICES is read as CUDA reads it: an index or the beginning of a UUID. Unlike GPUs
+    are numbered by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID, so an index among them is refused. So are slices of a GPU (MIG).
 
     Raises:
         CannotRunError: no driver, no GPU, none visible to CUDA, or none that could be told from the others.
