@@ -268,7 +268,7 @@ class ExportSpec:
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
-        """The request of an engine for each precision, completed from the other fields."""
+        """The engine request of each precision, completed from the other fields."""
         sparse = self.engine.sparse_weights
         if sparse is None:
             sparse = self.mask is not None and self.mask.kind == "2:4"

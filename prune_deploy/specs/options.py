@@ -140,7 +140,7 @@ def option_for(field: str, among: Collection[str] = ()) -> str | None:
 
 
 def as_options(text: str, among: Collection[str] = (), *, quote: str = "") -> str:
-    """Return a text with options in place of code spans that name settings.
+    """Return a text with options in place of its settings' code spans.
 
     Each option is within `quote`. Other spans stay. `among` are the options of the running command, which decide where a field's
     name is that of several options.
@@ -173,9 +173,9 @@ def _words(field: str, value: str | None, among: Collection[str]) -> str | None:
 
 
 def _value_text(value: object) -> str:
-    """Return a value as the command line takes it, quoted for a shell.
+    """Return a value as the command line takes it.
 
-    It is quoted only where it must be.
+    It is quoted for a shell where it must be.
     """
     if isinstance(value, list | tuple):
         return ",".join(map(_value_text, value))

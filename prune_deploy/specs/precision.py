@@ -72,7 +72,7 @@ class PrecisionInfo:
 
     @property
     def is_half(self) -> bool:
-        """True if its file is the FP32 file with tensors of 16 bits."""
+        """True if its file is the FP32 file with 16-bit tensors."""
         return self.bits == 16
 
 
@@ -172,7 +172,7 @@ def parse_precisions(words: Sequence[str]) -> tuple[Precision, ...]:
 
 
 def need_calibration(precisions: Iterable[Precision]) -> bool:
-    """Return whether a file of one of these precisions is made with images."""
+    """Return whether any of these precisions needs calibration images."""
     return any(PRECISIONS[precision].needs_calibration for precision in precisions)
 
 

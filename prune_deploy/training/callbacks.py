@@ -14,11 +14,17 @@ from prune_deploy.records import Epoch
 
 
 class Callback(Protocol):
-    """Something that takes part in a training. It may change weights in place; whatever it keeps must follow from them and the step,
-    since a training that goes on after an interruption makes its callbacks anew."""
+    """Participant in a training, called after steps and epochs.
+
+    It may change weights in place. Everything it keeps must follow from them and the step, because a training that continues
+    after an interruption makes its callbacks anew.
+    """
 
     def on_step(self, model: nn.Module, step: int, /) -> None:
-        """Called after each step of the optimizer; steps are counted from 1 over all epochs."""
+        """Act after a step of the optimizer.
+
+        Steps are counted from 1 over all epochs.
+        """
 
     def on_epoch_end(self, model: nn.Module, epoch: Epoch, /) -> None:
         """Called after an epoch's validation."""
@@ -39,12 +45,15 @@ class Watcher(Progress, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stepwise:
-    """A callback of one function, for example `on_step` of a `prune_deploy.interfaces.Method`."""
+    """Callback of one function.
+
+    An example is `on_step` of a `prune_deploy.interfaces.Method`.
+    """
 
     function: Callable[[nn.Module, int], None]
 
     def on_step(self, model: nn.Module, step: int) -> None:
-        """Call it."""
+        """Call the function."""
         self.function(model, step)
 
     def on_epoch_end(self, model: nn.Module, epoch: Epoch) -> None:
@@ -52,7 +61,10 @@ class Stepwise:
 
 
 class KeepZeros:
-    """Keeps at zero whatever convolutions' and linear layers' weights are zero when it is made: a mask that outlives training."""
+    """Callback that keeps zero weights at zero: a mask that outlives training.
+
+    It covers the weights of convolutions and linear layers that are zero when it is made.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
