@@ -39,8 +39,8 @@ test: check      ## static checks, then unit and integration tests
 test-slow: setup ## the seven large models and everything that takes minutes
 	$(BIN)/python -m pytest tests/slow
 
-nightly: test-slow  ## the slow tests, and every family from name to engine into docs/compatibility.md
-	$(BIN)/prune-deploy compatibility --markdown docs/compatibility.md
+nightly: test-slow  ## the slow tests, and every family from name to engine into docs/results/compatibility.md
+	$(BIN)/prune-deploy compatibility --markdown docs/results/compatibility.md
 
 test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
 	$(BIN)/python -m pytest tests/gpu
@@ -52,9 +52,10 @@ check: setup     ## ruff, mypy --strict, import layers, help and documents
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
 
-docs: setup      ## write docs/cli.md from the help texts, and the documents' tables from committed runs
+docs: setup      ## write docs/reference/cli.md, the documents' tables and the picture of the report
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_tables.py
+	$(BIN)/python docs/generate_picture.py
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,7 @@
-"""Write docs/cli.md from the program's own help, so that the page cannot say anything else. Run by `make docs`, checked by the tests."""
+"""Write docs/reference/cli.md from the program's own help texts.
+
+Run by `make docs`. A test compares the page with the program.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import click
 
 from prune_deploy.cli.main import COMMANDS, cli
 
-PAGE = Path(__file__).with_name("cli.md")
+PAGE = Path(__file__).with_name("reference") / "cli.md"
 WIDTH = 110
 
 
 def render() -> str:
-    """The page's text."""
+    """The text of the page."""
     settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     program = click.Context(cli, info_name="prune-deploy", **settings)
     parts = ["# Command line\n", "Generated from the help texts by `make docs`.\n", _section("prune-deploy", program)]

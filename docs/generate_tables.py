@@ -1,9 +1,11 @@
-"""Fill the tables of README.md and docs/*.md, so that no figure in them was typed. Run by `make docs`, checked by the tests.
+"""Fill the tables of README.md and docs/ from committed files.
 
-python docs/generate_tables.py [--check]
+    python docs/generate_tables.py [--check]
 
-A table stands between `<!-- table NAME ARGUMENTS -->` and `<!-- end of table -->`. NAME is a function of this file; an argument names
-a run under profiles/reference/, or what to show of it. Everything is computed from committed files: those runs, and tests/golden/*.csv.
+Run by `make docs`. A test compares the tables with the files.
+
+A table stands between `<!-- table NAME ARGUMENTS -->` and `<!-- end of table -->`. NAME is a function of this file. An argument
+names a run under profiles/reference/, or the part of it to show. Everything comes from those runs and from tests/golden/*.csv.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from prune_deploy.specs import SHORT_CODES
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 REFERENCE = ROOT / "profiles" / "reference"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _MARKED = re.compile(r"(<!-- table (?P<words>[^\n]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _METHODS = {
@@ -58,7 +60,7 @@ def _table(words: Sequence[str]) -> str:
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """A table in Markdown; all but the first `left` columns stand to the right."""
+    """A Markdown table with all but the first `left` columns aligned right."""
     rule = ["---" if number < left else "--:" for number in range(len(header))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
 
@@ -75,7 +77,10 @@ def reference(run: str) -> tuple[CaseRecord, ...]:
 
 
 def pytorch_pruning_sizes() -> str:
-    """Parameters of every row of PyTorch-Pruning's vision benchmark, published and counted here; rows that say the same are one."""
+    """Parameters of PyTorch-Pruning's vision benchmark, published and counted here.
+
+    Rows with the same figures are merged.
+    """
     counted = _counted()
     merged: dict[tuple[str, ...], list[str]] = {}
     for each in golden("pytorch_pruning_a2000.csv"):
@@ -94,7 +99,7 @@ def pytorch_pruning_sizes() -> str:
 
 
 def pytorch_pruning_additions() -> str:
-    """Parameters of the DepGraph variants that the preset adds to the published table."""
+    """Parameters of the DepGraph variants that the preset adds."""
     there = {
         (each["code"], each["ratio"]) for each in golden("pytorch_pruning_a2000.csv") if each["method"].startswith("depgraph")
     }
@@ -136,7 +141,7 @@ def _params(size: dict[str, str], counted: dict[tuple[str, str, str, str], dict[
 
 
 def curve_sizes() -> str:
-    """MACs and parameters of every step of Torch-Pruning's ResNet-50 curve, published and counted here."""
+    """MACs and parameters of Torch-Pruning's ResNet-50 curve, published and counted."""
     ours = golden("resnet50-curve-sizes.csv")
     lines = [
         [
@@ -153,10 +158,18 @@ def curve_sizes() -> str:
 
 
 def bench(run: str) -> str:
-    """The cases of a run: latency, speed-up and verdict, or why there are none."""
+    """The cases of a run: latency, speed-up and verdict or status."""
     rows = [row(record) for record in reference(run)]
     header = ("bundle", "backend", "batch", "ms", "ms/image", "speed-up", "verdict", "MACs", "efficiency")
     return markdown(header, [_bench_cells(each) for each in rows], left=2)
+
+
+def bench_rows(run: str, backends: str, batch: str) -> str:
+    """The cases of some backends at one batch size, in few columns."""
+    rows = [row(record) for record in reference(run)]
+    shown = [each for each in rows if each.backend in backends.split(",") and each.batch == int(batch)]
+    header = ("bundle", "backend", "batch", "ms/image", "speed-up", "verdict")
+    return markdown(header, [[cells[index] for index in (0, 1, 2, 4, 5, 6)] for cells in map(_bench_cells, shown)], left=2)
 
 
 def _bench_cells(each: Row) -> list[str]:
@@ -193,7 +206,10 @@ def _precision_cells(each: Row) -> list[str]:
 
 
 def curve(run: str, backend: str, batch: str) -> str:
-    """The steps of a curve on one backend at one batch size, beside the latency that was published for another machine at batch 64."""
+    """The steps of a curve on one backend at one batch size.
+
+    The last columns hold the latency that was published for another machine at batch 64.
+    """
     published = {float(each["pruning_ratio"]): each for each in golden("torch_pruning_resnet50_curve.csv")}
     (found,) = (each for each in curves(reference(run)) if (each.backend, each.batch) == (backend, int(batch)))
     header = ("ratio", "MACs G", "params M", "median ms", "mean ± stdev ms", "speed-up", "efficiency", "published ms", "speed-up")
@@ -216,7 +232,10 @@ def _curve_cells(point: CurvePoint, published: dict[float, dict[str, str]]) -> l
 
 
 def pytorch_pruning_latency(run: str, backend: str) -> str:
-    """A run of the preset pytorch-pruning on one backend, beside the latency per image that was published for an RTX A2000."""
+    """A run of the preset pytorch-pruning beside the published latencies per image.
+
+    The published figures are those of an RTX A2000.
+    """
     rows = {(r.model, r.method, r.ratio, r.protocol): r for r in map(row, reference(run)) if r.backend == backend}
     lines = []
     for each in golden("pytorch_pruning_a2000.csv"):
@@ -242,12 +261,12 @@ def _latency_cells(published: dict[str, str], found: Row) -> list[str]:
 
 TABLES: dict[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (bench, curve, curve_sizes, precisions, pytorch_pruning_additions, pytorch_pruning_latency, pytorch_pruning_sizes)
+    for each in (bench, bench_rows, curve, curve_sizes, precisions, pytorch_pruning_additions, pytorch_pruning_latency, pytorch_pruning_sizes)
 }
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the pages, or with --check only say which ones differ; the exit code."""
+    """Write the pages, or with --check only name those that differ."""
     stale = {page: filled for page in PAGES if (filled := fill(text := page.read_text(encoding="utf-8"))) != text}
     for page, filled in stale.items():
         if "--check" in arguments:

@@ -1,6 +1,6 @@
 """Sweeps as TOML files: the presets, and files of a user.
 
-Both have the same form (docs/sweeps.md).
+Both have the same form (docs/reference/sweep-file.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"
 _ARCHITECTURES = "compatibility.toml"
-_FIX = "correct the file; docs/sweeps.md describes its keys"
+_FIX = "correct the file; docs/reference/sweep-file.md describes its keys"
 # These stand in the block itself. `settings` is the template for everything else.
 _OF_THE_BLOCK = {"ratio": "ratios", "method": "methods", "seed": "seeds", "steps": "iterative = true"}
 _OTHER_AMOUNTS = ("target_macs", "target_params", "plan")
@@ -62,7 +62,7 @@ def read_sweep(path: Path) -> SweepSpec:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/sweeps.md shows one") from error
+        raise InputError(f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/reference/sweep-file.md shows one") from error
     return _sweep(content, str(path))
 
 
@@ -79,7 +79,7 @@ def _sweep(content: bytes, source: str) -> SweepSpec:
 def _tables(content: bytes, source: str) -> dict[str, Any]:
     """Parse the file's TOML tables."""
     if not content.strip():
-        raise InputError(f"{source} is empty", fix="name backends and at least one block; docs/sweeps.md shows a file")
+        raise InputError(f"{source} is empty", fix="name backends and at least one block; docs/reference/sweep-file.md shows a file")
     try:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:

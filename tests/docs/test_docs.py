@@ -16,7 +16,7 @@ import pytest
 from prune_deploy.cli.main import COMMANDS, cli
 from support import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("engines/*.md"), *ROOT.glob("profiles/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("engines/*.md"), *ROOT.glob("profiles/*.md")])
 
 
 def command(name: str) -> click.Command:

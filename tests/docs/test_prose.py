@@ -19,7 +19,7 @@ DOCUMENTS = sorted(
 )
 
 PENDING_FOLDERS = set(FOLDERS)
-PENDING_DOCUMENTS = {path.relative_to(ROOT).as_posix() for path in DOCUMENTS}
+PENDING_DOCUMENTS = {"ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"}
 
 LONG = "word " * 31
 

@@ -18,7 +18,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 
 @click.command("compatibility")
 @click.option(
-    "--families", default="", help="timm names, comma-separated. Default: one for each family, see docs/compatibility.md."
+    "--families", default="", help="timm names, comma-separated. Default: one for each family, see docs/results/compatibility.md."
 )
 @click.option("--random", "count", type=click.IntRange(min=0), default=0, help="And so many others of timm's, by chance.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that chance.")

@@ -42,7 +42,7 @@ def weightless(code: str) -> nn.Module:
 
 @functools.cache
 def planner_of(code: str) -> Planner:
-    """The planner of a model's published rows, by the options that docs/reproduce.md gives; one graph serves every ratio."""
+    """The planner of a model's published rows, by the options that docs/results/published.md gives; one graph serves every ratio."""
     spec = PruneSpec(ratio=0.5, round_to=8, ignore=("head", "norm", "attention"), when_empty="skip")
     return Planner(weightless(code), spec, SIZE)
 
