@@ -36,7 +36,13 @@ def draw(browser: str) -> bytes:
         folder = Path(name)
         page, picture = folder / "report.html", folder / "report.png"
         page.write_bytes(render_html(read_report([RUN]), folder))
-        flags = ("--headless", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1", "--virtual-time-budget=10000")
+        flags = (
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            "--force-device-scale-factor=1",
+            "--virtual-time-budget=10000",
+        )
         size = f"--window-size={SIZE_PX[0]},{SIZE_PX[1]}"
         command = (browser, *flags, f"--user-data-dir={folder / 'profile'}", size, f"--screenshot={picture}", page.as_uri())
         subprocess.run(command, check=True, capture_output=True, timeout=120)

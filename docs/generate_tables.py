@@ -261,7 +261,16 @@ def _latency_cells(published: dict[str, str], found: Row) -> list[str]:
 
 TABLES: dict[str, Callable[..., str]] = {
     each.__name__: each
-    for each in (bench, bench_rows, curve, curve_sizes, precisions, pytorch_pruning_additions, pytorch_pruning_latency, pytorch_pruning_sizes)
+    for each in (
+        bench,
+        bench_rows,
+        curve,
+        curve_sizes,
+        precisions,
+        pytorch_pruning_additions,
+        pytorch_pruning_latency,
+        pytorch_pruning_sizes,
+    )
 }
 
 

@@ -62,7 +62,9 @@ def read_sweep(path: Path) -> SweepSpec:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/reference/sweep-file.md shows one") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/reference/sweep-file.md shows one"
+        ) from error
     return _sweep(content, str(path))
 
 
@@ -79,7 +81,9 @@ def _sweep(content: bytes, source: str) -> SweepSpec:
 def _tables(content: bytes, source: str) -> dict[str, Any]:
     """Parse the file's TOML tables."""
     if not content.strip():
-        raise InputError(f"{source} is empty", fix="name backends and at least one block; docs/reference/sweep-file.md shows a file")
+        raise InputError(
+            f"{source} is empty", fix="name backends and at least one block; docs/reference/sweep-file.md shows a file"
+        )
     try:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
