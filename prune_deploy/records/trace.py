@@ -31,7 +31,7 @@ BETWEEN_LAYERS = "(between layers)"
 class LayerTime:
     """One layer or kernel of one run of a whole batch.
 
-    Values are medians over the traced runs.
+    Times are means over the same traced runs as `Trace.run_ms`.
 
     - `name` is the same in the dense and in the pruned model.
     - `time_us` is its own time, without what it calls, on the device that did the work, and `share` is of the sum.
@@ -60,9 +60,11 @@ class LayerTime:
 class Trace:
     """Profile of one case.
 
-    Its runs are never those that were timed for a comparison. `run_ms` is the median of traced runs, and `untraced_ms` that of as
-    many runs of the same session without the profiler. Their quotient less one is the profiler's `overhead`. `chrome_file` is the
-    name of the Chrome trace beside it. `notes` list what the profiler could not observe.
+    Its runs are never those that were timed for a comparison. `run_ms` is the mean over the middle half of the traced runs by
+    duration. `layers` hold means over the same runs, so that with the row `(between layers)` they add up to `run_ms`. Layers that
+    overlap on a device add up to more, and a note says so. `untraced_ms` is the mean over the middle half of as many runs of the same
+    session without the profiler. The quotient of both less one is the profiler's `overhead`. `chrome_file` is the name of the Chrome
+    trace beside it. `notes` list what the profiler could not observe.
     """
 
     case: Case

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import statistics
 from dataclasses import replace
 from functools import cache
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, storage_errors
-from prune_deploy.records import LayerTime, Trace, to_json
+from prune_deploy.records import BETWEEN_LAYERS, LayerTime, Trace, to_json
 from prune_deploy.specs import Case, RunOptions
 from prune_deploy.store import write_bytes, write_text
 from prune_deploy.tracing.chrome import packed
@@ -90,32 +90,35 @@ def trace_artifact(
 
 
 def _as_trace(recording: Recording, case: Case, label: str, runs: int, chrome_file: str) -> Trace:
-    run_ms, untraced_ms = statistics.median(recording.traced_ms), statistics.median(recording.untraced_ms)
     return Trace(
         case=case,
         label=label,
         runs=runs,
-        run_ms=run_ms,
-        untraced_ms=untraced_ms,
-        overhead=run_ms / untraced_ms - 1,
-        layers=with_shares(recording.layers),
+        run_ms=recording.run_ms,
+        untraced_ms=recording.untraced_run_ms,
+        overhead=recording.run_ms / recording.untraced_run_ms - 1,
+        layers=whole_run(recording.layers, recording.run_ms),
         chrome_file=chrome_file,
         settings=recording.settings,
         notes=(*recording.notes, *_missing(recording)),
     )
 
 
-def with_shares(layers: tuple[LayerTime, ...]) -> tuple[LayerTime, ...]:
-    """Return the layers, slowest first, with their shares of the total."""
-    total_us = sum(layer.time_us for layer in layers)
-    ordered = sorted(layers, key=lambda layer: -layer.time_us)
-    return tuple(replace(layer, share=layer.time_us / total_us if total_us else 0.0) for layer in ordered)
+def whole_run(layers: tuple[LayerTime, ...], run_ms: float) -> tuple[LayerTime, ...]:
+    """Add the time between layers as a row, and shares to all rows, slowest first.
+
+    The rows add up to `run_ms`. Only layers that overlap on a device add up to more, and leave nothing between them.
+    """
+    between_us = 1e3 * run_ms - fsum(layer.time_us for layer in layers)
+    rows = [*layers, LayerTime(name=BETWEEN_LAYERS, op="", time_us=max(0.0, between_us), share=0.0)]
+    total_us = fsum(row.time_us for row in rows)
+    return tuple(replace(row, share=row.time_us / total_us) for row in sorted(rows, key=lambda row: -row.time_us))
 
 
 def _missing(recording: Recording) -> tuple[str, ...]:
-    """Report the time of a run outside of its layers, if large."""
-    layers_ms = sum(layer.time_us for layer in recording.layers) / 1e3
-    run_ms = statistics.median(recording.traced_ms)
-    if layers_ms >= _ACCOUNTED * run_ms:
-        return ()
-    return (f"layers add up to {layers_ms:.3g} of {run_ms:.3g} ms: the rest is {recording.rest}",)
+    """Report layers that overlap, or much time between them."""
+    layers_ms = fsum(layer.time_us for layer in recording.layers) / 1e3
+    added = f"layers add up to {layers_ms:.3g} of {recording.run_ms:.3g} ms"
+    if layers_ms > recording.run_ms:
+        return (f"{added}: some of them overlap",)
+    return (f"{added}: the rest is {recording.rest}",) if layers_ms < _ACCOUNTED * recording.run_ms else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from prune_deploy.records import LayerTime
 from prune_deploy.tracing.onnx_graph import PRODUCTS, Origin
 from prune_deploy.tracing.products import product_macs
+from prune_deploy.tracing.recording import mean_over
 
 RUN_EVENT = "model_run"
 _NODE_ENDING = "_kernel_time"
@@ -72,25 +72,27 @@ def nodes_of(runs: Sequence[Sequence[Event]]) -> dict[str, Node]:
     return nodes
 
 
-def layers_of(nodes: Mapping[str, Node], origins: Mapping[str, Origin], blocked: frozenset[str]) -> tuple[LayerTime, ...]:
+def layers_of(
+    nodes: Mapping[str, Node], runs: Sequence[int], origins: Mapping[str, Origin], blocked: frozenset[str]
+) -> tuple[LayerTime, ...]:
     """Return one row per module and per operator beside its main work.
 
-    `blocked` names the nodes whose channels lie in blocks that fit the processor's vectors (NCHWc).
+    Times are means over `runs`. `blocked` names the nodes whose channels lie in blocks that fit the processor's vectors (NCHWc).
     """
     rows: dict[str, list[LayerTime]] = {}
     for name, node in nodes.items():
         origin = origins.get(name, Origin())
         row = origin.row(node.op) if name in origins else name
-        rows.setdefault(row, []).append(_layer(row, node, origin, name in blocked))
+        rows.setdefault(row, []).append(_layer(row, node, mean_over(runs, node.times_us), origin, name in blocked))
     return tuple(_joined(parts) for parts in rows.values())
 
 
-def _layer(row: str, node: Node, origin: Origin, is_blocked: bool) -> LayerTime:
+def _layer(row: str, node: Node, time_us: float, origin: Origin, is_blocked: bool) -> LayerTime:
     kind, _ = node.output
     return LayerTime(
         name=row,
         op=node.op,
-        time_us=statistics.median(node.times_us),
+        time_us=time_us,
         share=0.0,
         shape=_shape(node, origin),
         dtype=_TYPES.get(kind, kind),

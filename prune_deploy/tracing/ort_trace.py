@@ -15,7 +15,7 @@ from prune_deploy.interfaces import Backend
 from prune_deploy.specs import RunOptions
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.ort_layers import last_runs, layers_of, nodes_of
-from prune_deploy.tracing.recording import Recording, one_run_ms, warm_up
+from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
 
 if TYPE_CHECKING:
     from prune_deploy.backends.ort import OrtBackend
@@ -55,7 +55,7 @@ class OrtTracer:
                 settings = session.settings()
             origins, blocked = _origins(artifact, folder) if writes_graph else ({}, frozenset[str]())
         return Recording(
-            layers=layers_of(nodes_of(events), origins, blocked),
+            layers=layers_of(nodes_of(events), typical_runs(traced), origins, blocked),
             chrome={"traceEvents": [event for run in events for event in run], "displayTimeUnit": "ms"},
             traced_ms=traced,
             untraced_ms=untraced,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +23,8 @@ _WARMUP_S = 0.5
 class Recording:
     """Runs with the profiler, and as many without it.
 
-    `layers` hold the time of one run each, their shares still to be computed. `chrome` is a Chrome trace as parsed JSON. `rest`
-    describes in a few words the time that no layer accounts for.
+    `layers` hold means over `typical_runs(traced_ms)`, as `run_ms` does. Their shares are not computed yet, and the time between
+    layers is no row. `chrome` is a Chrome trace as parsed JSON. `rest` describes in a few words the time between layers.
     """
 
     layers: tuple[LayerTime, ...]
@@ -32,6 +34,32 @@ class Recording:
     settings: dict[str, str]
     rest: str
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def run_ms(self) -> float:
+        """Mean duration of the typical runs under the profiler, in milliseconds."""
+        return mean_over(typical_runs(self.traced_ms), self.traced_ms)
+
+    @property
+    def untraced_run_ms(self) -> float:
+        """Mean duration of the typical runs without the profiler, in milliseconds."""
+        return mean_over(typical_runs(self.untraced_ms), self.untraced_ms)
+
+
+def typical_runs(durations_ms: Sequence[float]) -> tuple[int, ...]:
+    """Choose the middle half of the runs by duration, as indices.
+
+    Means over the same runs add up, which medians per layer do not. A run that the machine disturbed is among the longest and is left out.
+    """
+    ordered = sorted(range(len(durations_ms)), key=durations_ms.__getitem__)
+    dropped = (len(ordered) + 1) // 4
+    return tuple(sorted(ordered[dropped : len(ordered) - dropped]))
+
+
+def mean_over(runs: Iterable[int], values: Sequence[float]) -> float:
+    """Average the values of some runs."""
+    chosen = [values[run] for run in runs]
+    return fsum(chosen) / len(chosen)
 
 
 class Tracer(Protocol):

@@ -36,7 +36,7 @@ def _walk(ledger: Ledger, products: _Products, run: int, event: Any) -> None:
         op = event.name.removeprefix(ATEN)
         ledger.book(run, products.take(event) or op, op, event)
     else:
-        ledger.book_between(run, event)
+        ledger.book_kernels(run, event)
         for child in event.cpu_children:
             _walk(ledger, products, run, child)
 

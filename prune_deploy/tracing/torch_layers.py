@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prune_deploy.records import BETWEEN_LAYERS, LayerTime
+from prune_deploy.records import LayerTime
+from prune_deploy.tracing.recording import mean_over
 from prune_deploy.tracing.torch_modules import Facts, Scope
 
-HOST_OP = "python"
 ATEN = "aten::"
 
 
@@ -42,9 +41,9 @@ class Spent:
 
 
 class Ledger:
-    """Time by row.
+    """Time by row, run by run.
 
-    On the CPU the time between layers has a row of its own: Python, and the profiler's overhead.
+    The time between layers has no row here.
     """
 
     def __init__(self, runs: int, on_device: bool) -> None:
@@ -55,23 +54,24 @@ class Ledger:
         """Add an operator to a row."""
         self._row(row, op).add(run, operator, self._on_device)
 
-    def book_between(self, run: int, event: Any) -> None:
-        """Add the own time of an event that is no operator.
+    def book_kernels(self, run: int, event: Any) -> None:
+        """Add the kernels that an event itself launched on a GPU.
 
-        On a GPU the kernels that it launched are added, which are those of a CUDA graph.
+        Without an operator around them these are the kernels of a CUDA graph.
         """
-        if not self._on_device:
-            self._row(BETWEEN_LAYERS, HOST_OP).times_us[run] += event.self_cpu_time_total
-            return
-        for kernel in event.kernels:
-            self._row(kernel.name, "kernel").times_us[run] += kernel.duration
+        if self._on_device:
+            for kernel in event.kernels:
+                self._row(kernel.name, "kernel").times_us[run] += kernel.duration
 
     def _row(self, name: str, op: str) -> Spent:
         return self.rows.setdefault(name, Spent(op, [0.0] * self._runs))
 
-    def layers(self, facts: Mapping[str, Facts]) -> tuple[LayerTime, ...]:
-        """Return the rows as layers, with the known facts about them."""
-        return tuple(_as_layer(name, spent, facts.get(name)) for name, spent in self.rows.items())
+    def layers(self, facts: Mapping[str, Facts], runs: Sequence[int]) -> tuple[LayerTime, ...]:
+        """Return the rows as layers, with the known facts about them.
+
+        Times are means over `runs`.
+        """
+        return tuple(_as_layer(name, spent, runs, facts.get(name)) for name, spent in self.rows.items())
 
 
 def by_module(roots: Sequence[Any], scopes: Mapping[str, Scope], on_device: bool) -> Ledger:
@@ -91,7 +91,7 @@ def by_module(roots: Sequence[Any], scopes: Mapping[str, Scope], on_device: bool
             else:
                 ledger.book(run, owner.row(op), op, event)
             return
-        ledger.book_between(run, event)
+        ledger.book_kernels(run, event)
         for child in event.cpu_children:
             walk(run, child, scope)
 
@@ -107,8 +107,8 @@ def descendants(event: Any) -> Iterable[Any]:
         yield from descendants(child)
 
 
-def _as_layer(name: str, spent: Spent, facts: Facts | None) -> LayerTime:
-    time_us = statistics.median(spent.times_us)
+def _as_layer(name: str, spent: Spent, runs: Sequence[int], facts: Facts | None) -> LayerTime:
+    time_us = mean_over(runs, spent.times_us)
     if facts is None:
         return LayerTime(name=name, op=spent.op, time_us=time_us, share=0.0, kernel=spent.kernel)
     return LayerTime(

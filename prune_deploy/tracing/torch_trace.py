@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ import numpy as np
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerTime
 from prune_deploy.specs import RunOptions
-from prune_deploy.tracing.recording import Recording, one_run_ms, warm_up
+from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
 
 if TYPE_CHECKING:
     from prune_deploy.backends.torch_session import TorchSession
 
 _RUN = "run"
 _COMPILED = "a fused kernel covers several modules, and products were assigned to layers by the shapes of their weights, in order"
-_REST = {"cpu": "outside of the module", "cuda": "the device waiting for the host"}
+_REST = {"cpu": "Python, and what the profiler adds to it", "cuda": "the device waiting for the host"}
 
 
 class TorchTracer:
@@ -48,7 +48,7 @@ class TorchTracer:
             profiler, traced = _profiled(session, runs, on_device, hooks=not compiled)
             session.check()
             return Recording(
-                layers=_layers(session, profiler.events(), on_device, compiled),
+                layers=_layers(session, profiler.events(), typical_runs(traced), on_device, compiled),
                 chrome=_chrome(profiler),
                 traced_ms=traced,
                 untraced_ms=untraced,
@@ -70,8 +70,8 @@ def _compiled_for_tracing() -> Iterator[None]:
         yield
 
 
-def _layers(session: TorchSession, events: Any, on_device: bool, compiled: bool) -> tuple[LayerTime, ...]:
-    """Return the rows of the profiler's events.
+def _layers(session: TorchSession, events: Any, runs: Sequence[int], on_device: bool, compiled: bool) -> tuple[LayerTime, ...]:
+    """Return the rows of the profiler's events in `runs`.
 
     A compiled module has rows by kernel, any other by module.
     """
@@ -82,9 +82,9 @@ def _layers(session: TorchSession, events: Any, on_device: bool, compiled: bool)
     network = observe(session.module, session.images)
     roots = [event for event in events if event.name == _RUN and event.device_type.name == "CPU"]
     if compiled:
-        return by_kernel(roots, network, on_device).layers(network.facts)
+        return by_kernel(roots, network, on_device).layers(network.facts, runs)
     scopes = {(scope := Scope(*named)).label: scope for named in session.module.named_modules()}
-    return by_module(roots, scopes, on_device).layers(network.facts)
+    return by_module(roots, scopes, on_device).layers(network.facts, runs)
 
 
 def _profiled(session: TorchSession, runs: int, on_device: bool, hooks: bool) -> tuple[Any, tuple[float, ...]]:

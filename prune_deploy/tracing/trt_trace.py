@@ -5,7 +5,6 @@ It uses their per-layer profiler and the engine's inspector.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from prune_deploy.records import LayerTime
 from prune_deploy.specs import RunOptions
 from prune_deploy.tracing.chrome import complete_event
 from prune_deploy.tracing.onnx_graph import ExportedGraph
-from prune_deploy.tracing.recording import Recording, one_run_ms, warm_up
+from prune_deploy.tracing.recording import Recording, mean_over, one_run_ms, typical_runs, warm_up
 from prune_deploy.tracing.trt_layers import Described, describe, layer_of
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class TrtTracer:
         exported = ExportedGraph.read(onnx) if onnx.is_file() else None
         notes = [_GAPS, *([_GRAPH] if options.variant else []), *([_UNNAMED] if exported is None else [])]
         return Recording(
-            layers=_layers(reports, described, exported),
+            layers=_layers(reports, typical_runs(traced), described, exported),
             chrome={"traceEvents": _events(reports), "displayTimeUnit": "ms"},
             traced_ms=traced,
             untraced_ms=untraced,
@@ -79,14 +78,14 @@ def _clocked(session: TrtSession, runs: int) -> tuple[list[Reports], tuple[float
 
 
 def _layers(
-    reports: Sequence[Reports], described: Mapping[str, Described], exported: ExportedGraph | None
+    reports: Sequence[Reports], runs: Sequence[int], described: Mapping[str, Described], exported: ExportedGraph | None
 ) -> tuple[LayerTime, ...]:
-    """Return a row for each layer that TensorRT reported."""
+    """Return a row for each layer that TensorRT reported, of its mean time over `runs`."""
     times_us: dict[str, list[float]] = {}
     for number, run in enumerate(reports):
         for name, milliseconds in run:
             times_us.setdefault(name, [0.0] * len(reports))[number] += milliseconds * 1e3
-    return tuple(layer_of(name, statistics.median(each), described.get(name), exported) for name, each in times_us.items())
+    return tuple(layer_of(name, mean_over(runs, each), described.get(name), exported) for name, each in times_us.items())
 
 
 def _events(reports: Sequence[Reports]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prune_deploy.backends import discover as discover_backends
 from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
-from prune_deploy.records import Trace
+from prune_deploy.records import BETWEEN_LAYERS, Trace
 from prune_deploy.specs import TARGETS, Case, RunOptions
 from prune_deploy.tracing import discover, trace_artifact
 
@@ -47,7 +47,9 @@ def traced(exported: Exported, name: str, folder: Path, **options: object) -> Tr
 def test_layers_have_device_time_and_find_their_weights(exported: Exported, name: str, tmp_path: Path) -> None:
     trace = traced(exported, name, tmp_path)
     assert sum(layer.share for layer in trace.layers) == pytest.approx(1.0)
-    assert 0 < sum(layer.time_us for layer in trace.layers) <= 1.1 * trace.run_ms * 1e3
+    layers_us = sum(layer.time_us for layer in trace.layers)
+    assert layers_us <= 1.1 * trace.run_ms * 1e3
+    assert layers_us == pytest.approx(trace.run_ms * 1e3) or any("overlap" in note for note in trace.notes)
     weights = {layer.parameters[0] for layer in trace.layers if layer.parameters and layer.macs}
     assert len(weights) >= 15, sorted(weights)
     events = json.loads(gzip.decompress((tmp_path / trace.chrome_file).read_bytes()))["traceEvents"]
@@ -56,4 +58,4 @@ def test_layers_have_device_time_and_find_their_weights(exported: Exported, name
 
 def test_a_cuda_graph_of_torch_shows_its_kernels(exported: Exported, tmp_path: Path) -> None:
     trace = traced(exported, "compile", tmp_path, compile_mode="reduce-overhead")
-    assert sum(layer.time_us for layer in trace.layers) > 0
+    assert sum(layer.time_us for layer in trace.layers if layer.name != BETWEEN_LAYERS) > 0

@@ -39,7 +39,8 @@ def test_a_trace_of_vit_large_stays_small_and_costs_little(large: Path, backend:
     macs = sum(layer.macs or 0 for layer in trace.layers)
     assert macs == pytest.approx(61.6e9, rel=0.01)
     inside = sum(layer.time_us for layer in trace.layers if layer.name != BETWEEN_LAYERS)
-    assert 0.85 * trace.run_ms <= inside / 1e3 <= 1.02 * trace.run_ms
+    assert 0.85 * trace.run_ms <= inside / 1e3
+    assert sum(layer.time_us for layer in trace.layers) == pytest.approx(1e3 * trace.run_ms)
 
 
 def test_several_compilations_in_one_child_do_not_disturb_each_other(tmp_path: Path) -> None:

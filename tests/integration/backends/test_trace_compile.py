@@ -14,7 +14,7 @@ from prune_deploy.backends import usable
 from prune_deploy.backends.compile import CompileBackend, CompiledSession
 from prune_deploy.records import BETWEEN_LAYERS
 from prune_deploy.specs import RunOptions
-from prune_deploy.tracing import tracer_for
+from prune_deploy.tracing import tracer_for, whole_run
 from prune_deploy.tracing.recording import Recording
 from support.models import tiny_models
 
@@ -46,9 +46,8 @@ def test_fused_kernels_and_products_are_rows(recording: Recording) -> None:
 
 def test_the_whole_time_is_accounted_for(recording: Recording) -> None:
     events = [event for event in recording.chrome["traceEvents"] if event["ph"] == "X" and event["name"] == "run"]
-    runs_us = sorted(event["dur"] for event in events)
-    layers_us = sum(layer.time_us for layer in recording.layers)
-    assert len(events) == 3
-    assert 0.8 * runs_us[0] <= layers_us <= 1.05 * runs_us[-1]
-    assert BETWEEN_LAYERS in {layer.name for layer in recording.layers}
+    assert len(events) == len(recording.traced_ms) == 3
+    rows = whole_run(recording.layers, recording.run_ms)
+    assert sum(row.time_us for row in rows) == pytest.approx(1e3 * recording.run_ms)
+    assert {row.name for row in rows} - {layer.name for layer in recording.layers} == {BETWEEN_LAYERS}
     assert recording.settings["graphs"] == "1"

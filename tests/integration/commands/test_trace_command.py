@@ -66,12 +66,12 @@ def test_layers_account_for_the_run_and_their_shares_for_all(traces: dict[tuple[
     for backend in ("eager", "ort"):
         trace = traces[bundle, backend]
         assert sum(layer.share for layer in trace.layers) == pytest.approx(1.0)
-        assert sum(layer.time_us for layer in trace.layers) <= 1.05 * trace.run_ms * 1e3
+        assert sum(layer.time_us for layer in trace.layers) == pytest.approx(trace.run_ms * 1e3)
         assert trace.overhead == pytest.approx(trace.run_ms / trace.untraced_ms - 1)
         assert [layer.time_us for layer in trace.layers] == sorted((layer.time_us for layer in trace.layers), reverse=True)
-    eager = traces[bundle, "eager"]
-    assert sum(layer.time_us for layer in eager.layers) >= 0.5 * eager.run_ms * 1e3
-    assert BETWEEN_LAYERS in {layer.name for layer in eager.layers}
+        assert min(layer.time_us for layer in trace.layers if layer.macs) > 0
+        assert [layer.name for layer in trace.layers].count(BETWEEN_LAYERS) == 1
+        assert not any("overlap" in note for note in trace.notes)
 
 
 def test_runtimes_agree_on_layers_multiplications_and_weights(traces: dict[tuple[str, str], Trace]) -> None:

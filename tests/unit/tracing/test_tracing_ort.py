@@ -113,7 +113,7 @@ def run(ts: int, dur: int) -> dict[str, Any]:
     return event(RUN_EVENT, ts, dur, cat="Session")
 
 
-def test_only_the_last_runs_count_and_a_layer_has_the_median_of_them() -> None:
+def test_only_the_last_runs_count_and_a_layer_has_the_mean_of_the_chosen_ones() -> None:
     events = [run(0, 100), conv_event(10, 999)]
     for number, dur in enumerate((20, 30, 500), start=1):
         events += [conv_event(1000 * number + 1, dur), run(1000 * number, 900)]
@@ -121,8 +121,8 @@ def test_only_the_last_runs_count_and_a_layer_has_the_median_of_them() -> None:
     assert [each[0]["ts"] for each in runs] == [1000, 2000, 3000]
     nodes = nodes_of(runs)
     assert nodes["relu_nchwc"].times_us == [20.0, 30.0, 500.0]
-    (layer,) = layers_of(nodes, exported().origins(graph([OPTIMIZED[0][0]])), frozenset({"relu_nchwc"}))
-    assert (layer.name, layer.time_us, layer.shape, layer.dtype) == ("stem.conv", 30.0, (2, 32, 8, 8), "float32")
+    (layer,) = layers_of(nodes, (0, 1), exported().origins(graph([OPTIMIZED[0][0]])), frozenset({"relu_nchwc"}))
+    assert (layer.name, layer.time_us, layer.shape, layer.dtype) == ("stem.conv", 25.0, (2, 32, 8, 8), "float32")
     assert layer.macs == 2 * 8 * 8 * 24 * 3 * 9, "padding does not count"
     assert layer.bytes_moved == 100 + 24 * 3 * 9 * 4 + 50, "the packed weight is moved though the node does not list it"
     assert layer.kernel == "NCHWc, 3 to 24 channels run as 3 to 32"
@@ -130,17 +130,17 @@ def test_only_the_last_runs_count_and_a_layer_has_the_median_of_them() -> None:
 
 def test_a_convolution_that_is_not_blocked_says_how_it_is_done() -> None:
     nodes = nodes_of(last_runs([run(0, 100), conv_event(1, 5)], 1))
-    (layer,) = layers_of(nodes, {"relu_nchwc": OPTIMIZED[0][1]}, frozenset())
+    (layer,) = layers_of(nodes, (0,), {"relu_nchwc": OPTIMIZED[0][1]}, frozenset())
     assert layer.kernel == "NCHW, im2col and GEMM"
     pointwise = Origin("a", ("a.weight",), (24, 3, 1, 1), owns=True)
-    (layer,) = layers_of(nodes, {"relu_nchwc": pointwise}, frozenset())
+    (layer,) = layers_of(nodes, (0,), {"relu_nchwc": pointwise}, frozenset())
     assert layer.kernel == "NCHW, GEMM"
 
 
 def test_nodes_of_one_row_are_one_layer() -> None:
     shapes: dict[str, Any] = {"output_type_shape": [{"float": [2, 9]}], "op_name": "Add"}
     events = [run(0, 100), event("first_kernel_time", 1, 5, **shapes), event("second_kernel_time", 9, 7, **shapes)]
-    (layer,) = layers_of(nodes_of(last_runs(events, 1)), {"first": Origin("b"), "second": Origin("b")}, frozenset())
+    (layer,) = layers_of(nodes_of(last_runs(events, 1)), (0,), {"first": Origin("b"), "second": Origin("b")}, frozenset())
     assert (layer.name, layer.time_us, layer.macs, layer.bytes_moved) == ("b:Add", 12.0, 0, 300)
 
 
@@ -154,7 +154,7 @@ def test_a_product_without_a_weight_multiplies_what_its_inputs_say() -> None:
         event("scores_kernel_time", 1, 5, op_name="MatMul", **shapes),
         event("fused_kernel_time", 2, 1, op_name="Attention"),
     ]
-    scores, fused = layers_of(nodes_of(last_runs(events, 1)), {}, frozenset())
+    scores, fused = layers_of(nodes_of(last_runs(events, 1)), (0,), {}, frozenset())
     assert scores.macs == 2 * 3 * 17 * 17 * 16
     assert fused.macs is None, "what it multiplies is not known from its shapes"
 

@@ -16,8 +16,9 @@ from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt import TrtBackend
 from prune_deploy.backends.trt_engine import EngineLabel, LoadedEngine
 from prune_deploy.backends.trt_session import TrtSession
+from prune_deploy.records import BETWEEN_LAYERS
 from prune_deploy.specs import RunOptions
-from prune_deploy.tracing import with_shares
+from prune_deploy.tracing import whole_run
 from prune_deploy.tracing.trt_layers import describe
 from prune_deploy.tracing.trt_trace import TRACER
 from support.fakes import fake_tensorrt
@@ -97,10 +98,12 @@ def engine(tmp_path: Path) -> Path:
 
 def test_layers_have_their_modules_names_their_kernels_and_what_they_move(engine: Path) -> None:
     recording = TRACER.record(FakeBackend(), engine, INPUTS, RunOptions(device="cuda"), 3)
-    conv, gemm, reformat = with_shares(recording.layers)
+    conv, gemm, reformat, between = whole_run(recording.layers, run_ms=0.08)
     assert (conv.name, conv.op, conv.dtype, conv.kernel) == ("stem", "CaskConvolution", "float16", "sm80_xmma_fprop")
     assert conv.time_us == pytest.approx(30.0)
-    assert conv.share == pytest.approx(0.5)
+    assert conv.share == pytest.approx(0.375)
+    assert between.time_us == pytest.approx(20.0)
+    assert between.name == BETWEEN_LAYERS
     assert conv.parameters == ("stem.weight",)
     assert conv.macs == 16 * 8 * 3 * 9
     assert conv.bytes_moved == 2 * 48 + 2 * 128 + 4 * 8 * 3 * 9
