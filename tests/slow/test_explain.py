@@ -60,7 +60,7 @@ def test_odd_channels_explain_why_resnet50_is_slower_than_dense(tmp_path: Path, 
     assert gap_ms > 0.1 * odd.predicted_ms
     assert cause_ms(odd, "misaligned") > 0.5 * gap_ms
     assert any("misaligned channels" in sentence and "no multiple of 4" in sentence for sentence in odd.sentences)
-    assert odd.advice[0].startswith("prune with --round-to")
+    assert odd.advice[0].startswith("Prune with `round_to=")
     whole = explained(tmp_path, 16, "ort", 8, 60.0)
     print(whole.speedup, whole.steps, *whole.sentences)  # noqa: T201 - figures for the reader
     assert cause_ms(whole, "misaligned") == 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from prune_deploy.reporting.figures.sentence import Sentence, sentence
 from prune_deploy.specs import PRECISIONS, Case, parse_precisions
 
 _MATRIX = 2
@@ -40,16 +41,19 @@ class Alignment:
         # Fewer inputs than a block are read as they lie: the first layer's three, and the one of a depthwise convolution.
         return self._padded(outputs) / outputs * (self._padded(inputs) / inputs if inputs >= self.block else 1.0)
 
-    def misfit(self, weight_shape: tuple[int, ...], *, grouped: bool = False) -> str:
-        """Why a convolution gets no blocked kernel, "" if its channels are no reason. One input channel is a depthwise one."""
+    def misfit(self, weight_shape: tuple[int, ...], *, grouped: bool = False) -> Sentence | None:
+        """Say why a convolution's channels keep it from a blocked kernel.
+
+        None if they do not. One input channel is a depthwise convolution's.
+        """
         outputs, inputs = weight_shape[:2]
         if grouped and inputs > 1:
-            return "" if self.fits(inputs) else f"{inputs} input channels per group are no multiple of {self.block}"
+            return None if self.fits(inputs) else sentence("channels-per-group", count=inputs, multiple=self.block)
         if inputs == 1:
-            return f"{outputs} channels are no multiple of {self.inputs_multiple}" if outputs % self.inputs_multiple else ""
+            return sentence("channels", count=outputs, multiple=self.inputs_multiple) if outputs % self.inputs_multiple else None
         # Fewer than a block are read as they lie.
         misfits = inputs >= self.block and inputs % self.inputs_multiple
-        return f"{inputs} input channels are no multiple of {self.inputs_multiple}" if misfits else ""
+        return sentence("input-channels", count=inputs, multiple=self.inputs_multiple) if misfits else None
 
     def fits(self, channels: int) -> bool:
         """Whether these are whole blocks."""

@@ -9,7 +9,7 @@ from statistics import median
 from prune_deploy.records import Cause
 from prune_deploy.reporting.explain.alignment import Alignment
 from prune_deploy.reporting.explain.layer_pairs import LayerPair, Side
-from prune_deploy.reporting.figures.formatting import share
+from prune_deploy.reporting.figures.sentence import Sentence, sentence
 
 TOLERANCE = 0.10
 """How far a layer's time may be from what its MACs predict and still count as predicted; per-layer times repeat to about this."""
@@ -46,7 +46,7 @@ class Yardstick:
         return max(self.bytes_us(side), (side.macs or 0) / self.macs_per_us if self.macs_per_us else 0.0)
 
 
-Finding = tuple[Cause, str]
+Finding = tuple[Cause, Sentence]
 """A cause and its evidence."""
 
 
@@ -59,9 +59,8 @@ def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
     ratio, time_us = pair.work_ratio, pair.pruned.time_us
     as_fast = time_us <= predicted_us * (1 + TOLERANCE) + by.run_us * _NEGLIGIBLE_RUN
     if ratio is None:
-        times = f"×{time_us / pair.dense.time_us:.2f} of the time"
-        message = f"{times}; its own work is not known, the network has ×{1 / by.macs_ratio:.2f} of the MACs"
-        return ("as-predicted" if as_fast else "other"), message
+        evidence = sentence("unknown-work", times=time_us / pair.dense.time_us, macs_left=1 / by.macs_ratio)
+        return ("as-predicted" if as_fast else "other"), evidence
     if by.same_network:
         return _other_precision(pair, pair.dense, pair.pruned, as_fast)
     if as_fast:
@@ -106,84 +105,68 @@ def _floor(times_us: Sequence[float]) -> float:
 def _added_layout(pair: LayerPair, predicted_us: float) -> Finding | None:
     """A copy or a change of layout that the dense model has not, or fewer of."""
     before, after = pair.dense, pair.pruned
-    if before is None or after is None:
-        counts = f"{after.count if after else 0} of them, the dense model has {before.count if before else 0}"
-        return "reformat", f"moves or converts values and computes nothing; {counts}"
-    if after.count > before.count or (after.time_us > predicted_us * (1 + TOLERANCE) and after.count == before.count):
-        return (
-            "reformat",
-            f"moves or converts values and computes nothing; {after.count} of them, the dense model has {before.count}",
-        )
-    return None
+    counts = sentence("copies", count=after.count if after else 0, dense_count=before.count if before else 0)
+    if before is None or after is None or after.count > before.count:
+        return "reformat", counts
+    is_slower = after.time_us > predicted_us * (1 + TOLERANCE) and after.count == before.count
+    return ("reformat", counts) if is_slower else None
 
 
 def _one_sided(pair: LayerPair, by: Yardstick) -> Finding:
     """A layer that only one of the two graphs has."""
     side, rule = pair.pruned, by.alignment
     if side is None:
-        return "other", "only in the dense model's graph: fused or dropped in the pruned one"
+        return "other", sentence("dense-only")
     if rule is not None and rule.has_blocked and side.channels is not None and not rule.fits(side.channels) and not pair.has_macs:
-        return "misaligned", f"runs on its own: {side.channels} channels are no multiple of {rule.block}, so it is not fused"
-    return "other", "only in the pruned model's graph: the runtime fused the two graphs differently"
+        return "misaligned", sentence("not-fused", channels=side.channels, multiple=rule.block)
+    return "other", sentence("pruned-only")
 
 
 def _other_precision(pair: LayerPair, before: Side, after: Side, as_fast: bool) -> Finding:
     """A layer that does the same work in another precision."""
-    work = "MACs" if pair.has_macs else "work"
-    times = f"the same {work} in ×{after.time_us / before.time_us:.2f} of the time"
-    if as_fast:
-        return "as-predicted", times
-    changed = f"; it runs in {after.kernels[0]} instead of {before.kernels[0]}" if after.kernels != before.kernels else ""
-    return "kernel", f"{times}{changed}"
+    work, times = "MACs" if pair.has_macs else "work", after.time_us / before.time_us
+    if as_fast or after.kernels == before.kernels:
+        return ("as-predicted" if as_fast else "kernel"), sentence("same-work", work=work, times=times)
+    return "kernel", sentence("other-kernel", work=work, times=times, kernel=after.kernels[0], dense_kernel=before.kernels[0])
 
 
 def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:
     """A layer that is as fast as its own work says, or faster."""
     assert pair.dense is not None, "one-sided layers are looked at before"
     assert pair.pruned is not None, "one-sided layers are looked at before"
-    work = "MACs" if pair.has_macs else "bytes"
-    times = f"×{pair.pruned.time_us / pair.dense.time_us:.2f} of the time"
+    work, times = _work(pair), pair.pruned.time_us / pair.dense.time_us
     if ratio >= 1:
-        return "not-pruned", f"the same {work} as before, {times}"
+        return "not-pruned", sentence("kept-size", work=work, times=times)
     if not pair.has_macs and by.bytes_us(pair.pruned) >= _MOST * pair.pruned.time_us:
-        return (
-            "memory-bound",
-            f"no MACs; {_rate(pair.pruned, by)}; ×{ratio:.2f} of the bytes, {times}",
-        )
+        return "memory-bound", sentence("only-bytes", **_rate(pair.pruned, by), left=ratio, times=times)
     if not pair.has_macs and (floor_us := _near_floor(pair, by)):
-        return (
-            "overhead-bound",
-            f"next to no work; the smallest of its kind take {floor_us:.1f} µs, it {pair.pruned.time_us:.1f} µs",
-        )
-    return "as-predicted", f"×{ratio:.2f} of the {work}, {times}"
+        return "overhead-bound", sentence("no-work", floor_us=floor_us, time_us=pair.pruned.time_us)
+    return "as-predicted", sentence("as-predicted", left=ratio, work=work, times=times)
 
 
 def _slower(pair: LayerPair, dense: Side, pruned: Side, predicted_us: float, by: Yardstick) -> Finding:
     """A layer that is slower than its own work says."""
-    if (left := _left_blocked(dense, pruned, by.alignment)) is not None:
-        return "misaligned", left
+    if (lost := _lost_kernel(dense, pruned, by.alignment)) is not None:
+        return "misaligned", lost
     if floor_us := _near_floor(pair, by):
-        return "overhead-bound", (
-            f"its work needs {by.work_us(pruned):.1f} µs, it takes {pruned.time_us:.1f}; the smallest of its kind take {floor_us:.1f} µs"
-        )
+        return "overhead-bound", sentence("little-work", work_us=by.work_us(pruned), time_us=pruned.time_us, floor_us=floor_us)
     excess_us = pruned.time_us - predicted_us
     if (waste := _padding_waste(dense, pruned, by.alignment)) > 0 and predicted_us * waste >= _MOST * excess_us:
         assert by.alignment is not None, "nothing is known to be padded without a rule"
-        widths = " × ".join(str(width) for width in pruned.weight_shape[:2])
-        return (
-            "misaligned",
-            f"{widths} channels are padded to multiples of {by.alignment.block}: {share(waste)} more MACs than needed",
-        )
+        return "misaligned", sentence("padded", widths=pruned.weight_shape[:2], multiple=by.alignment.block, waste=waste)
+    left, work = pair.work_ratio, _work(pair)
     if (used := by.bytes_us(pruned) / pruned.time_us) >= _MOST:
-        return "memory-bound", f"{_rate(pruned, by)}; ×{pair.work_ratio:.2f} of the {'MACs' if pair.has_macs else 'bytes'}"
-    ratio = pair.work_ratio
-    return "other", (
-        f"×{pruned.time_us / dense.time_us:.2f} of the time for ×{ratio:.2f} of the {'MACs' if pair.has_macs else 'bytes'}; "
-        f"memory is {share(used)} of it, padding {share(waste)}"
-    )
+        return "memory-bound", sentence("many-bytes", **_rate(pruned, by), left=left, work=work)
+    times = pruned.time_us / dense.time_us
+    return "other", sentence("unexplained", times=times, left=left, work=work, memory_share=used, padding_share=waste)
 
 
-def _left_blocked(dense: Side, pruned: Side, rule: Alignment | None) -> str | None:
+def _work(pair: LayerPair) -> str:
+    """What its work is counted in."""
+    return "MACs" if pair.has_macs else "bytes"
+
+
+def _lost_kernel(dense: Side, pruned: Side, rule: Alignment | None) -> Sentence | None:
     """What says that a layer lost its blocked kernel to its number of channels; None if it did not."""
     if rule is None or not rule.has_blocked or not dense.is_blocked or pruned.is_blocked:
         return None
@@ -192,8 +175,10 @@ def _left_blocked(dense: Side, pruned: Side, rule: Alignment | None) -> str | No
         why = rule.misfit(pruned.weight_shape) or rule.misfit(pruned.weight_shape, grouped=True)
     else:
         misfits = pruned.channels is not None and not rule.fits(pruned.channels)
-        why = f"{pruned.channels} channels are no multiple of {rule.block}" if misfits else ""
-    return f"{why}: it runs in {pruned.kernels[0]} instead of {dense.kernels[0]}" if why else None
+        why = sentence("channels", count=pruned.channels, multiple=rule.block) if misfits else None
+    if why is None:
+        return None
+    return sentence("lost-kernel", why=why, kernel=pruned.kernels[0], dense_kernel=dense.kernels[0])
 
 
 def _padding_waste(dense: Side, pruned: Side, rule: Alignment | None) -> float:
@@ -210,8 +195,7 @@ def _near_floor(pair: LayerPair, by: Yardstick) -> float:
     return floor_us if side.time_us / side.count <= _FLOOR_FACTOR * floor_us else 0.0
 
 
-def _rate(side: Side, by: Yardstick) -> str:
+def _rate(side: Side, by: Yardstick) -> dict[str, float]:
     """How fast it moves its bytes; faster than memory is what caches make of it."""
     moved = side.bytes_moved or 0
-    size = f"{moved / 1e6:.1f} MB" if moved >= 1e5 else f"{moved / 1e3:.1f} kB"
-    return f"moves {size} at {moved / 1000 / side.time_us:.3g} GB/s, and memory gives {by.bandwidth_gb_s:.3g}"
+    return {"moved_bytes": moved, "gb_s": moved / 1000 / side.time_us, "memory_gb_s": by.bandwidth_gb_s}

@@ -8,7 +8,7 @@ layers e cancels, and the sum is the gap. Layers without MACs go by the bytes th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
@@ -17,6 +17,8 @@ from prune_deploy.reporting.explain.advice import advise, tell
 from prune_deploy.reporting.explain.alignment import Alignment
 from prune_deploy.reporting.explain.causes import Yardstick, find_cause, roofline
 from prune_deploy.reporting.explain.layer_pairs import Joined, LayerPair, join
+from prune_deploy.reporting.explain.wording import in_words
+from prune_deploy.reporting.figures.sentence import Sentence, sentence
 
 _NS_PER_MS = 1_000_000
 _IDLE_SHARE = 0.10
@@ -41,11 +43,33 @@ class Machine:
     alignment: Alignment | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What two traces show, before it is put into words.
+
+    `figures` is the explanation without sentences and advice. `evidence` has a statement for each layer, by its name.
+    """
+
+    figures: Explanation
+    evidence: Mapping[str, Sentence]
+    sentences: tuple[Sentence, ...]
+    advice: tuple[Sentence, ...]
+
+    def explanation(self) -> Explanation:
+        """The record, with its texts."""
+        return replace(self.figures, sentences=tuple(map(in_words, self.sentences)), advice=tuple(map(in_words, self.advice)))
+
+
 def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Explanation:
-    """Why the pruned model takes the time it takes; the steps add up to the measured time to the nanosecond.
+    """Explain the pruned model's time; the steps add up to the measured time to the nanosecond.
 
     With two traces of one bundle in two precisions, the first is what the second is compared with.
     """
+    return find(dense, pruned, timing, machine).explanation()
+
+
+def find(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Findings:
+    """Find causes, evidence and advice, as `explain` does, as keys with values."""
     joined = join(dense, pruned, timing.dense_ms, timing.measured_ms)
     against = dense.case.precision if dense.label == pruned.label and dense.case.precision != pruned.case.precision else ""
     by = roofline(
@@ -57,12 +81,11 @@ def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Ex
         same_network=bool(against),
     )
     us_per_mac = _us_per_mac(joined.pairs)
-    layers = [_judge(pair, by, us_per_mac) for pair in joined.pairs]
-    layers.append(_outside(joined, by))
-    layers.sort(key=lambda layer: -abs(layer.delta_ms))
+    judged = [*(_judge(pair, by, us_per_mac) for pair in joined.pairs), _outside(joined, by)]
+    layers = sorted((layer for layer, _ in judged), key=lambda layer: -abs(layer.delta_ms))
     predicted_ms = _rounded(timing.dense_ms / timing.macs_ratio)
     measured_ms = _rounded(timing.measured_ms)
-    draft = Explanation(
+    figures = Explanation(
         case=pruned.case,
         label=pruned.label,
         dense_ms=timing.dense_ms,
@@ -77,11 +100,19 @@ def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Ex
         advice=(),
         against=against,
     )
-    sentences = tell(draft, machine.alignment, _unknown_share(joined.pairs))
-    return replace(draft, sentences=sentences, advice=advise(draft, machine.alignment))
+    return Findings(
+        figures=figures,
+        evidence={layer.name: statement for layer, statement in judged},
+        sentences=tell(figures, machine.alignment, _unknown_share(joined.pairs)),
+        advice=advise(figures, machine.alignment),
+    )
 
 
-def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> LayerVerdict:
+Judged = tuple[LayerVerdict, Sentence]
+"""A layer's verdict, and its evidence before it is put into words."""
+
+
+def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> Judged:
     """One layer: predicted time, cause, and its part of the gap."""
     dense_us = pair.dense.time_us if pair.dense is not None else 0.0
     pruned_us = pair.pruned.time_us if pair.pruned is not None else 0.0
@@ -92,34 +123,37 @@ def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> LayerVerdict:
     predicted_us = dense_us * left
     cause, evidence = find_cause(pair, predicted_us, by)
     delta_us = (pruned_us - predicted_us) + (dense_us - us_per_mac * macs) * (left - 1 / by.macs_ratio)
-    return LayerVerdict(
+    verdict = LayerVerdict(
         name=pair.name,
         op=pair.op,
         dense_us=dense_us,
         pruned_us=pruned_us,
         predicted_us=predicted_us,
         cause=cause,
-        evidence=evidence,
+        evidence=in_words(evidence),
         delta_ms=_rounded(delta_us / 1000),
     )
+    return verdict, evidence
 
 
-def _outside(joined: Joined, by: Yardstick) -> LayerVerdict:
+def _outside(joined: Joined, by: Yardstick) -> Judged:
     """The time of a run in which no layer runs, as a row of its own."""
     dense_us, pruned_us = joined.outside_us
     predicted_us = dense_us / by.macs_ratio
     idle = pruned_us / by.run_us
     cause: Cause = "overhead-bound" if idle >= _IDLE_SHARE else "other"
-    return LayerVerdict(
+    evidence = sentence("idle", idle_share=idle)
+    verdict = LayerVerdict(
         name=BETWEEN_LAYERS,
         op="",
         dense_us=dense_us,
         pruned_us=pruned_us,
         predicted_us=predicted_us,
         cause=cause,
-        evidence=f"no layer runs for {idle:.1%} of a run",
+        evidence=in_words(evidence),
         delta_ms=_rounded((pruned_us - predicted_us) / 1000),
     )
+    return verdict, evidence
 
 
 def _us_per_mac(pairs: Sequence[LayerPair]) -> float:

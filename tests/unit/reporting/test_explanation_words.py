@@ -12,6 +12,8 @@ from prune_deploy.records import Cause, Explanation, LayerVerdict, WaterfallStep
 from prune_deploy.reporting.explain.advice import advise, has_gap, tell, weighty
 from prune_deploy.reporting.explain.alignment import Alignment
 from prune_deploy.reporting.explain.waterfall import waterfall
+from prune_deploy.reporting.explain.wording import in_words
+from prune_deploy.reporting.figures.sentence import Sentence, sentence
 from prune_deploy.specs import RunOptions
 from support.made_traces import NCHWC
 from support.run_records import case, estimate
@@ -48,57 +50,71 @@ def explanation(steps: Mapping[Cause, float], **changes: object) -> Explanation:
     return Explanation(**(values | changes))  # type: ignore[arg-type]
 
 
+def keys(statements: tuple[Sentence, ...]) -> list[str]:
+    """Which statements these are."""
+    return [each.key for each in statements]
+
+
+def causes(statements: tuple[Sentence, ...]) -> list[tuple[Cause, bool]]:
+    """The causes that are told, and whether each comes first."""
+    return [(each.params["cause"], each.params["is_first"]) for each in statements if each.key == "cause"]
+
+
 def test_small_steps_get_neither_sentence_nor_advice() -> None:
     found = explanation({"misaligned": 20.0, "memory-bound": 2.0, "as-predicted": -3.0, "other": 1.0})
     assert [step.cause for step in weighty(found)] == ["misaligned"]
-    sentences = tell(found, NCHWC, 0.0)
-    assert len(sentences) == 2
-    assert (
-        "has 0.25× the dense model's MACs, which predicts 25 ms; it takes 45 ms, 0.45× the dense model's 100 ms" in sentences[0]
-    )
-    assert sentences[1].startswith("Of the 20 ms beyond the prediction, 20 ms (100%) come from misaligned channels: 3 layers")
-    assert "layer-misaligned, for one: proof" in sentences[1]
-    assert len(advise(found, NCHWC)) == 1
-    assert "--round-to 16" in advise(found, NCHWC)[0]
+    first, second = tell(found, NCHWC, 0.0)
+    assert first.key == "pruned"
+    assert {name: first.params[name] for name in ("predicted_ms", "measured_ms", "dense_ms", "macs_left", "times")} == {
+        "predicted_ms": 25.0,
+        "measured_ms": 45.0,
+        "dense_ms": 100.0,
+        "macs_left": 0.25,
+        "times": 0.45,
+    }
+    assert (second.params["cause"], second.params["gap_ms"], second.params["delta_ms"]) == ("misaligned", 20.0, 20.0)
+    assert (second.params["layers"], second.params["example"]) == ("3 layers", ("layer-misaligned", "proof"))
+    assert advise(found, NCHWC) == (sentence("round-to", block=16, kernels=NCHWC.kernels),)
 
 
 def test_the_two_largest_causes_are_told() -> None:
     found = explanation({"memory-bound": 10.0, "misaligned": 20.0, "not-pruned": 8.0, "other": 0.0})
-    sentences = tell(found, NCHWC, 0.0)
-    assert len(sentences) == 3
-    assert "(53%) come from misaligned" in sentences[1]
-    assert sentences[2].startswith("Another 10 ms come from 3 layers bound by memory, measured at 20 GB/s")
-    assert len(advise(found, NCHWC)) == 3  # advice costs one line
+    assert causes(tell(found, NCHWC, 0.0)) == [("misaligned", True), ("memory-bound", False)]
+    assert keys(advise(found, NCHWC)) == ["round-to", "narrow-maps", "prune-kept"], "advice costs one line"
 
 
 @pytest.mark.parametrize(
-    ("measured_ms", "says"),
-    [(25.0, "differ by 0.00%"), (26.0, "differ by 4.0%"), (20.0, "20% faster than its MACs predict")],
+    ("measured_ms", "key", "difference"),
+    [(25.0, "no-gap", 0.0), (26.0, "no-gap", 0.04), (20.0, "faster-than-predicted", 0.2)],
 )
-def test_no_gap_is_said(measured_ms: float, says: str) -> None:
+def test_no_gap_is_said(measured_ms: float, key: str, difference: float) -> None:
     found = explanation({"other": measured_ms - 25.0})
     assert not has_gap(found)
-    assert says in tell(found, NCHWC, 0.0)[1]
+    assert tell(found, NCHWC, 0.0)[1:] == (sentence(key, difference=pytest.approx(difference)),)
     assert advise(found, NCHWC) == ()
 
 
 def test_a_gap_within_the_interval_may_be_noise() -> None:
-    found = explanation({"misaligned": 5.0, "reformat": 4.0}, speedup=estimate(3.3, 0.25))
-    sentences = tell(found, NCHWC, 0.0)
-    assert len(sentences) == 3
-    assert sentences[1].startswith("The gap may be noise: the speed-up, 3.300 [2.570, 4.237], reaches the MACs ratio, 4.00")
-    assert "misaligned channels" in sentences[2]  # what the layers show is no less true
-    assert not any("noise" in each for each in tell(replace(found, speedup=estimate(3.3, 0.05)), NCHWC, 0.0))
-    assert "no gap" in tell(replace(found, measured_ms=25.0), NCHWC, 0.0)[1]
+    speedup = estimate(3.3, 0.25)
+    found = explanation({"misaligned": 5.0, "reformat": 4.0}, speedup=speedup)
+    _, noise, cause = tell(found, NCHWC, 0.0)
+    assert noise == sentence("may-be-noise", speedup=3.3, low=speedup.low, high=speedup.high, macs_ratio=4.0)
+    assert cause.params["cause"] == "misaligned"  # what the layers show is no less true
+    assert "may-be-noise" not in keys(tell(replace(found, speedup=estimate(3.3, 0.05)), NCHWC, 0.0))
+    assert tell(replace(found, measured_ms=25.0), NCHWC, 0.0)[1].key == "no-gap"
 
 
 @pytest.mark.parametrize(
-    "cause", ["misaligned", "memory-bound", "overhead-bound", "reformat", "not-pruned", "as-predicted", "other"]
+    "cause", ["misaligned", "memory-bound", "overhead-bound", "reformat", "kernel", "not-pruned", "as-predicted", "other"]
 )
 def test_every_cause_has_a_sentence_and_advice(cause: Cause) -> None:
     found = explanation({cause: 20.0})
-    assert f"layer-{cause}, for one: proof" in tell(found, NCHWC, 0.0)[1]
-    assert advise(found, NCHWC)
+    stated, advice = tell(found, NCHWC, 0.0)[1], advise(found, NCHWC)
+    assert stated.params["example"] == (f"layer-{cause}", "proof")
+    assert advice
+    for text in map(in_words, (stated, *advice)):
+        assert text.endswith(".")
+        assert ";" not in text
 
 
 def test_without_a_rule_nobody_is_told_to_round() -> None:
@@ -106,31 +122,105 @@ def test_without_a_rule_nobody_is_told_to_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "backend", "options", "wanted", "unwanted"),
+    ("cause", "backend", "options", "expected"),
     [
-        ("overhead-bound", "trt", RunOptions(device="cuda"), "trt:cuda-graph", "compile, ort or trt"),
-        ("overhead-bound", "trt", RunOptions(device="cuda", variant="cuda-graph"), "larger batch than 8", "trt:cuda-graph"),
-        ("overhead-bound", "compile", RunOptions(device="cuda"), "--compile-mode reduce-overhead", "trt:cuda-graph"),
-        ("overhead-bound", "compile", RunOptions(), "larger batch", "reduce-overhead"),
-        ("overhead-bound", "eager", RunOptions(), "compile, ort or trt", "CUDA graph"),
-        ("memory-bound", "eager", RunOptions(), "--channels-last", "CUDA graph"),
-        ("memory-bound", "eager", RunOptions(channels_last=True), "compile, ort or trt", "--channels-last"),
-        ("memory-bound", "ort", RunOptions(), "layer-memory-bound", "--channels-last"),
-        ("reformat", "eager", RunOptions(), "--channels-last", "--round-to"),
-        ("reformat", "ort", RunOptions(), "--round-to 16", "--channels-last"),
-        ("not-pruned", "ort", RunOptions(), "layer-not-pruned", "--round-to"),
+        ("overhead-bound", "trt", RunOptions(device="cuda"), ["larger-batch", "trt-cuda-graph"]),
+        ("overhead-bound", "trt", RunOptions(device="cuda", variant="cuda-graph"), ["larger-batch"]),
+        ("overhead-bound", "compile", RunOptions(device="cuda"), ["larger-batch", "compile-cuda-graph"]),
+        ("overhead-bound", "compile", RunOptions(), ["larger-batch"]),
+        ("overhead-bound", "eager", RunOptions(), ["larger-batch", "fewer-kernels"]),
+        ("memory-bound", "eager", RunOptions(), ["fuse", "channels-last", "narrow-maps"]),
+        ("memory-bound", "eager", RunOptions(channels_last=True), ["fuse", "narrow-maps"]),
+        ("memory-bound", "ort", RunOptions(), ["narrow-maps"]),
+        ("reformat", "eager", RunOptions(), ["one-layout"]),
+        ("reformat", "ort", RunOptions(), ["round-to"]),
+        ("not-pruned", "ort", RunOptions(), ["prune-kept"]),
     ],
 )
-def test_advice_fits_the_backend(cause: Cause, backend: str, options: RunOptions, wanted: str, unwanted: str) -> None:
+def test_advice_fits_the_backend(cause: Cause, backend: str, options: RunOptions, expected: list[str]) -> None:
     found = explanation({cause: 20.0}, case=replace(case(batch=8, backend=backend), options=options))
-    advice = " ".join(advise(found, NCHWC))
-    assert wanted in advice
-    assert unwanted not in advice
+    advice = advise(found, NCHWC)
+    assert keys(advice) == expected
+    assert all(each.params["layers"] == f"layer-{cause}" for each in advice if "layers" in each.params)
 
 
 def test_kernels_that_could_not_be_joined_are_said() -> None:
-    assert "40% of its layer time" in tell(explanation({"other": 20.0}), NCHWC, 0.4)[-1]
-    assert not any("fuse several" in each for each in tell(explanation({"other": 20.0}), NCHWC, 0.1))
+    assert tell(explanation({"other": 20.0}), NCHWC, 0.4)[-1] == sentence("fused-kernels", unknown_share=0.4)
+    assert "fused-kernels" not in keys(tell(explanation({"other": 20.0}), NCHWC, 0.1))
+
+
+CAUSE = {
+    "delta_ms": 15.0,
+    "gap_ms": 20.0,
+    "against": "",
+    "layers": "3 layers",
+    "kernels": "oneDNN's blocked kernels",
+    "bandwidth_gb_s": 20.0,
+    "precision": "int8",
+}
+RATE = {"moved_bytes": 3_200_000, "gb_s": 16.0, "memory_gb_s": 20.0}
+WORDING: list[tuple[Sentence, str]] = [
+    (
+        sentence("pruned", label="net", macs_left=0.25, predicted_ms=25.0, measured_ms=45.0, dense_ms=100.0, times=0.45),
+        "net has 0.25× the dense model's MACs, which predicts 25 ms. It takes 45 ms, 0.45× the dense model's 100 ms.",
+    ),
+    (
+        sentence("precisions", label="net", precision="int8", against="fp32", measured_ms=14.0, dense_ms=10.0, times=1.4),
+        "net takes 14 ms in int8 and 10 ms in fp32: int8 takes 1.40× the time for the same MACs.",
+    ),
+    (
+        sentence("cause", cause="misaligned", is_first=True, example=("a", "proof"), **CAUSE),
+        "Of the 20 ms beyond the prediction, 15 ms (75%) come from misaligned channels: 3 layers with widths that do not fit oneDNN's "
+        "blocked kernels. The largest is a: proof.",
+    ),
+    (
+        sentence("cause", cause="memory-bound", is_first=False, example=None, **CAUSE),
+        "Another 15 ms come from 3 layers bound by memory, measured at 20 GB/s: pruning removed fewer bytes than MACs.",
+    ),
+    (
+        sentence("cause", cause="kernel", is_first=True, example=None, **(CAUSE | {"against": "fp32"})),
+        "Of the 20 ms beyond fp32's time, 15 ms (75%) come from 3 layers whose int8 kernels take longer than those of fp32.",
+    ),
+    (
+        sentence("may-be-noise", speedup=3.3, low=2.57, high=4.237, macs_ratio=4.0),
+        "The gap may be noise: the speed-up, 3.300 [2.570, 4.237], reaches the MACs ratio, 4.00.",
+    ),
+    (sentence("no-gap", difference=0.04), "There is no gap: measured and predicted time differ by 4.0%."),
+    (sentence("faster-than-predicted", difference=0.2), "There is no gap: it is 20% faster than its MACs predict."),
+    (sentence("gains-and-losses", gained_ms=0.6, lost_ms=0.1), "Faster layers save 0.6 ms, slower and added layers cost 0.1 ms."),
+    (
+        sentence(
+            "lost-kernel", why=sentence("input-channels", count=61, multiple=4), kernel="Conv NCHW", dense_kernel="Conv NCHWc"
+        ),
+        "61 input channels are no multiple of 4: it runs in Conv NCHW instead of Conv NCHWc",
+    ),
+    (
+        sentence("padded", widths=(65, 65), multiple=16, waste=0.51),
+        "65 × 65 channels are padded to multiples of 16: 51% more MACs than needed",
+    ),
+    (
+        sentence("only-bytes", left=0.5, times=0.5, **RATE),
+        "no MACs, moves 3.2 MB at 16 GB/s of the memory's 20 GB/s, ×0.50 of the bytes, ×0.50 of the time",
+    ),
+    (
+        sentence("many-bytes", left=0.25, work="MACs", **RATE),
+        "moves 3.2 MB at 16 GB/s of the memory's 20 GB/s, ×0.25 of the MACs",
+    ),
+    (
+        sentence("unexplained", times=1.5, left=0.25, work="MACs", memory_share=0.2, padding_share=0.0),
+        "×1.50 of the time for ×0.25 of the MACs: memory is 20% of it, padding 0.00%",
+    ),
+    (sentence("idle", idle_share=0.444), "no layer runs for 44.4% of a run"),
+    (
+        sentence("round-to", block=8, kernels="FP16 tensor cores"),
+        "Prune with `round_to=8`: whole blocks of FP16 tensor cores, with nothing padded or reordered.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("statement", "text"), WORDING, ids=[f"{number}-{each.key}" for number, (each, _) in enumerate(WORDING)])
+def test_a_statement_has_one_text(statement: Sentence, text: str) -> None:
+    assert in_words(statement) == text
 
 
 def test_printed_steps_add_up_as_printed() -> None:
@@ -163,6 +253,4 @@ def test_bars_stand_between_the_levels_they_join() -> None:
 
 def test_advice_names_the_block_of_the_rule() -> None:
     rule = Alignment(block=8, kernels="FP16 tensor cores", pads_matrices=True)
-    assert advise(explanation({"misaligned": 20.0}), rule) == (
-        "prune with --round-to 8: whole blocks of FP16 tensor cores, with nothing padded or reordered",
-    )
+    assert advise(explanation({"misaligned": 20.0}), rule) == (sentence("round-to", block=8, kernels="FP16 tensor cores"),)
