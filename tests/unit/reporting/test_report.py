@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -13,85 +12,19 @@ import pytest
 from prune_deploy.cli.commands.export import _spec
 from prune_deploy.cli.main import cli
 from prune_deploy.cli.options.measure import measure_spec
-from prune_deploy.records import Accuracy, CaseRecord, RunRecord, Verdict
-from prune_deploy.reporting.charts import Point, Scatter, curve_views, tradeoff_views
+from prune_deploy.records import RunRecord
+from prune_deploy.reporting.charts import Point, Scatter, tradeoff_views
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.charts.tradeoff import pareto_front
 from prune_deploy.reporting.figures.formatting import amount, interval, number, plus_minus, share, with_half_width
-from prune_deploy.reporting.figures.report import machine_names, make_report, read_report
+from prune_deploy.reporting.figures.report import machine_names, read_report
 from prune_deploy.reporting.figures.reproduce import commands
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import absences
-from prune_deploy.reporting.figures.summary import summaries
-from prune_deploy.runs import Run, read_run
+from prune_deploy.runs import read_run
 from prune_deploy.specs import MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
 from support.report_runs import GOLDEN_RUNS
-from support.run_records import case, case_record, environment, estimate, run_record, speedup
-
-
-def message(*records: CaseRecord) -> str:
-    """The summary of a run of these records."""
-    (summary,) = summaries(make_report([Run(Path(), run_record(), records, 0)]))
-    return " ".join(summary.sentences)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "ratio", "sentence"),
-    [
-        ("FASTER", 3.7, "net-l2-r0.50 is 3.70× [3.68, 3.72] faster than dense on ONNX Runtime at batch 8."),
-        ("SLOWER", 0.75, "net-l2-r0.50 is slower than dense on ONNX Runtime at batch 8: 0.750× [0.746, 0.754] its speed."),
-        ("SAME", 1.0, "net-l2-r0.50 is as fast as dense on ONNX Runtime at batch 8: 1.00× [0.995, 1.01]."),
-        (
-            "INCONCLUSIVE",
-            1.01,
-            "Whether net-l2-r0.50 is faster than dense on ONNX Runtime at batch 8 is undecided: 1.01× [1.00, 1.02].",
-        ),
-    ],
-)
-def test_a_claim_has_its_interval(verdict: Verdict, ratio: float, sentence: str) -> None:
-    assert message(case_record(batch=8, speedup=speedup(ratio, verdict=verdict))) == sentence
-
-
-def test_a_claim_without_an_interval_says_so() -> None:
-    assert "too few rounds for an interval" in message(case_record(ratio=2.0, half_width=None))
-
-
-def test_many_cases_are_counted_and_the_slower_ones_named() -> None:
-    fast = [case_record(ratio=ratio, label=f"net-{ratio}") for ratio in (1.5, 2.0, 3.0, 4.0)]
-    text = message(*fast, case_record(speedup=speedup(0.8, verdict="SLOWER"), label="net-slow"), case_record(ratio=None))
-    assert "Of 5 measured cases, 4 faster than dense and 1 slower." in text
-    assert "from 0.800× [0.796, 0.804] (net-slow) to 4.00× [3.98, 4.02] (net-4.0)" in text
-    assert "Slower than dense: net-slow on ONNX Runtime at batch 1" in text
-    assert "1 case could not be timed" in text
-
-
-def test_a_run_that_goes_on_says_how_far_it_is() -> None:
-    run = replace(run_record(), cases=(case(), case(8)))
-    (summary,) = summaries(make_report([Run(Path(), run, (case_record(),), 0)]))
-    assert summary.sentences[0] == "The run is not finished: 1 of 2 cases so far."
-
-
-def test_a_case_that_was_only_traced_is_no_failure() -> None:
-    traced = case_record(ratio=None, status="ok", reason="traced, not timed", fix="time it with prune-deploy bench")
-    assert message(traced) == "1 case only traced, not timed."
-    assert row(traced).verdict_text == "not timed"
-    assert absences([row(traced)]) == []
-
-
-def test_zeroed_weights_are_never_called_faster() -> None:
-    text = message(case_record(ratio=1.2, nonzero_params=500, label="net-mask"))
-    assert text == "net-mask only had weights set to zero: no dense speed-up expected, 1 FASTER."
-
-
-def test_steps_slower_than_the_one_before_are_named_and_gaps_stay_gaps() -> None:
-    report = read_report([GOLDEN_RUNS[0]])
-    (summary,) = summaries(report)
-    assert any("0.1 and 0.6 at batch 8" in sentence for sentence in summary.sentences)
-    latency = next(view for view in curve_views(report) if "batch 8" in view.name).charts[0]
-    eager = [series for series in latency.series if series.backend == "eager"]  # type: ignore[union-attr]
-    assert [[point.x for point in series.points] for series in eager] == [[0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.8]]
-    ort = next(series for series in latency.series if series.backend == "ort")  # type: ignore[union-attr]
-    assert [point.x for point in ort.points if point.mark == "slower"] == [0.1, 0.6]
+from support.run_records import case, case_record, environment, estimate, run_record
 
 
 def parsed(line: str) -> click.Context:
@@ -166,30 +99,6 @@ def test_accuracy_has_a_chart_with_intervals_both_ways_where_it_was_taken() -> N
     assert (dense.low or 0) < dense.y < (dense.high or 0)
     front = next(series for series in chart.series if series.style == "front")
     assert front.points[0].x == dense.x == pytest.approx(80.1)
-
-
-def test_a_summary_says_how_accurate_the_dense_model_and_the_others_are() -> None:
-    def scored(right: int, **changes: Any) -> CaseRecord:
-        found = Accuracy(
-            data="digits",
-            images=100,
-            classes=10,
-            batch=1,
-            top1=right / 100,
-            low=0.01,
-            high=0.99,
-            confidence=0.975,
-            random_weights=right == 10,
-        )
-        return case_record(accuracy=found, **changes)
-
-    dense = scored(95, role="dense", label="net-dense", speedup=None)
-    text = message(dense, scored(90), scored(40, label="net-l2-r0.80"))
-    assert (
-        "Top-1 of net on 100 images of digits: dense 95.0 % [1.0, 99.0], pruned or masked 40.0 % [1.0, 99.0] (net-l2-r0.80 on "
-        "ONNX Runtime) to 90.0 % [1.0, 99.0] (net-l2-r0.50 on ONNX Runtime)." in text
-    )
-    assert "weights are random: chance level, 10 %, is expected." in message(scored(10))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 4.0), (1.0, 1.1), (0.002, 30.0), (1e-6, 1e6), (97.0, 103.0), (5.0, 5.0)])
