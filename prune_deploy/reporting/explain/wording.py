@@ -110,7 +110,7 @@ _ADVICE: Texts = {
     "one-layout": "Measure with `channels_last=True`: PyTorch then keeps one layout through the network.",
     "fuse": "Run it through compile, ort or trt, which fuse element-wise layers into their neighbours and save their bytes.",
     "channels-last": "Measure with `channels_last=True`.",
-    "narrow-maps": "Narrow the feature maps that these layers carry (prune with `bottleneck=False`): {layers}.",
+    "narrow-maps": "Narrow the feature maps that these layers carry (prune without `bottleneck`): {layers}.",
     "larger-batch": "Use a larger batch than {batch} where the service allows it: starting a layer costs the same for more images.",
     "trt-cuda-graph": "Run the engine as a CUDA graph, backend trt:cuda-graph.",
     "compile-cuda-graph": "Capture it in a CUDA graph with `compile_mode=reduce-overhead`.",

@@ -98,7 +98,7 @@ def engine(tmp_path: Path) -> Path:
 
 def test_layers_have_their_modules_names_their_kernels_and_what_they_move(engine: Path) -> None:
     recording = TRACER.record(FakeBackend(), engine, INPUTS, RunOptions(device="cuda"), 3)
-    conv, gemm, reformat, between = whole_run(recording.layers, run_ms=0.08)
+    conv, gemm, between, reformat = whole_run(recording.layers, run_ms=0.08)
     assert (conv.name, conv.op, conv.dtype, conv.kernel) == ("stem", "CaskConvolution", "float16", "sm80_xmma_fprop")
     assert conv.time_us == pytest.approx(30.0)
     assert conv.share == pytest.approx(0.375)
