@@ -1,73 +1,21 @@
-"""Accuracy in a sweep: each artifact's is taken once, and stands on every record of it."""
+"""The accuracy of a planned case, taken by a build worker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from prune_deploy.errors import InputError
-from prune_deploy.execution.candidate import Candidate
-from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison
-from prune_deploy.execution.workers.process import WorkerError
-from prune_deploy.interfaces import Progress
-from prune_deploy.records import Accuracy, CaseRecord, from_json, to_json
-from prune_deploy.specs import Case, SweepSpec
-
-_Key = tuple[str, str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyResult:
-    """What came of it: an accuracy, or the sentence why there is none; with an accuracy, what must be said beside it."""
-
-    accuracy: Accuracy | None
-    message: str = ""
-
-
-class SweepAccuracy:
-    """The accuracies of a sweep by network, way to run and precision; those of records that are there are not taken again."""
-
-    def __init__(self, spec: SweepSpec, finished: Sequence[CaseRecord]) -> None:
-        self._spec = spec
-        self._found = {_key(each.label, each.case): _score(each.accuracy) for each in finished if each.accuracy is not None}
-
-    def take(self, planned: PlannedComparison, jobs: Jobs, progress: Progress) -> None:
-        """Take the accuracy of each case that has none yet, before anything of the comparison is timed."""
-        if self._spec.data is None:
-            return
-        for case in planned.cases:
-            key = _key(case.bundle.label, case.case)
-            if key not in self._found:
-                progress.stage(f"scoring {case.bundle.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
-                self._found[key] = self._take(case, self._spec.data, jobs)
-
-    def put_on(self, record: CaseRecord) -> CaseRecord:
-        """The record with its accuracy, or with the sentence why there is none."""
-        result = self._found.get(_key(record.label, record.case))
-        if result is None:
-            return record
-        return replace(record, accuracy=result.accuracy, warnings=(*record.warnings, *filter(None, [result.message])))
-
-    def _take(self, case: PlannedCase, data: str, jobs: Jobs) -> AccuracyResult:
-        if case.candidate is None:
-            return AccuracyResult(None, f"no accuracy: {case.failure.reason if case.failure is not None else 'it cannot run'}")
-        try:
-            scoring = AccuracyRequest(
-                data=data,
-                samples=self._spec.data_samples,
-                limit_s=self._spec.build_limit_s,
-                agreement=case.case.precision != "fp32",
-            )
-            return _score(measure_accuracy(case, case.candidate, scoring, jobs)[0])
-        except WorkerError as error:
-            return AccuracyResult(None, f"no accuracy: {error.message} ({error.fix})")
+from prune_deploy.execution.jobs.client import BuildWorkerClient
+from prune_deploy.execution.planning import PlannedCase
+from prune_deploy.execution.workers.process import RefusedError
+from prune_deploy.records import Accuracy, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyRequest:
-    """What artifacts are scored on: at most `samples` images of `data`, within `limit_s` seconds each; with `agreement`, the bundle's FP32
-    module answers for the same images."""
+    """What accuracy is taken on: at most `samples` images of `data`, within `limit_s` seconds for each artifact.
+
+    With `agreement`, the bundle's FP32 module answers for the same images.
+    """
 
     data: str
     samples: int | None
@@ -76,63 +24,26 @@ class AccuracyRequest:
 
 
 def measure_accuracy(
-    case: PlannedCase, candidate: Candidate, scoring: AccuracyRequest, jobs: Jobs
+    planned: PlannedCase, request: AccuracyRequest, builder: BuildWorkerClient
 ) -> tuple[Accuracy, dict[str, str]]:
-    """The accuracy of a planned case, and what was in force.
+    """The accuracy of a planned case, and the settings that were in force.
 
     Raises:
         WorkerError: it cannot be had, or took too long.
     """
+    candidate = planned.candidate
+    if candidate is None:
+        assert planned.failure is not None, "a case without a candidate says why"
+        raise RefusedError(planned.failure.status, planned.failure.reason, planned.failure.fix)
     header = {
-        "folder": str(case.bundle.folder),
+        "folder": str(planned.bundle.folder),
         "backend": candidate.backend,
         "artifact": str(candidate.artifact),
         "options": to_json(candidate.options),
-        "batch": case.case.batch,
-        "data": scoring.data,
-        "samples": scoring.samples,
-        "agreement": scoring.agreement,
+        "batch": planned.case.batch,
+        "data": request.data,
+        "samples": request.samples,
+        "agreement": request.agreement,
     }
-    answer = jobs.ask("accuracy", header, scoring.limit_s, "scoring")
+    answer = builder.ask("accuracy", header, request.limit_s, "scoring")
     return from_json(Accuracy, answer["accuracy"], source="the child's answer"), answer["settings"]
-
-
-def require_data(spec: SweepSpec) -> None:
-    """Tell data that cannot be used before minutes of work, not after.
-
-    Raises:
-        InputError: the data cannot be opened, or no model of the sweep has as many classes.
-    """
-    if spec.data is None:
-        return
-    from prune_deploy.data import open_images  # imports torch, as does the next one
-    from prune_deploy.models import resolve
-
-    classes = len(open_images(spec.data).classes)
-    found = {}
-    for model, _ in spec.models():
-        try:
-            found[model.name] = resolve(model).num_classes
-        except InputError:
-            return  # an unknown model: the records of its cases say so
-    if classes not in found.values():
-        name, number = next(iter(found.items()))
-        raise InputError(
-            f"{spec.data} has {classes} classes, and no model of the sweep as many: {name} has {number}",
-            fix=f"make the models with --num-classes {classes}, or name other data",
-        )
-
-
-def _key(label: str, case: Case) -> _Key:
-    return label, case.backend, case.options.variant, case.precision
-
-
-def _score(accuracy: Accuracy) -> AccuracyResult:
-    """The accuracy, and which images it is not of."""
-    if not accuracy.unreadable:
-        return AccuracyResult(accuracy)
-    named = ", ".join(accuracy.unreadable_names)
-    more = accuracy.unreadable - len(accuracy.unreadable_names)
-    plural = "" if accuracy.unreadable == 1 else "s"
-    also = f" and {more} more" if more else ""
-    return AccuracyResult(accuracy, f"{accuracy.unreadable} image{plural} of {accuracy.data} could not be read: {named}{also}")

@@ -15,6 +15,7 @@ from prune_deploy.execution.telemetry import summarize
 from prune_deploy.execution.worker_group import WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.analysis import analyze
+from prune_deploy.measure.budget import predict
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.measure.runner import Watcher
 from prune_deploy.measure.samples import Samples, pack
@@ -37,19 +38,33 @@ class Measured:
     samples_sha256: str
 
 
+class ComparisonInterrupted(KeyboardInterrupt):
+    """Reports an interruption while a comparison was measured. `records` are what its samples say so far."""
+
+    def __init__(self, records: Sequence[CaseRecord]) -> None:
+        super().__init__()
+        self.records = tuple(records)
+
+
+def predicted_s(cases: int, spec: MeasureSpec) -> float:
+    """Seconds that a comparison of so many cases takes at most, unless its models are so slow that the least takes longer."""
+    return predict(spec, cases + 1).most_s  # the baseline runs twice
+
+
 def run_comparison(
     planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Watchdog, watcher: Watcher
-) -> tuple[list[CaseRecord], bool]:
-    """Measure the cases that can run, and a record for each case, in the plan's order; True if it was interrupted.
+) -> list[CaseRecord]:
+    """Measure the cases that can run. Return a record for each case, in the plan's order.
 
-    Samples and logs go to the run's `folder`. An interruption ends the measuring, and what was measured until then is kept.
+    Samples and logs go to the run's `folder`.
 
     Raises:
+        ComparisonInterrupted: somebody interrupted the measuring. The samples until then are kept.
         StorageError: the disk is full or the place cannot be written.
     """
     running = [case for case in planned.cases if case.candidate is not None]
     if not planned.can_run:
-        return [_not_run(planned, case) for case in planned.cases], False
+        return [_not_run(planned, case) for case in planned.cases]
     candidates = _with_copy(running)
     logs = folder / "logs" / planned.name
     with storage_errors(logs, every=True):
@@ -70,7 +85,9 @@ def run_comparison(
         index = next((number for number, each in enumerate(running) if each is case), None)
         record = _not_run(planned, case) if index is None else _record(planned, case, index, measured, spec)
         records.append(record)
-    return records, interrupted
+    if interrupted:
+        raise ComparisonInterrupted(records)
+    return records
 
 
 def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
@@ -108,7 +125,7 @@ def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
     baseline = planned.cases[0]
     failure = case.failure
     if failure is None:
-        assert baseline.failure is not None, "a case without a loss and with a baseline runs"
+        assert baseline.failure is not None, "a case without a failure and with a baseline runs"
         reason = f"{baseline.case.bundle} cannot run: {baseline.failure.reason}"
         failure = Failure(status="unavailable", reason=reason, fix=baseline.failure.fix)
     return with_failure(base_record(planned, case, index=-1), failure)

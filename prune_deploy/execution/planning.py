@@ -33,7 +33,10 @@ class LoadedBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCase:
-    """A case of a comparison: `candidate` is what can run, `loss` why nothing can; `artifact` is None where the bundle has none."""
+    """A case of a comparison: `candidate` is what can run, `failure` why nothing can.
+
+    `artifact` is None where the bundle has none.
+    """
 
     case: Case
     role: Role
@@ -134,21 +137,22 @@ def plan(
         name = {"": f"{label}-{config.precision}", "precisions": f"{label}-across-precisions", "backends": "across"}[across]
         together.setdefault(name, []).append(config)
     return [
-        _comparison(
-            f"{baseline.label}-{name}-b{batch}",
-            [_plan_case(bundle, config, batch, spec) for config in group for bundle in (baseline, *others)],
-        )
+        plan_comparison(f"{baseline.label}-{name}-b{batch}", (baseline, *others), group, batch, spec)
         for batch in batches
         for name, group in together.items()
     ]
 
 
-def _comparison(name: str, cases: list[PlannedCase]) -> PlannedComparison:
-    """The first case that can run is the baseline when several backends are compared; with one backend it is the dense model."""
-    return PlannedComparison(name=name, cases=(replace(cases[0], role="dense"), *cases[1:]))
+def plan_comparison(
+    name: str, bundles: Sequence[LoadedBundle], configs: Sequence[RunConfig], batch: int, spec: MeasureSpec
+) -> PlannedComparison:
+    """One comparison of all `bundles` in all `configs`. The first bundle in the first config is the baseline."""
+    baseline, *others = [plan_case(bundle, config, batch, spec) for config in configs for bundle in bundles]
+    return PlannedComparison(name=name, cases=(replace(baseline, role="dense"), *others))
 
 
-def _plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: MeasureSpec) -> PlannedCase:
+def plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: MeasureSpec) -> PlannedCase:
+    """One bundle in one config, or why it cannot run."""
     options = replace(spec.options, variant=config.variant, precision=config.precision)
     case = Case(bundle=bundle.label, backend=config.backend.name, precision=config.precision, batch=batch, options=options)
     if bundle.damage is not None:

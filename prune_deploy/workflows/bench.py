@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
-from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
+from prune_deploy.execution.comparison import ComparisonInterrupted, predicted_s
 from prune_deploy.execution.planning import (
     LoadedBundle,
     PlannedComparison,
@@ -20,14 +18,12 @@ from prune_deploy.execution.planning import (
     plan,
     read_loaded_bundle,
 )
-from prune_deploy.execution.telemetry.clocks import locked_clocks
-from prune_deploy.execution.traces import Traced, trace_cases
-from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
-from prune_deploy.measure.budget import predict
-from prune_deploy.records import CaseRecord, RunRecord
-from prune_deploy.runs import append_cases, create_run, trace_stem
+from prune_deploy.records import CaseRecord
+from prune_deploy.runs import trace_stem
 from prune_deploy.specs import Across, MeasureSpec
+from prune_deploy.workflows.session import MeasuringSession, begin_run
+from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases
 
 
 class Observer(Protocol):
@@ -104,30 +100,19 @@ def measure_all(
         KeyboardInterrupt: after what was measured until then has been written.
         StorageError: the disk is full or the place cannot be written.
     """
-    environment = capture()
-    cases = tuple(case.case for comparison in planned for case in comparison.cases)
-    run = RunRecord(
-        id=folder.name,
-        command=tuple(command),
-        spec=spec,
-        cases=cases,
-        environment=environment,
-        started_at=environment.captured_at,
-    )
-    create_run(folder, run)
-    try:
-        with Watchdog() as watchdog, locked_clocks(spec.lock_clocks_mhz):
-            for number, comparison in enumerate(planned):
-                if comparison.can_run:
-                    left_s = sum(predicted_s(other, spec) for other in planned[number:] if other.can_run)
-                    watcher.begin(comparison.name, predicted_s(comparison, spec), left_s)
-                records, interrupted = run_comparison(comparison, spec, folder, watchdog, watcher)
-                append_cases(folder, records)
-                yield comparison, records
-                if interrupted:
-                    raise KeyboardInterrupt
-    finally:
-        shutil.rmtree(folder / CACHES_DIR, ignore_errors=True)
+    begin_run(folder, spec, [case.case for comparison in planned for case in comparison.cases], command=command)
+    with MeasuringSession.open(spec, folder) as session:
+        for number, comparison in enumerate(planned):
+            if comparison.can_run:
+                watcher.begin(comparison.name, measuring_s([comparison], spec), measuring_s(planned[number:], spec))
+            try:
+                records = session.measure(comparison, watcher)
+            except ComparisonInterrupted as interruption:
+                session.append(interruption.records)
+                yield comparison, list(interruption.records)
+                raise
+            session.append(records)
+            yield comparison, records
 
 
 def trace_measured(
@@ -137,21 +122,22 @@ def trace_measured(
     folder: Path,
     starting: Callable[[str], None],
 ) -> Iterator[Traced]:
-    """Trace every case that was timed, in sessions of their own, once all timing is over; `starting` is told which one begins.
+    """Trace every case that was timed, in processes of their own, once all timing is over.
 
-    `records` are those of `planned`, in its order, as far as they go.
+    `records` are those of `planned`, in its order, as far as they go. `starting` is told which case begins.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
     """
     cases = [case for comparison in planned for case in comparison.cases]
     wanted = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
-    yield from trace_cases(wanted, spec, folder, starting)
+    with MeasuringSession.open(spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
+        yield from trace_cases(wanted, session, starting)
 
 
-def predicted_s(comparison: PlannedComparison, spec: MeasureSpec) -> float:
-    """Seconds that a comparison will take at most, unless its models are so slow that the least takes longer."""
-    return predict(spec, len(comparison.cases) + 1).most_s
+def measuring_s(planned: Sequence[PlannedComparison], spec: MeasureSpec) -> float:
+    """Seconds that comparisons take at most. Those that cannot run take none."""
+    return sum(predicted_s(len(comparison.cases), spec) for comparison in planned if comparison.can_run)
 
 
 def _check_mode(spec: MeasureSpec) -> None:

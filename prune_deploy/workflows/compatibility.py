@@ -12,11 +12,12 @@ from pathlib import Path
 
 from prune_deploy.environment import capture
 from prune_deploy.errors import InputError, storage_errors
-from prune_deploy.execution.jobs.client import Jobs
 from prune_deploy.execution.jobs.compatibility import stage_before
-from prune_deploy.execution.workers.process import Watchdog, WorkerError
+from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
+from prune_deploy.specs import MeasureSpec
+from prune_deploy.workflows.session import MeasuringSession
 
 ROWS_FILE = "compatibility.jsonl"
 LIMIT_S = 120.0
@@ -71,15 +72,14 @@ def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[
         folder.mkdir(parents=True, exist_ok=True)
     rows, tools = folder / ROWS_FILE, _tools()
     there = {} if request.fresh else {(row.model, row.ratio, row.tools): row for row in read_rows(rows)}
-    with Watchdog() as watchdog:
-        for model in request.models:
-            if (found := there.get((model, request.ratio, tools))) is not None:
-                yield found
-                continue
-            starting(model)
-            row = _try(model, request, folder, watchdog, tools)
-            _append(rows, row)
-            yield row
+    for model in request.models:
+        if (found := there.get((model, request.ratio, tools))) is not None:
+            yield found
+            continue
+        starting(model)
+        row = _try(model, request, folder, tools)
+        _append(rows, row)
+        yield row
 
 
 def read_rows(path: Path) -> list[Compatibility]:
@@ -94,9 +94,13 @@ def read_rows(path: Path) -> list[Compatibility]:
     return [from_json(Compatibility, line, source=f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line]
 
 
-def _try(model: str, request: CompatibilityRequest, folder: Path, watchdog: Watchdog, tools: str) -> Compatibility:
+def _try(model: str, request: CompatibilityRequest, folder: Path, tools: str) -> Compatibility:
     """One model in a child of its own, whose bundle is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch, Jobs(watchdog, folder / f"{model}.log") as jobs:
+    log = Path(f"{model}.log")
+    with (
+        tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch,
+        MeasuringSession.open(MeasureSpec(), folder, log=log) as session,
+    ):
         stage_file = Path(scratch) / "stage"
         header = {
             "model": model,
@@ -105,7 +109,7 @@ def _try(model: str, request: CompatibilityRequest, folder: Path, watchdog: Watc
             "stage_file": str(stage_file),
         }
         try:
-            answer = jobs.ask("compatibility", header, request.limit_s, "exporting")
+            answer = session.builder.ask("compatibility", header, request.limit_s, "exporting")
         except WorkerError as error:
             verdict: CompatibilityVerdict = "TIMEOUT" if error.status == "timeout" else "FAIL"
             seconds = request.limit_s if verdict == "TIMEOUT" else 0.0

@@ -1,34 +1,40 @@
-"""Bundles on labelled images: how many each of their artifacts names right, in each precision, and how often as the FP32 module does."""
+"""Accuracy of bundles on labelled images: of each artifact, in each precision, beside its agreement with the FP32 module."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
-from prune_deploy.execution.accuracy import AccuracyRequest, measure_accuracy
-from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import LoadedBundle, PlannedCase, RunConfig, parse_run_configs, plan, read_loaded_bundle
-from prune_deploy.execution.workers.process import Watchdog, WorkerError
+from prune_deploy.execution.accuracy import AccuracyRequest
+from prune_deploy.execution.failure import Failure, with_failure
+from prune_deploy.execution.planning import (
+    LoadedBundle,
+    PlannedCase,
+    RunConfig,
+    parse_run_configs,
+    plan_case,
+    read_loaded_bundle,
+)
+from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions
+from prune_deploy.workflows.session import MeasuringSession
 
 BATCH = 32
 """Images per run, unless another number is asked for."""
 
-_LOG = "scoring.log"
+_LOG = Path("scoring.log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRequest:
-    """What to score: bundles, by which backends, on at most `samples` images of `data`.
+class EvaluationRequest:
+    """Bundles to evaluate, by which backends, on at most `samples` images of `data`.
 
-    No `precisions` are all that a bundle has files for, and FP32; modules are then run in FP32 only. `batch` None is BATCH, or the nearest
-    that an engine was built for.
+    No `precisions` are all that a bundle has files for, and FP32. Modules are then run in FP32 only. `batch` None is BATCH, or the
+    nearest that an engine was built for.
     """
 
     bundles: tuple[Path, ...]
@@ -50,10 +56,11 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What became of one artifact: its accuracy, or why there is none.
+class EvaluationRow:
+    """The accuracy of one artifact, or why there is none.
 
-    `artifact` is the file, "" where the bundle has none; `layers` how many layers computed in the precision, "" where nobody counted.
+    `artifact` is the file, "" where the bundle has none. `layers` says how many layers computed in the precision, "" where nobody
+    counted.
     """
 
     bundle: str
@@ -69,8 +76,8 @@ class Row:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def plan_scores(request: ScoreRequest) -> list[PlannedCase]:
-    """The artifacts to score, each bundle's together.
+def plan_evaluation(request: EvaluationRequest) -> list[PlannedCase]:
+    """Plan the artifacts to evaluate, each bundle's together.
 
     Raises:
         InputError: a folder is no bundle, a backend or precision is unknown, or the data cannot be opened.
@@ -91,14 +98,14 @@ def plan_scores(request: ScoreRequest) -> list[PlannedCase]:
     return planned
 
 
-def _cases(bundle: LoadedBundle, request: ScoreRequest) -> Iterator[PlannedCase]:
+def _cases(bundle: LoadedBundle, request: EvaluationRequest) -> Iterator[PlannedCase]:
     configs = parse_run_configs(request.backends, request.precisions or _precisions_of(bundle))
     spec = MeasureSpec(options=request.options)
     for config in configs:
         if not request.precisions and config.backend.consumes == "module" and config.precision != "fp32":
             continue  # no file of the bundle is this; on a CPU it may take a hundred times as long
         batch = request.batch or _batch_for(bundle, config)
-        yield plan(bundle, (), (config,), (batch,), spec)[0].cases[0]
+        yield plan_case(bundle, config, batch, spec)
 
 
 def _precisions_of(bundle: LoadedBundle) -> list[Precision]:
@@ -116,45 +123,42 @@ def _batch_for(bundle: LoadedBundle, config: RunConfig) -> int:
     return min(sizes, key=lambda size: abs(size - BATCH), default=BATCH)
 
 
-def score_all(planned: Sequence[PlannedCase], request: ScoreRequest, starting: Callable[[str], None]) -> Iterator[Row]:
-    """Score planned artifacts one after the other in a child process; what takes it down costs its own row only.
+def evaluate_all(
+    planned: Sequence[PlannedCase], request: EvaluationRequest, starting: Callable[[str], None]
+) -> Iterator[EvaluationRow]:
+    """Take the accuracy of planned artifacts one after the other, in a child process.
 
-    `starting` is told what begins. A child that crashed leaves its log, which its row's fix names.
+    What takes the child down costs its own row only. `starting` is told what begins. A child that crashed leaves its log, which its
+    row's fix names.
     """
-    scoring = AccuracyRequest(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
-    limit = None if request.memory_limit_mib is None else request.memory_limit_mib << 20
-    scratch = Path(tempfile.mkdtemp(prefix="prune-deploy-"))
-    crashed = False
-    try:
-        with Watchdog() as watchdog, Jobs(watchdog, scratch / _LOG, limit) as jobs:
-            for case in planned:
-                row = _score(case, scoring, jobs, starting)
-                crashed = crashed or str(scratch) in row.fix
-                if case.candidate is not None and case.candidate.needs_own_process:
-                    jobs.end()
-                yield row
-    finally:
-        if not crashed:
-            shutil.rmtree(scratch)
+    asked = AccuracyRequest(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
+    with MeasuringSession.open(MeasureSpec(memory_limit_mib=request.memory_limit_mib), log=_LOG) as session:
+        for case in planned:
+            row = _evaluate(case, asked, session, starting)
+            if case.candidate is not None and case.candidate.needs_own_process:
+                session.builder.end()
+            yield row
 
 
-def _score(case: PlannedCase, scoring: AccuracyRequest, jobs: Jobs, starting: Callable[[str], None]) -> Row:
+def _evaluate(
+    case: PlannedCase, asked: AccuracyRequest, session: MeasuringSession, starting: Callable[[str], None]
+) -> EvaluationRow:
     row = _row(case)
     if case.candidate is None:
         return row
-    starting(f"scoring {row.bundle} {row.backend} {row.precision} on {scoring.data}")
+    starting(f"scoring {row.bundle} {row.backend} {row.precision} on {asked.data}")
     try:
-        accuracy, settings = measure_accuracy(case, case.candidate, scoring, jobs)
+        accuracy, settings = session.accuracy(case, asked)
     except WorkerError as error:
-        fix = "lower --data-samples, or raise --limit-s" if error.status == "timeout" else error.fix
-        return replace(row, status=error.status, reason=error.message, fix=fix)
+        failed = with_failure(row, Failure.of(error))
+        return replace(failed, fix="lower --data-samples, or raise --limit-s") if error.status == "timeout" else failed
     return replace(row, accuracy=accuracy, settings=settings, layers=settings.get("precision_layers", row.layers))
 
 
-def _row(case: PlannedCase) -> Row:
+def _row(case: PlannedCase) -> EvaluationRow:
     artifact, options = case.artifact, case.case.options
     share = None if artifact is None or artifact.engine is None else artifact.engine.share
-    base = Row(
+    base = EvaluationRow(
         bundle=case.bundle.label,
         artifact="" if artifact is None else artifact.name,
         backend=f"{case.case.backend}:{options.variant}" if options.variant else case.case.backend,
@@ -162,6 +166,4 @@ def _row(case: PlannedCase) -> Row:
         batch=case.case.batch,
         layers="" if share is None else share.text,
     )
-    if case.failure is None:
-        return base
-    return replace(base, status=case.failure.status, reason=case.failure.reason, fix=case.failure.fix)
+    return base if case.failure is None else with_failure(base, case.failure)

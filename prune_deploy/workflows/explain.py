@@ -8,21 +8,20 @@ from pathlib import Path
 
 from prune_deploy.environment import read_cpuinfo, usable_cpus
 from prune_deploy.errors import InputError, storage_errors
-from prune_deploy.execution.jobs.client import Jobs
+from prune_deploy.execution.baseline import is_dense
+from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
-from prune_deploy.execution.traces import trace_case
-from prune_deploy.execution.workers.process import Watchdog, WorkerError
+from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
-from prune_deploy.records import CaseRecord, Explanation, Trace, to_json
+from prune_deploy.records import CaseRecord, Explanation, Status, Trace, to_json
 from prune_deploy.reporting.explain.alignment import alignment_of
 from prune_deploy.reporting.explain.explanation import Machine, Timing, explain
-from prune_deploy.runs import EXPLANATIONS_DIR, TRACES_DIR, trace_stem
+from prune_deploy.runs import EXPLANATIONS_DIR, trace_stem
 from prune_deploy.specs import MeasureSpec, RunOptions
 from prune_deploy.store import read_bundle, write_text
 from prune_deploy.tracing import tracer_for
 from prune_deploy.workflows.bench import BenchRequest, plan_bench, require_runnable
-
-_BANDWIDTH_LIMIT_S = 120.0
+from prune_deploy.workflows.session import MeasuringSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Explained:
 
     record: CaseRecord
     explanation: Explanation | None = None
-    status: str = "ok"
+    status: Status = "ok"
     reason: str = ""
     fix: str = ""
 
@@ -46,8 +45,7 @@ def plan_explanation(request: BenchRequest, progress: Progress, *, against: str 
     if against is not None:
         return _plan_precisions(request, against)
     for folder in request.bundles:
-        record = read_bundle(folder)
-        if record.request.prune is None and record.request.mask is None:
+        if is_dense(read_bundle(folder)):
             raise InputError(
                 f"{folder} is the dense model: there is nothing to hold it against", fix="name a bundle that was pruned from it"
             )
@@ -85,11 +83,10 @@ def explain_comparison(
     """
     dense, *others = list(zip(planned.cases, records, strict=True))
     with storage_errors(folder, every=True):
-        for name in (TRACES_DIR, EXPLANATIONS_DIR, "logs"):
-            (folder / name).mkdir(exist_ok=True)
-    limit = None if spec.memory_limit_mib is None else spec.memory_limit_mib << 20
-    with Watchdog() as watchdog, Jobs(watchdog, folder / "logs" / f"{planned.name}-traces.log", limit) as jobs:
-        tracer = _Tracer(jobs, folder, spec, say)
+        (folder / EXPLANATIONS_DIR).mkdir(exist_ok=True)
+    log = Path("logs", f"{planned.name}-traces.log")
+    with MeasuringSession.open(spec, folder, log=log, lock_clocks=False) as session:
+        tracer = _Tracer(session, say)
         for other in others:
             yield _explained(dense, other, tracer)
 
@@ -97,8 +94,8 @@ def explain_comparison(
 class _Tracer:
     """Traces cases once each, and measures the machine once."""
 
-    def __init__(self, jobs: Jobs, folder: Path, spec: MeasureSpec, say: Callable[[str], None]) -> None:
-        self._jobs, self.folder, self._spec, self._say = jobs, folder, spec, say
+    def __init__(self, session: MeasuringSession, say: Callable[[str], None]) -> None:
+        self._session, self._say = session, say
         self._traces: dict[str, Trace] = {}
         self._bandwidths: dict[RunOptions, float] = {}
 
@@ -111,12 +108,9 @@ class _Tracer:
         stem = trace_stem(record)
         if stem not in self._traces:
             self._say(f"tracing {record.label}")
-            spec, place = self._spec, self.folder / TRACES_DIR
-            self._traces[stem] = trace_case(
-                planned, place, stem, self._jobs, spec.open_limit_s, inputs=spec.inputs, seed=spec.seed
-            )
+            self._traces[stem] = self._session.trace(planned, stem)
             if planned.candidate is not None and planned.candidate.needs_own_process:
-                self._jobs.end()
+                self._session.builder.end()
         return self._traces[stem]
 
     def bandwidth_gb_s(self, options: RunOptions) -> float:
@@ -127,10 +121,12 @@ class _Tracer:
         """
         if options not in self._bandwidths:
             self._say("measuring memory bandwidth")
-            header = {"device": options.device, "threads": options.threads or usable_cpus()}
-            answer = self._jobs.ask("bandwidth", header, _BANDWIDTH_LIMIT_S, "measuring memory")
-            self._bandwidths[options] = answer["gb_s"]
+            self._bandwidths[options] = self._session.bandwidth_gb_s(options.device, options.threads or usable_cpus())
         return self._bandwidths[options]
+
+    def write(self, record: CaseRecord, explanation: Explanation) -> None:
+        """Put a case's explanation into the run."""
+        write_text(self._session.folder / EXPLANATIONS_DIR / f"{trace_stem(record)}.json", to_json(explanation))
 
 
 def _explained(dense: tuple[PlannedCase, CaseRecord], other: tuple[PlannedCase, CaseRecord], tracer: _Tracer) -> Explained:
@@ -144,11 +140,11 @@ def _explained(dense: tuple[PlannedCase, CaseRecord], other: tuple[PlannedCase, 
         traces = tracer.trace(*dense), tracer.trace(*other)
         bandwidth_gb_s = tracer.bandwidth_gb_s(options)
     except WorkerError as error:
-        return Explained(record=record, status=error.status, reason=error.message, fix=error.fix)
+        return with_failure(Explained(record=record), Failure.of(error))
     flags = read_cpuinfo().get("flags", "").split()
     machine = Machine(bandwidth_gb_s=bandwidth_gb_s, alignment=alignment_of(record.case, flags))
     explanation = explain(*traces, timing, machine)
-    write_text(tracer.folder / EXPLANATIONS_DIR / f"{trace_stem(record)}.json", to_json(explanation))
+    tracer.write(record, explanation)
     return Explained(record=record, explanation=explanation)
 
 

@@ -13,25 +13,20 @@ from typing import Protocol
 from prune_deploy.backends import discover
 from prune_deploy.environment import capture
 from prune_deploy.errors import InputError
-from prune_deploy.execution.accuracy import SweepAccuracy, require_data
-from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.failure import Failure
-from prune_deploy.execution.jobs.client import Jobs
-from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison, plan, read_loaded_bundle
-from prune_deploy.execution.telemetry.clocks import locked_clocks
-from prune_deploy.execution.traces import trace_case
-from prune_deploy.execution.workers.process import Watchdog, WorkerError
+from prune_deploy.execution.planning import LoadedBundle, PlannedCase, plan_comparison
+from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
-from prune_deploy.records import CaseRecord, RunRecord, to_json
+from prune_deploy.records import CaseRecord, to_json
 from prune_deploy.reporting.figures.run_pairs import differences
-from prune_deploy.runs import PROFILES_DIR, RUN_FILE, TRACES_DIR, append_cases, create_run, mend_records, read_run, trace_stem
+from prune_deploy.runs import PROFILES_DIR, RUN_FILE, mend_records, read_run, trace_stem
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
 from prune_deploy.workflows.bench import Observer
-from prune_deploy.workflows.machine_lock import machine
-from prune_deploy.workflows.sweep_plan import SweepStep, plan_sweep, predicted_s
+from prune_deploy.workflows.session import MeasuringSession, begin_run
+from prune_deploy.workflows.sweep_accuracy import SweepAccuracy, require_data
+from prune_deploy.workflows.sweep_plan import SweepStep, measuring_s, plan_sweep
 
 BUNDLES_DIR = "bundles"
-_LOGS_DIR = "logs"
 
 
 class SweepObserver(Observer, Progress, Protocol):
@@ -53,7 +48,7 @@ class Sweep:
     finished: list[CaseRecord]
     todo: list[SweepStep]
     mended: bool = False
-    _subjects: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
+    _bundles: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
 
     def run(self, watcher: SweepObserver, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
         """Make and measure what is still to do; each comparison's records are on the disk when they are yielded.
@@ -63,81 +58,68 @@ class Sweep:
             KeyboardInterrupt: the comparison in flight is lost, all others are kept.
             StorageError: the disk is full or the place cannot be written.
         """
-        limit = self.spec.measure.memory_limit_mib
-        with machine(share=share_machine), Watchdog() as watchdog, locked_clocks(self.spec.measure.lock_clocks_mhz):
-            log = self.folder / _LOGS_DIR / "jobs.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            scores = SweepAccuracy(self.spec, self.finished)
-            with Jobs(watchdog, log, None if limit is None else limit << 20) as jobs:
-                try:
-                    while self.todo:
-                        records = self._measure(self.todo[0], jobs, watchdog, watcher, scores)
-                        append_cases(self.folder, records)
-                        self._forget(self.todo.pop(0))
-                        self.finished += records
-                        yield records
-                finally:
-                    shutil.rmtree(self.folder / CACHES_DIR, ignore_errors=True)
+        accuracies = SweepAccuracy(self.spec, self.finished)
+        with MeasuringSession.open(self.spec.measure, self.folder, exclusive=not share_machine) as session:
+            while self.todo:
+                records = self._measure(self.todo[0], session, watcher, accuracies)
+                session.append(records)
+                self._forget(self.todo.pop(0))
+                self.finished += records
+                yield records
 
     def _measure(
-        self, step: SweepStep, jobs: Jobs, watchdog: Watchdog, watcher: SweepObserver, scores: SweepAccuracy
+        self, step: SweepStep, session: MeasuringSession, watcher: SweepObserver, accuracies: SweepAccuracy
     ) -> list[CaseRecord]:
-        """One comparison: what it needs is made, the rest is measured."""
-        made = {variant.name: self._subject(variant, jobs, watcher) for variant in step.variants}
+        """Make what one comparison needs, and measure it."""
+        made = {variant.name: self._bundle(variant, session, watcher) for variant in step.variants}
         baseline = made[step.dense.name]
         if isinstance(baseline, Failure):
             because = replace(baseline, reason=f"{step.dense.name} could not be made: {baseline.reason}")
             failures = {name: bundle if isinstance(bundle, Failure) else because for name, bundle in made.items()}
             return [self._lost(step, variant, failures[variant.name], None) for variant in step.variants]
         bundles = [bundle for name, bundle in made.items() if name != step.dense.name and isinstance(bundle, LoadedBundle)]
-        planned = self._planned(step, baseline, bundles, step.batch)
-        scores.take(self._planned(step, baseline, bundles, max(self.spec.batches)), jobs, watcher)
+        planned, largest = (
+            plan_comparison(step.name, (baseline, *bundles), [step.config], batch, self.spec.measure)
+            for batch in (step.batch, max(self.spec.batches))
+        )
+        accuracies.take(largest, session, watcher)
         if planned.can_run:
-            watcher.begin(step.name, predicted_s([step], self.spec), predicted_s(self.todo, self.spec))
-        records, interrupted = run_comparison(planned, self.spec.measure, self.folder, watchdog, watcher)
-        if interrupted:
-            raise KeyboardInterrupt
+            watcher.begin(step.name, measuring_s([step], self.spec), measuring_s(self.todo, self.spec))
+        records = session.measure(planned, watcher)
         if self.spec.trace:
-            records = [self._traced(case, record, jobs, watcher) for case, record in zip(planned.cases, records, strict=True)]
-        found = {record.label: scores.put_on(record) for record in records}
+            records = [self._traced(case, record, session, watcher) for case, record in zip(planned.cases, records, strict=True)]
+        measured = {record.label: accuracies.put_on(record) for record in records}
         return [
-            self._named(found[variant.name], variant)
-            if variant.name in found
-            else self._lost(step, variant, made[variant.name], baseline)  # type: ignore[arg-type]  # a subject would have been found
+            # Nobody but the sweep knows the protocol of a variant.
+            replace(measured[variant.name], variant=variant)
+            if variant.name in measured
+            else self._lost(step, variant, made[variant.name], baseline)  # type: ignore[arg-type]  # a bundle was measured
             for variant in step.variants
         ]
 
-    def _planned(self, step: SweepStep, baseline: LoadedBundle, bundles: Sequence[LoadedBundle], batch: int) -> PlannedComparison:
-        (planned,) = plan(baseline, bundles, [step.config], [batch], self.spec.measure)
-        return replace(planned, name=step.name)
-
-    def _traced(self, case: PlannedCase, record: CaseRecord, jobs: Jobs, watcher: SweepObserver) -> CaseRecord:
-        """Have the profiler look at a case that was timed; what it could not see is a warning, and the figures stand."""
+    def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, watcher: SweepObserver) -> CaseRecord:
+        """Trace a case that was timed. Without a trace it has a warning, and the figures stand."""
         if record.latency is None:
             return record
         watcher.stage(f"tracing {record.label} {record.case.backend} batch {record.case.batch}")
-        folder, limit_s = self.folder / TRACES_DIR, self.spec.measure.open_limit_s
-        folder.mkdir(exist_ok=True)
         try:
-            trace_case(
-                case, folder, trace_stem(record), jobs, limit_s, inputs=self.spec.measure.inputs, seed=self.spec.measure.seed
-            )
+            session.trace(case, trace_stem(record))
         except WorkerError as error:
             return replace(record, warnings=(*record.warnings, f"not traced: {error.message}"))
         return record
 
-    def _subject(self, variant: Variant, jobs: Jobs, watcher: SweepObserver) -> LoadedBundle | Failure:
+    def _bundle(self, variant: Variant, session: MeasuringSession, watcher: SweepObserver) -> LoadedBundle | Failure:
         """The bundle of a variant, made if it is not there, or why there is none."""
-        if variant.name not in self._subjects:
+        if variant.name not in self._bundles:
             watcher.stage(f"making {variant.name}")
-            folder = self.folder / BUNDLES_DIR / variant.name
-            request = self._request(variant)
+            folder, stages = self.folder / BUNDLES_DIR / variant.name, self.spec.stages().get(variant.name, ())
             try:
-                jobs.export(request, folder, self.spec.stages().get(variant.name, ()), self.spec.build_limit_s)
-                self._subjects[variant.name] = read_loaded_bundle(folder)
+                self._bundles[variant.name] = session.export(
+                    self._request(variant), folder, stages, limit_s=self.spec.build_limit_s
+                )
             except WorkerError as error:
-                self._subjects[variant.name] = Failure.of(error)
-        return self._subjects[variant.name]
+                self._bundles[variant.name] = Failure.of(error)
+        return self._bundles[variant.name]
 
     def _request(self, variant: Variant) -> ExportSpec:
         """A variant's bundle, with engines and files of other precisions if a backend wants them."""
@@ -152,10 +134,6 @@ class Sweep:
             precisions=precisions,
             quantize=self.spec.quantize if need_calibration(precisions) else None,
         )
-
-    def _named(self, record: CaseRecord, variant: Variant) -> CaseRecord:
-        """The record with the variant as the sweep calls it: its protocol is known to nobody else."""
-        return replace(record, variant=variant)
 
     def _lost(self, step: SweepStep, variant: Variant, failure: Failure, baseline: LoadedBundle | None) -> CaseRecord:
         """The record of a variant that could not be made."""
@@ -184,7 +162,7 @@ class Sweep:
         wanted = {variant.name for other in self.todo if other is not step for variant in other.variants}
         for variant in step.variants:
             if variant.name not in wanted:
-                self._subjects.pop(variant.name, None)
+                self._bundles.pop(variant.name, None)
                 shutil.rmtree(self.folder / BUNDLES_DIR / variant.name, ignore_errors=True)
 
 
@@ -201,17 +179,8 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
     if not (folder / RUN_FILE).is_file():
         _check_methods(spec)
         require_data(spec)
-        cases = tuple(step.case(variant, spec) for step in steps for variant in step.variants)
-        run = RunRecord(
-            id=folder.name,
-            command=tuple(command),
-            spec=spec.measure,
-            cases=cases,
-            environment=environment,
-            started_at=environment.captured_at,
-            sweep=spec,
-        )
-        create_run(folder, run)
+        cases = [step.case(variant, spec) for step in steps for variant in step.variants]
+        begin_run(folder, spec.measure, cases, command=command, sweep=spec, environment=environment)
         return Sweep(spec=spec, folder=folder, steps=steps, finished=[], todo=list(steps))
     there = read_run(folder)
     if there.record.sweep != spec:

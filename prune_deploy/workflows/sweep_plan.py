@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prune_deploy.errors import CannotRunError
+from prune_deploy.execution.comparison import predicted_s
 from prune_deploy.execution.planning import RunConfig, parse_run_configs
-from prune_deploy.measure.budget import predict
 from prune_deploy.specs import Case, SweepSpec, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStep:
-    """One comparison of a sweep, known before anything is made: variants of one model beside their dense model, one way, one batch."""
+    """One comparison of a sweep, known before anything is made.
+
+    It has variants of one model beside their dense model, in one config, at one batch size.
+    """
 
     name: str
     dense: Variant
@@ -39,7 +42,7 @@ class SweepStep:
 
 
 def plan_sweep(spec: SweepSpec) -> list[SweepStep]:
-    """The comparisons of a sweep in the order they are measured. Variants are made when they are first wanted.
+    """Plan the comparisons of a sweep in the order they are measured. Variants are made when they are first wanted.
 
     Raises:
         InputError: an unknown backend, or two variants of one name.
@@ -60,8 +63,10 @@ def plan_sweep(spec: SweepSpec) -> list[SweepStep]:
     return steps
 
 
-def predicted_s(steps: Sequence[SweepStep], spec: SweepSpec) -> float:
-    """Seconds that measuring will take at most, without making what is measured; steps that cannot run here take none."""
-    return sum(
-        predict(spec.measure, len(step.variants) + 1).most_s for step in steps if step.config.backend.available().available
-    )
+def measuring_s(steps: Sequence[SweepStep], spec: SweepSpec) -> float:
+    """Seconds that measuring will take at most, without making what is measured.
+
+    Steps that cannot run here take none.
+    """
+    runnable = [step for step in steps if step.config.backend.available().available]
+    return sum(predicted_s(len(step.variants), spec.measure) for step in runnable)

@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prune_deploy.backends import usable
-from prune_deploy.environment import capture
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.comparison import base_record
-from prune_deploy.execution.planning import PlannedComparison, parse_run_configs, plan, read_loaded_bundle
-from prune_deploy.execution.traces import RUNS, Traced, trace_cases
-from prune_deploy.records import CaseRecord, RunRecord
-from prune_deploy.runs import append_cases, create_run, trace_stem
+from prune_deploy.execution.failure import Failure, with_failure
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.records import CaseRecord, Trace
+from prune_deploy.runs import trace_stem
 from prune_deploy.specs import MeasureSpec
-from prune_deploy.tracing import tracer_for
+from prune_deploy.tracing import DEFAULT_RUNS, tracer_for
+from prune_deploy.workflows.session import MeasuringSession, begin_run
+
+TRACES_LOG = Path("logs", "traces.log")
 
 _TRACED_ONLY = "traced, not timed"
 _TIMED_BY = "time it with prune-deploy bench"
@@ -23,18 +26,31 @@ _TIMED_BY = "time it with prune-deploy bench"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """What to trace: a bundle, by one backend ("trt:cuda-graph" for a variant), at one precision, at batch sizes, `runs` times."""
+    """A bundle to trace by one backend, at one precision, at batch sizes, `runs` times.
+
+    A backend's variant is asked for as in "trt:cuda-graph".
+    """
 
     bundle: Path
     backend: str
     precision: str = "fp32"
     batches: tuple[int, ...] = (1,)
-    runs: int = RUNS
+    runs: int = DEFAULT_RUNS
     spec: MeasureSpec
 
     def __post_init__(self) -> None:
         if self.runs < 1:
-            raise InputError(f"--runs must be at least 1, got {self.runs}", fix=f"{RUNS} is usual")
+            raise InputError(f"--runs must be at least 1, got {self.runs}", fix=f"{DEFAULT_RUNS} is usual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """The trace of one case, or why there is none. `stem` is the name of its files in the run's traces."""
+
+    planned: PlannedCase
+    stem: str
+    trace: Trace | None = None
+    failure: Failure | None = None
 
 
 def plan_traces(request: TraceRequest) -> list[PlannedComparison]:
@@ -72,30 +88,40 @@ def trace_bundle(
         InputError: something lies in the run's folder already.
         StorageError: the disk is full or the place cannot be written.
     """
-    environment = capture()
     cases = [comparison.cases[0] for comparison in planned]
-    run = RunRecord(
-        id=folder.name,
-        command=tuple(command),
-        spec=request.spec,
-        cases=tuple(case.case for case in cases),
-        environment=environment,
-        started_at=environment.captured_at,
-    )
-    create_run(folder, run)
+    begin_run(folder, request.spec, [case.case for case in cases], command=command)
     # The only case of a comparison that is none: it is no baseline, and its dense model is not at hand.
     records = [replace(base_record(each, each.cases[0], index=-1), role="candidate", dense_counts=None) for each in planned]
     wanted = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
-    traced = trace_cases(wanted, request.spec, folder, starting, request.runs)
-    for record, found in zip(records, traced, strict=True):
-        done = _with_outcome(record, found)
-        append_cases(folder, [done])
-        yield done, found
+    with MeasuringSession.open(request.spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
+        for record, traced in zip(records, trace_cases(wanted, session, starting, request.runs), strict=True):
+            done = _with_outcome(record, traced)
+            session.append([done])
+            yield done, traced
 
 
-def _with_outcome(record: CaseRecord, found: Traced) -> CaseRecord:
-    """The record of a case that was traced, or could not be: in either case it has no latency, and says why."""
-    if found.failure is not None:
-        return replace(record, status=found.failure.status, reason=found.failure.reason, fix=found.failure.fix)
-    settings = {} if found.trace is None else found.trace.settings
+def trace_cases(
+    wanted: Sequence[tuple[str, PlannedCase]],
+    session: MeasuringSession,
+    starting: Callable[[str], None],
+    runs: int = DEFAULT_RUNS,
+) -> Iterator[Traced]:
+    """Trace cases, given by their stems, into the session's run. `starting` is told which one begins.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    for stem, planned in wanted:
+        starting(stem)
+        try:
+            yield Traced(planned=planned, stem=stem, trace=session.trace(planned, stem, runs))
+        except WorkerError as error:
+            yield Traced(planned=planned, stem=stem, failure=Failure.of(error))
+
+
+def _with_outcome(record: CaseRecord, traced: Traced) -> CaseRecord:
+    """The record of a case that was traced, or could not be. In either case it has no latency, and says why."""
+    if traced.failure is not None:
+        return with_failure(record, traced.failure)
+    settings = {} if traced.trace is None else traced.trace.settings
     return replace(record, reason=_TRACED_ONLY, fix=_TIMED_BY, settings=settings)

@@ -17,7 +17,7 @@ from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import PRECISIONS, TARGETS, Precision, QuantizeSpec, RunOptions
-from prune_deploy.workflows.evaluate import ScoreRequest, plan_scores, score_all
+from prune_deploy.workflows.evaluate import EvaluationRequest, evaluate_all, plan_evaluation
 
 SIZE = (3, 64, 64)
 COMPUTED = {
@@ -103,7 +103,7 @@ def test_no_backend_lends_itself_to_a_label_that_is_not_true(exported: Exported)
 
 def test_artifacts_are_scored_on_the_gpu_and_agree_with_the_fp32_module(exported: Exported) -> None:
     backends = tuple(name for name in ("eager", "ort", "trt") if discover()[name].available().available)
-    asked = ScoreRequest(
+    asked = EvaluationRequest(
         bundles=(exported.folder,),
         backends=backends,
         precisions=("fp32", "fp16"),
@@ -111,7 +111,7 @@ def test_artifacts_are_scored_on_the_gpu_and_agree_with_the_fp32_module(exported
         samples=64,
         options=RunOptions(device="cuda"),
     )
-    rows = list(score_all(plan_scores(asked), asked, lambda _: None))
+    rows = list(evaluate_all(plan_evaluation(asked), asked, lambda _: None))
     assert [row.reason for row in rows if row.status != "ok"] == []
     assert all(row.accuracy is not None and row.accuracy.agreement is not None for row in rows)
     assert all(row.accuracy.agreement > 0.95 for row in rows if row.accuracy is not None and row.accuracy.agreement is not None)

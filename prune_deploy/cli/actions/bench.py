@@ -16,13 +16,13 @@ from prune_deploy.cli.output.measure_progress import MeasureBar
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.execution.planning import PlannedComparison
-from prune_deploy.execution.traces import Traced
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import FAILED_STATUSES, CaseRecord
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.runs import PROFILES_DIR, TRACES_DIR, new_run_id
 from prune_deploy.specs import Across, MeasureSpec
-from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench, predicted_s, trace_measured
+from prune_deploy.workflows.bench import BenchRequest, measure_all, measuring_s, plan_bench, trace_measured
+from prune_deploy.workflows.trace import Traced
 
 PERFETTO = "https://ui.perfetto.dev"
 _DEFAULT_BACKENDS = "eager,compile,ort,trt"
@@ -90,7 +90,7 @@ def run_folder(command: str, bundle: str, out: str | None) -> Path:
 def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
     """Measure planned comparisons; an interruption says where the finished ones are."""
     runnable = [comparison for comparison in planned if comparison.can_run]
-    seconds = sum(predicted_s(comparison, spec) for comparison in runnable)
+    seconds = measuring_s(runnable, spec)
     say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
     records: list[CaseRecord] = []
     with MeasureBar(len(runnable)) as bar:

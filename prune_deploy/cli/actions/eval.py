@@ -14,7 +14,7 @@ from prune_deploy.gpus import local_target
 from prune_deploy.records import FAILED_STATUSES, Accuracy
 from prune_deploy.reporting.figures.formatting import MISSING, percent
 from prune_deploy.specs import RunOptions
-from prune_deploy.workflows.evaluate import Row, ScoreRequest, plan_scores, score_all
+from prune_deploy.workflows.evaluate import EvaluationRequest, EvaluationRow, evaluate_all, plan_evaluation
 
 _COLUMNS = ("artifact", "backend", "precision", "images", "top-1 %", "top-5 %", "as FP32 %")
 
@@ -29,7 +29,7 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
     asked = _request(bundles, values)
     lines = StageLines()
     lines.stage(f"checking {', '.join(path.resolve().name for path in bundles)}")
-    rows = list(score_all(plan_scores(asked), asked, lines.stage))
+    rows = list(evaluate_all(plan_evaluation(asked), asked, lines.stage))
     if as_json:
         emit_json({"data": asked.data, "rows": [_document(row) for row in rows]})
     else:
@@ -39,9 +39,9 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
     return 0 if any(row.accuracy is not None for row in rows) else 4
 
 
-def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> ScoreRequest:
+def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> EvaluationRequest:
     default = "eager,ort" if local_target() is None else "eager,ort,trt"
-    return ScoreRequest(
+    return EvaluationRequest(
         bundles=bundles,
         backends=words(values["backends"] or default),
         precisions=words(values["precisions"]),
@@ -54,12 +54,12 @@ def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> ScoreRequest:
     )
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(row: EvaluationRow) -> dict[str, Any]:
     found = dataclasses.asdict(row)
     return found | {"warnings": [] if row.accuracy is None else list(row.accuracy.warnings)}
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
+def _print_rows(rows: Sequence[EvaluationRow]) -> None:
     """The table, and below it why rows have no figures and what must be said of those that have."""
     several = len({row.bundle for row in rows}) > 1
     printed = table(*(("bundle",) if several else ()), *_COLUMNS)
@@ -75,7 +75,7 @@ def _print_rows(rows: Sequence[Row]) -> None:
         data_console.print(sentence, soft_wrap=True)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: EvaluationRow) -> tuple[str, ...]:
     precision = f"{row.precision} {row.layers}".strip()
     named = (row.artifact or MISSING, row.backend, precision)
     accuracy = row.accuracy

@@ -13,13 +13,13 @@ from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.cli.output.measure_progress import MeasureBar
 from prune_deploy.errors import InputError
-from prune_deploy.execution.accuracy import require_data
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.specs import SweepSpec
 from prune_deploy.workflows.sweep import Sweep, folder_of, open_sweep, resumed
-from prune_deploy.workflows.sweep_plan import plan_sweep, predicted_s
+from prune_deploy.workflows.sweep_accuracy import require_data
+from prune_deploy.workflows.sweep_plan import measuring_s, plan_sweep
 
 
 def sweep(values: dict[str, Any], given: set[str], as_json: bool) -> int:
@@ -66,7 +66,7 @@ def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
         return
     behind = f"{done} of {done + todo} comparisons are there, " if done else ""
     besides = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
-    say(f"{behind}{todo} to measure, about {_minutes(predicted_s(opened.todo, opened.spec))}, and {besides}")
+    say(f"{behind}{todo} to measure, about {_minutes(measuring_s(opened.todo, opened.spec))}, and {besides}")
     with MeasureBar(len(opened.steps), done) as bar:
         try:
             for records in opened.run(bar, share_machine=share_machine):
@@ -96,7 +96,7 @@ def one_line(record: CaseRecord) -> str:
 def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
     """What a sweep would do."""
     steps = plan_sweep(spec)
-    seconds = predicted_s(steps, spec)
+    seconds = measuring_s(steps, spec)
     variants = [variant.name for _, variants in spec.models() for variant in variants]
     if as_json:
         comparisons = [{"name": step.name, "variants": [variant.name for variant in step.variants]} for step in steps]
@@ -104,7 +104,7 @@ def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
         return
     rows = table("comparison", "variants", "s")
     for step in steps:
-        rows.add_row(step.name, ", ".join(variant.name for variant in step.others) or "-", f"{predicted_s([step], spec):.0f}")
+        rows.add_row(step.name, ", ".join(variant.name for variant in step.others) or "-", f"{measuring_s([step], spec):.0f}")
     data_console.print(rows)
     cases = sum(len(step.variants) for step in steps)
     message = (

@@ -13,11 +13,10 @@ from prune_deploy.cli.options.measure import measure_spec, words
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.cli.output.latency_table import print_reasons
 from prune_deploy.errors import InputError
-from prune_deploy.execution.traces import Traced
 from prune_deploy.records import CaseRecord, LayerTime, Trace
 from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.runs import TRACES_DIR
-from prune_deploy.workflows.trace import TraceRequest, plan_traces, trace_bundle
+from prune_deploy.workflows.trace import Traced, TraceRequest, plan_traces, trace_bundle
 
 _NOT_MEASURING: dict[str, Any] = {"rigor": "quick", "mode": "latency", "placement": None, "budget_s": None, "lock_clocks": None}
 

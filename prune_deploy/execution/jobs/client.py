@@ -1,4 +1,7 @@
-"""Making bundles and traces in a child process (`workshop.py`), where a crash, a hang or a hunger for memory ends one case only."""
+"""The coordinator's side of a build worker: a child process that exports, traces and evaluates (`server.py`).
+
+A crash, a hang or too much memory in it ends one job and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,11 @@ _START_LIMIT_S = 60.0
 _MODULE = "prune_deploy.execution.jobs.server"
 
 
-class Jobs:
-    """A child process that is started when it is first asked, and again after it broke."""
+class BuildWorkerClient:
+    """Starts a build worker when it is first asked, and again after it broke.
+
+    `has_named_log` is set once an error has told its reader to look into the log.
+    """
 
     def __init__(self, watchdog: Watchdog, log: Path, memory_limit_bytes: int | None = None) -> None:
         self._watchdog = watchdog
@@ -25,36 +31,33 @@ class Jobs:
         self._memory_limit_bytes = memory_limit_bytes
         self._worker: WorkerProcess | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.has_named_log = False
 
-    def __enter__(self) -> Jobs:
+    def __enter__(self) -> BuildWorkerClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end()
 
     def ask(self, kind: str, header: dict[str, Any], limit_s: float, doing: str) -> dict[str, Any]:
-        """Have a job done; between jobs the child stands still.
+        """Have a job done. The worker stands still between jobs.
 
         Raises:
             WorkerError: the job failed, or took its process down with it.
         """
-        if self._worker is None:
-            self._worker = WorkerProcess(self._watchdog, self._log, self._environment(), self._memory_limit_bytes, _MODULE)
-            self._worker.await_ready(_START_LIMIT_S)
-        self._worker.resume()
         try:
-            answer = self._worker.request({"kind": kind, **header}, limit_s, doing).header
-            self._worker.suspend()
+            return self._ask({"kind": kind, **header}, limit_s, doing)
         except RefusedError:
-            self._worker.suspend()
             raise
-        except WorkerError:
+        except WorkerError as error:
+            self.has_named_log |= error.log is not None
             self.end()
             raise
-        return answer
 
     def export(self, spec: ExportSpec, folder: Path, stages: tuple[float, ...], limit_s: float) -> None:
-        """Make a bundle, or find it made; with `stages`, as the last of these ratios of one iterative pruning.
+        """Make a bundle, or find it made.
+
+        With `stages` it is the last of these ratios of one iterative pruning.
 
         Raises:
             WorkerError: it cannot be made, or its making took the process down.
@@ -62,7 +65,7 @@ class Jobs:
         self.ask("export", {"spec": to_json(spec), "folder": str(folder), "stages": stages}, limit_s, "exporting")
 
     def end(self) -> None:
-        """End the child; the next job starts another."""
+        """End the worker. The next job starts another."""
         if self._worker is not None:
             self._worker.end()
             self._worker = None
@@ -70,7 +73,20 @@ class Jobs:
             self._scratch.cleanup()
             self._scratch = None
 
+    def _ask(self, header: dict[str, Any], limit_s: float, doing: str) -> dict[str, Any]:
+        if self._worker is None:
+            self._worker = WorkerProcess(self._watchdog, self._log, self._environment(), self._memory_limit_bytes, _MODULE)
+            self._worker.await_ready(_START_LIMIT_S)
+        self._worker.resume()
+        try:
+            answer = self._worker.request(header, limit_s, doing).header
+        except RefusedError:
+            self._worker.suspend()
+            raise
+        self._worker.suspend()
+        return answer
+
     def _environment(self) -> dict[str, str]:
-        """What profilers and compilers write on the way goes where it is removed with the child, however that ends."""
+        """Redirect what profilers and compilers write on the way to where it is removed with the worker."""
         self._scratch = tempfile.TemporaryDirectory(prefix="prune-deploy-")
         return os.environ | {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}

@@ -33,13 +33,17 @@ _FIXES = {
 
 
 class WorkerError(Exception):
-    """A worker's way to end: the case's status, what happened, and what can be done. The worker is dead or must be ended."""
+    """The end of a worker: the case's status, what happened, and what can be done.
 
-    def __init__(self, status: Status, message: str, fix: str) -> None:
+    The worker is dead or must be ended. `log` is its log where `fix` tells to read it.
+    """
+
+    def __init__(self, status: Status, message: str, fix: str, log: Path | None = None) -> None:
         super().__init__(message)
         self.status: Status = status
         self.message = message
         self.fix = fix
+        self.log = log
 
 
 class RefusedError(WorkerError):
@@ -209,13 +213,13 @@ class WorkerProcess:
         try:
             code = self._process.wait(timeout=_STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
-            return WorkerError("failed", "the worker closed its channel and lives on", self._with_log("report it"))
+            return self._with_log("the worker closed its channel and lives on", "report it")
         if code == -signal.SIGKILL:
             message = "the worker was killed (SIGKILL): if nobody did it by hand, the kernel ran out of memory"
             return WorkerError("failed", message, "take a smaller batch, or see the kernel's log")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         message = f"the worker crashed ({name}){self._last_words()}"
-        return WorkerError("failed", message, self._with_log("the runtime crashed: report it with the model's name"))
+        return self._with_log(message, "the runtime crashed: report it with the model's name")
 
     def _last_words(self) -> str:
         with self._log.open("rb") as stream:
@@ -223,5 +227,8 @@ class WorkerProcess:
             lines = stream.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1][:_LAST_WORDS]}" if lines else ""
 
-    def _with_log(self, fix: str) -> str:
-        return f"{fix}; its log: {self._log}" if self._log.stat().st_size else fix
+    def _with_log(self, message: str, fix: str) -> WorkerError:
+        """An error whose fix names the log, if there is anything in it."""
+        if not self._log.stat().st_size:
+            return WorkerError("failed", message, fix)
+        return WorkerError("failed", message, f"{fix}; its log: {self._log}", log=self._log)

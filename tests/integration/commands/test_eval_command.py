@@ -18,8 +18,8 @@ from PIL import Image
 
 from prune_deploy.records import LATENCY_ONLY, Accuracy, from_json
 from prune_deploy.specs import RunOptions
-from prune_deploy.workflows import evaluate as scoring
-from prune_deploy.workflows.evaluate import Row, ScoreRequest, plan_scores, score_all
+from prune_deploy.workflows import evaluate
+from prune_deploy.workflows.evaluate import EvaluationRequest, EvaluationRow, evaluate_all, plan_evaluation
 from support.commands import Made, call, here, made, refused, remains, start
 from support.models.precise import file_of, precise
 
@@ -64,7 +64,7 @@ def test_the_document_has_all_that_was_seen(precise: Path) -> None:
     assert done.document["data"] == "digits"
     rows = {row["precision"]: row for row in done.document["rows"]}
     assert list(rows) == ["fp32", "int8", "fp16"], "in the order of the command line"
-    assert all(row.keys() == {field.name for field in dataclasses.fields(Row)} | {"warnings"} for row in rows.values())
+    assert all(row.keys() == {field.name for field in dataclasses.fields(EvaluationRow)} | {"warnings"} for row in rows.values())
     fp32, int8, fp16 = (from_json_row(rows[each]) for each in ("fp32", "int8", "fp16"))
     assert fp32 is not None
     assert int8 is not None
@@ -87,7 +87,7 @@ def from_json_row(row: dict[str, Any]) -> Accuracy | None:
 
 def test_by_default_each_bundle_is_scored_in_the_precisions_that_it_has_files_for(precise: Path, made: Made) -> None:
     asked = dataclasses.replace(request(precise, precisions=(), backends=("ort",)), bundles=(precise, made.folder, precise))
-    planned = [(case.bundle.folder, case.case.precision) for case in plan_scores(asked)]
+    planned = [(case.bundle.folder, case.case.precision) for case in plan_evaluation(asked)]
     here_too = [(precise, each) for each in ("fp32", "fp16", "bf16", "int8")]
     assert planned[:4] == here_too
     assert (made.folder, "fp32") in planned
@@ -164,9 +164,9 @@ def test_what_must_be_said_is_said_beside_the_figures(precise: Path, here: Path)
     assert rows[0][-1] == rows[2][-1] == "100.0", "FP32 agrees with FP32"
 
 
-def request(folder: Path, **changes: Any) -> ScoreRequest:
+def request(folder: Path, **changes: Any) -> EvaluationRequest:
     fields: dict[str, Any] = {"backends": ("eager", "ort"), "precisions": ("fp32",), "data": "digits", "samples": 40}
-    return ScoreRequest(bundles=(folder,), options=RunOptions(threads=1), **(fields | changes))
+    return EvaluationRequest(bundles=(folder,), options=RunOptions(threads=1), **(fields | changes))
 
 
 def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypat
                 if "prune_deploy.execution.jobs.server" in child.cmdline():
                     child.kill()
 
-    rows = list(score_all(plan_scores(asked) * 3, asked, kill_the_second))
+    rows = list(evaluate_all(plan_evaluation(asked) * 3, asked, kill_the_second))
     assert [row.status for row in rows] == ["ok", "failed", "ok"]
     assert "SIGKILL" in rows[1].reason
     assert rows[0].accuracy == rows[2].accuracy
@@ -190,7 +190,7 @@ def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypat
 
 def test_what_grows_too_large_is_ended(precise: Path) -> None:
     asked = request(precise, memory_limit_mib=60, backends=("ort",))
-    (row,) = score_all(plan_scores(asked), asked, lambda _: None)
+    (row,) = evaluate_all(plan_evaluation(asked), asked, lambda _: None)
     assert row.status == "failed"
     assert "the limit is 60 MiB" in row.reason
     assert "--memory-limit" in row.fix
@@ -198,16 +198,16 @@ def test_what_grows_too_large_is_ended(precise: Path) -> None:
 
 def test_what_takes_too_long_says_which_option_helps(precise: Path) -> None:
     asked = request(precise, limit_s=0.01, backends=("ort",))
-    (row,) = score_all(plan_scores(asked), asked, lambda _: None)
+    (row,) = evaluate_all(plan_evaluation(asked), asked, lambda _: None)
     assert (row.status, row.fix) == ("timeout", "lower --data-samples, or raise --limit-s")
 
 
 def test_an_engine_is_scored_at_the_batch_nearest_to_the_usual(made: Made) -> None:
-    (case, *_) = plan_scores(request(made.folder, backends=("ort", "trt")))
-    assert case.case.batch == scoring.BATCH
-    engines = [each for each in plan_scores(request(made.folder, backends=("ort", "trt"))) if each.case.backend == "trt"]
+    (case, *_) = plan_evaluation(request(made.folder, backends=("ort", "trt")))
+    assert case.case.batch == evaluate.BATCH
+    engines = [each for each in plan_evaluation(request(made.folder, backends=("ort", "trt"))) if each.case.backend == "trt"]
     assert {each.case.batch for each in engines} == {4}, "it was built for 1 and 4"
-    row = scoring._row(engines[0])
+    row = evaluate._row(engines[0])
     assert row.status == "unavailable" or row.layers
 
 
@@ -225,12 +225,12 @@ def test_ctrl_c_ends_it_with_130_and_leaves_nothing_running(precise: Path, here:
     assert remains(here) == []
     # A child that was only just being started hears of its coordinator's end from the kernel, a moment later.
     ends = time.monotonic() + 10
-    while (left := _workshops_of(child.pid)) and time.monotonic() < ends:
+    while (left := _build_workers_of(child.pid)) and time.monotonic() < ends:
         time.sleep(0.1)
     assert left == ""
 
 
-def _workshops_of(pid: int) -> str:
-    """The process ids of a coordinator's children that do jobs."""
-    found = subprocess.run(["pgrep", "-f", f"execution.workshop.* {pid}$"], capture_output=True, text=True, check=False)
+def _build_workers_of(pid: int) -> str:
+    """The process ids of a coordinator's build workers."""
+    found = subprocess.run(["pgrep", "-f", f"execution.jobs.server.* {pid}$"], capture_output=True, text=True, check=False)
     return found.stdout

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
@@ -61,6 +63,36 @@ def test_silence_is_no_message_and_an_end_is_an_end() -> None:
         receiver.receive(1)
     with pytest.raises(ChannelClosed):
         receiver.send({})
+
+
+def test_half_a_message_is_no_message_and_does_not_block() -> None:
+    sender, end = socket.socketpair()
+    receiver = Channel(end)
+    text = b'{"kind": "run"}'
+    whole = struct.pack("!II", len(text), 3) + text + b"abc"
+    for cut in (1, 8, 10, len(whole) - 1):
+        sender.sendall(whole[:cut])
+        assert receiver.receive(0.01) is None
+        sender.sendall(whole[cut:])
+        message = receiver.receive(10)
+        assert message is not None
+        assert (message.header, message.data) == ({"kind": "run"}, b"abc")
+
+
+def test_the_standard_library_s_connection_would_wait_for_the_other_half() -> None:
+    """The reason for a framing of our own: a readable connection blocks until its message is whole, past any limit."""
+    sender, end = socket.socketpair()
+    connection = Connection(end.detach())
+    sender.sendall(struct.pack("!i", 10) + b"half!")
+    assert connection.poll(1)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(connection.recv_bytes()))
+    reader.start()
+    reader.join(0.3)
+    assert reader.is_alive()
+    sender.sendall(b"other")
+    reader.join(10)
+    assert received == [b"half!other"]
 
 
 @pytest.mark.parametrize("kind", ["images", "normal", "uniform", "zeros"])

@@ -136,7 +136,7 @@ def record_of(spec: MaskSpec | None, sparse_layers: int | None, tmp_path: Path) 
     )
     planned = PlannedComparison(name="c", cases=(case,))
     with Watchdog() as watchdog:
-        records, _ = run_comparison(planned, MeasureSpec(), tmp_path, watchdog, lambda phase, share: None)
+        records = run_comparison(planned, MeasureSpec(), tmp_path, watchdog, lambda phase, share: None)
     return records[0]
 
 
