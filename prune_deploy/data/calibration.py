@@ -13,7 +13,7 @@ from prune_deploy.data.files import list_images, spread
 from prune_deploy.data.preprocessing import open_image
 from prune_deploy.data.sources import ImageSet, open_images
 from prune_deploy.data.synthetic import synthetic_images
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.records import Preprocessing
 from prune_deploy.specs import DEFAULT_CALIBRATION_SAMPLES, parse_calibration
 
@@ -41,7 +41,7 @@ class CalibrationImages:
             assert folder is not None
             self._images = _folder(calibration, list_images(folder), samples)
         elif kind != "synthetic":
-            self._images = _sampled(_labelled(calibration), samples)
+            self._images = _sampled(open_images(calibration, split="train", field="calibration"), samples)
         self.classes = 0 if self._images is None else len(self._images.classes)
         self.count = samples if self._images is None else len(self._images.labels)
         self.unreadable: list[str] = []
@@ -75,8 +75,10 @@ class CalibrationImages:
         self.unreadable = batches.unreadable
         if not readable:
             raise InputError(
-                f"--calib {self.data}: none of {len(images.names)} images can be read, the first is {images.names[0]}",
+                f"{setting('calibration', self.data)}: none of {len(images.names)} images can be read, "
+                f"the first is {images.names[0]}",
                 fix="give whole JPEG, PNG or WebP files",
+                field="calibration",
             )
 
 
@@ -97,13 +99,6 @@ def calibration_images(
 def _synthetic(number: int, input_size: tuple[int, int, int]) -> torch.Tensor:
     # One generator per image, so that image 7 is the same in batches of any size.
     return synthetic_images(1, input_size, torch.Generator().manual_seed(_SEED + number))
-
-
-def _labelled(calibration: str) -> ImageSet:
-    try:
-        return open_images(calibration, split="train")
-    except InputError as error:  # the option's name is another one here
-        raise InputError(error.message.replace("--data", "--calib"), fix=error.fix) from error
 
 
 def _folder(calibration: str, files: Sequence[Path], samples: int) -> ImageSet:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import parse_calibration
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -29,10 +29,11 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         fix = "name the folder that it lies in" if folder.is_file() else "check the path"
-        raise InputError(f"--calib {folder}: there is no folder {folder}", fix=fix)
+        raise InputError(f"{setting('calibration', folder)}: there is no folder {folder}", fix=fix, field="calibration")
     images = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
     if not images:
-        raise InputError(f"--calib {folder}: {folder} holds no images", fix=f"put images into it: {', '.join(SUFFIXES)}")
+        fix = f"put images into it: {', '.join(SUFFIXES)}"
+        raise InputError(f"{setting('calibration', folder)}: {folder} holds no images", fix=fix, field="calibration")
     return images
 
 
@@ -77,7 +78,8 @@ def _labelled_sample(folder: Path, samples: int) -> Sequence[Path]:
     `folder` is a folder of classes. The order is torchvision's, and the seed is the same.
     """
     if not folder.is_dir():
-        raise InputError(f"--calib imagefolder:{folder}: there is no folder {folder}", fix="check the path")
+        word = setting("calibration", f"imagefolder:{folder}")
+        raise InputError(f"{word}: there is no folder {folder}", fix="check the path", field="calibration")
     files = [
         path
         for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir())
@@ -99,4 +101,6 @@ def _content(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"--calib: cannot read {path}: {error.strerror}", fix="check the path and its permissions") from error
+        raise InputError(
+            f"`calibration`: cannot read {path}: {error.strerror}", fix="check the path and its permissions", field="calibration"
+        ) from error

@@ -14,7 +14,7 @@ from typing import Literal
 from PIL import Image
 
 from prune_deploy.data.preprocessing import open_image
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import parse_data
 
 Split = Literal["train", "test"]
@@ -52,20 +52,20 @@ class ImageSet:
         return sorted(random.Random(0).sample(range(len(self.labels)), count))
 
 
-def open_images(data: str, split: Split = "test") -> ImageSet:
+def open_images(data: str, split: Split = "test", *, field: str = "data") -> ImageSet:
     """Open the images that a word stands for.
 
-    See `prune_deploy.specs.parse_data` for the words.
+    See `prune_deploy.specs.parse_data` for the words. `field` is the setting that holds the word, which errors name.
 
     Raises:
         InputError: an unknown word, a folder that is missing or holds no images, or a data set that differs from the published one.
     """
-    kind, folder = parse_data(data)
+    kind, folder = parse_data(data, field)
     if folder is None:
         return _digits(data, split)
     if not folder.is_dir():
-        raise InputError(f"--data {data}: there is no folder {folder}", fix="check the path")
-    return _folder(data, folder) if kind == "imagefolder" else _cifar(data, kind, folder, split)
+        raise InputError(f"{setting(field, data)}: there is no folder {folder}", fix="check the path", field=field)
+    return _folder(data, folder, field) if kind == "imagefolder" else _cifar(data, kind, folder, split, field)
 
 
 def _digits(data: str, split: Split) -> ImageSet:
@@ -86,7 +86,7 @@ def _digits(data: str, split: Split) -> ImageSet:
     return ImageSet(data, tuple(map(str, dataset.target_names)), labels, [f"digit {number}" for number in numbers], read)
 
 
-def _cifar(data: str, kind: str, folder: Path, split: Split) -> ImageSet:
+def _cifar(data: str, kind: str, folder: Path, split: Split, field: str) -> ImageSet:
     """Open CIFAR-10 or CIFAR-100 (Krizhevsky, 2009).
 
     Its files are pickles. torchvision compares their checksums before it opens them.
@@ -98,7 +98,8 @@ def _cifar(data: str, kind: str, folder: Path, split: Split) -> ImageSet:
         dataset = getattr(datasets, name)(folder, train=split == "train", download=False)
     except RuntimeError:  # torchvision's error for files that are missing or differ from the published ones
         raise InputError(
-            f"--data {data}: {folder} holds no {name}, or its checksums differ",
+            f"{setting(field, data)}: {folder} holds no {name}, or its checksums differ",
+            field=field,
             fix=f"download it: python -c \"from torchvision.datasets import {name}; {name}('{folder}', download=True)\"",
         ) from None
 
@@ -109,7 +110,7 @@ def _cifar(data: str, kind: str, folder: Path, split: Split) -> ImageSet:
     return ImageSet(data, tuple(dataset.classes), dataset.targets, names, read)
 
 
-def _folder(data: str, folder: Path) -> ImageSet:
+def _folder(data: str, folder: Path, field: str) -> ImageSet:
     """Open images in folders that are named after their classes.
 
     The classes are numbered in the order of their names.
@@ -119,9 +120,12 @@ def _folder(data: str, folder: Path) -> ImageSet:
     try:
         dataset = ImageFolder(str(folder), allow_empty=True)  # a class without images keeps its number
     except FileNotFoundError:  # torchvision's error for a folder without classes
-        raise InputError(f"--data {data}: {folder} has no folder of a class", fix="make one folder for each class") from None
+        raise InputError(
+            f"{setting(field, data)}: {folder} has no folder of a class", fix="make one folder for each class", field=field
+        ) from None
     if not dataset.samples:
-        raise InputError(f"--data {data}: {folder} holds no images", fix="put JPEG, PNG or WebP files into the classes' folders")
+        fix = "put JPEG, PNG or WebP files into the classes' folders"
+        raise InputError(f"{setting(field, data)}: {folder} holds no images", fix=fix, field=field)
     paths = [Path(path) for path, _ in dataset.samples]
 
     def read(index: int) -> Image.Image:

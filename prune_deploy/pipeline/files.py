@@ -64,7 +64,7 @@ class ArtifactMaker:
         """
         wanted = self._spec.engine
         if wanted.library == "none":
-            return [], "no engine: --engine none"
+            return [], "no engine: `library='none'`"
         try:
             library = choose_library(wanted.library, wanted.target)
         except CannotRunError as error:
@@ -99,7 +99,7 @@ class ArtifactMaker:
         if share is not None and not share.computing:
             raise BuildError(
                 f"int8 was asked for, but ONNX Runtime computes none of the {share.layers} layers of {graph.name} in INT8",
-                fix="quantise more of it: fewer --int8-keep, a larger --max-drop",
+                fix="quantise more of it: fewer in `keep`, a larger `max_drop`",
             )
         parity = self._parity(graph, "int8", self._calibration_images())
         return self._described(file.paths, "int8", parity, quantization=file.quantization, share=share)

@@ -89,7 +89,7 @@ def find_bundle(
         is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
         is_bundle = (folder / BUNDLE_FILE).is_file()
     if not is_free and not is_bundle:
-        raise InputError(f"{folder} is there already and is no bundle", fix="choose another place with --out DIR")
+        raise InputError(f"{folder} is there already and is no bundle", fix="choose another place with `out=DIR`")
     record = None if is_free or force else _reusable(folder, spec, lineage)
     if record is None:
         check_place(folder)
@@ -98,7 +98,7 @@ def find_bundle(
 
 def _reusable(folder: Path, spec: ExportSpec, lineage: str) -> BundleRecord | None:
     """The record of the bundle in `folder` if `spec` asks for the same; None if it is the same but files are missing."""
-    fix = "replace it with --force, or write beside it with --out DIR"
+    fix = "replace it with `force=True`, or write beside it with `out=DIR`"
     try:
         record = read_bundle(folder)
     except InputError as error:

@@ -59,7 +59,7 @@ def find_groups(
     except PruningError as error:
         depgraph = error
     except TimeoutError:  # the alarm went off again while the first one was on its way out
-        depgraph = PruningError("DepGraph did not end in time", fix="choose another model, or export it with --dense")
+        depgraph = PruningError("DepGraph did not end in time", fix="choose another model, or export it with `prune=None`")
     else:
         if analysis is not None:
             return groups, analysis
@@ -99,7 +99,7 @@ def _own_reading(
     except (TimeoutError, *READING_ERRORS) as error:
         raise PruningError(
             f"the axes of {type(model).__name__} cannot be read: {first_line(error)}",
-            fix="choose another model, or export it with --dense",
+            fix="choose another model, or export it with `prune=None`",
         ) from error
 
 

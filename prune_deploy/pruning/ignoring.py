@@ -1,4 +1,4 @@
-"""Which groups are left alone before any width is computed, and why: --ignore, --bottleneck, and what the graph could not read."""
+"""Which groups are left alone before any width is computed, and why: `ignore`, `bottleneck`, and what the graph could not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.pruning.groups import families
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.widths import KeepReason
@@ -22,23 +22,27 @@ def left_alone(model: nn.Module, groups: Sequence[ChannelGroup], spec: PruneSpec
     """Groups that keep all their channels, by name.
 
     Raises:
-        InputError: a name in --ignore matches nothing.
+        InputError: a name in `ignore` matches nothing.
     """
     ignored = ignored_names(model, spec.ignore)
     result: dict[str, KeepReason] = {}
     for group in groups:
         hit = next((name for name in group.outputs if name in ignored), None)
         if group.name in ignored:
-            result[group.name] = KeepReason("ignored", f"--ignore {ignored[group.name]}")
+            result[group.name] = KeepReason("ignored", _ignored_by(ignored[group.name]))
         elif hit is not None:
-            result[group.name] = KeepReason("ignored-member", f"shares channels with {hit} (--ignore {ignored[hit]})")
+            result[group.name] = KeepReason("ignored-member", f"shares channels with {hit} ({_ignored_by(ignored[hit])})")
         elif group.unusable:
             result[group.name] = KeepReason("protected", group.unusable)
         elif spec.heads and group.aligned_blocks and group.heads is None:
-            result[group.name] = KeepReason("protected", "whole heads cannot be taken from this attention: leave --heads out")
+            result[group.name] = KeepReason("protected", "whole heads cannot be taken from this attention: leave `heads` out")
         elif spec.bottleneck and group.residual:
             result[group.name] = KeepReason("bottleneck", "residual stream")
     return result
+
+
+def _ignored_by(word: str) -> str:
+    return setting("ignore", (word,))
 
 
 def ignored_names(model: nn.Module, ignore: Sequence[str]) -> dict[str, str]:
@@ -53,8 +57,9 @@ def ignored_names(model: nn.Module, ignore: Sequence[str]) -> dict[str, str]:
         names = [name for name, _ in model.named_parameters() if fnmatchcase(name, word)] if word not in IGNORE_WORDS else []
         if not modules and not names and word not in IGNORE_WORDS:
             raise InputError(
-                f"--ignore {word} matches no module and no parameter of {type(model).__name__}",
+                f"{_ignored_by(word)} matches no module and no parameter of {type(model).__name__}",
                 fix=f"use {', '.join(IGNORE_WORDS)} or a pattern over names such as {_example_name(model)}",
+                field="ignore",
             )
         names += [f"{name}.{inner}".rstrip(".") for name, module in modules for inner, _ in module.named_modules()]
         names += [f"{name}.{inner}" for name, module in modules for inner, _ in module.named_parameters()]

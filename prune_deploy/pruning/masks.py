@@ -72,7 +72,7 @@ def set_to_zero(model: nn.Module, spec: MaskSpec) -> Zeroed:
     if not sum(covered.values()):
         raise PruningError(
             f"a {spec.kind} mask of ratio {spec.ratio} sets no weight of this model to zero",
-            fix="ask for a higher --ratio or another --mask: layers round to whole weights or channels, and 2:4 needs inputs in fours",
+            fix="ask for a higher `ratio` or another `mask`: layers round to whole weights or channels, and 2:4 needs inputs in fours",
         )
     return Zeroed(covered=covered, sizes={name: layer.weight.numel() for name, layer in layers.items()}, left_alone=left_alone)
 

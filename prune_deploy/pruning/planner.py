@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prune_deploy.errors import InputError, PruningError
+from prune_deploy.errors import InputError, PruningError, setting
 from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
 from prune_deploy.pruning.counting import count, count_macs, count_params
 from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups
@@ -78,12 +78,12 @@ class Planner:
         if ratio is not None:
             return self._at(ratio, scores)
         by_macs = self.spec.target_macs is not None
-        option, text = ("--target-macs", self.spec.target_macs) if by_macs else ("--target-params", self.spec.target_params)
+        field, text = ("target_macs", self.spec.target_macs) if by_macs else ("target_params", self.spec.target_params)
         before = self.before.macs if by_macs else self.before.params
-        target = parse_amount(str(text), before, option)
+        target = parse_amount(str(text), before, field)
         plan, reached = solve(lambda r: self._at(r, scores), self._macs if by_macs else self._params, target)
         off = reached / target - 1
-        note = f"{option} {text}: {reached:,} of {target:,} asked for ({off:+.2%})"
+        note = f"{setting(field, text)}: {reached:,} of {target:,} asked for ({off:+.2%})"
         if abs(off) > _TOLERANCE:
             note += f"; widths in steps of {self.spec.round_to} allow no closer"
         self.notes = [note]
@@ -110,7 +110,9 @@ class Planner:
 
     def _plan_from_file(self, path: Path) -> WidthPlan:
         if not path.is_file():
-            raise InputError(f"--plan {path}: no such file", fix="name a plan written by an earlier export (plan.json)")
+            raise InputError(
+                f"{setting('plan', path)}: no such file", fix="name a plan written by an earlier export (plan.json)", field="plan"
+            )
         asked = {width.name: width for width in from_json(WidthPlan, path.read_bytes(), source=str(path)).groups}
         widths = tuple(
             self._from_file(asked.pop(g.name, None), g.name, g.channels, g.blocks, g.heads is not None) for g in self.groups
@@ -137,7 +139,7 @@ class Planner:
         if asked.channels != channels or not 0 < asked.kept <= channels or asked.kept % step:
             raise InputError(
                 f"the plan gives {name} {asked.kept} of {asked.channels} channels; the model has {channels}, kept in multiples of {step}",
-                fix="correct the plan, or make one for this model with export --ratio",
+                fix="correct the plan, or make one for this model with an export of a `ratio`",
             )
         return GroupWidth(
             name=name, channels=channels, kept=asked.kept, blocks=blocks, whole_blocks=whole, asked=asked.kept, reason="plan"

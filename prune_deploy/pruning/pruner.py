@@ -75,7 +75,7 @@ def protect_wrongly_mapped(planner: Planner, model: nn.Module) -> None:
 def _steps(
     model: nn.Module, planner: Planner, plan: WidthPlan, method: Method, scores: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[Planner, WidthPlan, Selection]]:
-    """The cuts that lead to `plan`: one, or --steps of them, each choosing among what the one before left."""
+    """The cuts that lead to `plan`: one, or `steps` of them, each choosing among what the one before left."""
     steps = planner.spec.steps
     dense = {width.name: width.channels for width in plan.groups}
     for step in range(1, steps + 1):
@@ -134,7 +134,7 @@ def _scored_plan_file(planner: Planner, model: nn.Module, method: Method) -> tup
     if unscored:
         raise PruningError(
             f"the plan narrows {unscored[0]}, where method {method.name} has nothing to go by",
-            fix="choose another --method, or give the group its dense width in the plan",
+            fix="choose another `method`, or give the group its dense width in the plan",
         )
     return plan, scores
 
@@ -165,7 +165,9 @@ def receipt_of(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Count
     """The receipt of a plan, as if nothing had been cut yet."""
     notes = list(planner.notes)
     if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in plan.groups):
-        notes.append("the classifier's outputs were narrowed: the logits are no longer one per class (--ignore head keeps them)")
+        notes.append(
+            "the classifier's outputs were narrowed: the logits are no longer one per class (`ignore=('head',)` keeps them)"
+        )
     return Receipt(request=spec, before=before, after=before, groups=plan.groups, notes=tuple(notes))
 
 
@@ -192,7 +194,7 @@ def refuse(receipt: Receipt, plan: WidthPlan) -> None:
         more = f"; and {len(short) - 3} more" if len(short) > 3 else ""
         raise PruningError(
             f"{len(short)} of {len(plan.groups)} groups would keep more than asked: {named}{more}",
-            fix="accept it with --allow-shortfall, or name them with --ignore; another --method may score them",
+            fix="accept it with `allow_shortfall=True`, or name them with `ignore`; another `method` may score them",
         )
 
 
@@ -200,12 +202,12 @@ def _fix_for_nothing(groups: Sequence[GroupWidth]) -> str:
     """What would make a pruning remove something, judged by the commonest reason that it does not."""
     reasons = [g.reason for g in groups]
     fixes = {
-        "no-score": "choose another --method: this one has nothing to go by in this model",
-        "protected": "this architecture breaks when it is narrowed; choose another model or export it with --dense",
-        "ignored": "ignore less: --ignore head",
-        "ignored-member": "ignore less: --ignore head",
+        "no-score": "choose another `method`: this one has nothing to go by in this model",
+        "protected": "this architecture breaks when it is narrowed; choose another model or export it with `prune=None`",
+        "ignored": "ignore less: `ignore=('head',)`",
+        "ignored-member": "ignore less: `ignore=('head',)`",
     }
-    return fixes.get(max(reasons, key=reasons.count), "ask for a larger --ratio or a smaller --round-to")
+    return fixes.get(max(reasons, key=reasons.count), "ask for a larger `ratio` or a smaller `round_to`")
 
 
 def _tally(groups: Sequence[GroupWidth]) -> str:

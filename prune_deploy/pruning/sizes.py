@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from prune_deploy.errors import PruningError
+from prune_deploy.errors import PruningError, setting
 from prune_deploy.models import resolve, skeleton
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.checks.trial import cut_copy
@@ -63,7 +63,7 @@ class _Network:
         if prune is None:
             return Size(counts=self._dense)
         if prune.scope != "local":
-            return Size(counts=None, reason=f"with --scope {prune.scope} widths depend on the weights")
+            return Size(counts=None, reason=f"with {setting('scope', prune.scope)} widths depend on the weights")
         if variant.name in self._stages:
             return Size(counts=self._at_stage(prune, self._stages[variant.name]))
         try:

@@ -139,7 +139,7 @@ def _round(count: int, unit: PruningUnit, spec: PruneSpec) -> tuple[int, GroupRe
 def _cap(
     count: int, reason: GroupReason, detail: str, unit: PruningUnit, spec: PruneSpec, dense: int
 ) -> tuple[int, GroupReason, str]:
-    """The count lifted to what --group-cap leaves, in whole steps."""
+    """The count lifted to what `group_cap` leaves, in whole steps."""
     # Rounded first: ten channels capped at 0.7 may lose seven, though 10 * (1 - 0.7) is a hair above 3 in floating point.
     least = math.ceil(round(dense // unit.channels * (1 - spec.group_cap), 6))
     least += -least % unit.step

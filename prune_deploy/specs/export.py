@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs.precision import Precision, need_calibration, parse_precisions, require_calibration
 from prune_deploy.specs.quantize import QuantizeSpec
 
@@ -292,10 +292,10 @@ def resolve_target(text: str) -> str:
     raise InputError(f"unknown target {text!r}", fix=f"one of {', '.join(TARGETS)} or a card: {', '.join(CARDS)}")
 
 
-def parse_amount(text: str, dense: int, option: str) -> int:
+def parse_amount(text: str, dense: int, field: str) -> int:
     """Return the absolute target for an amount, given the dense count.
 
-    Amounts are "0.5x", "2.0G", "50M" or a plain number.
+    Amounts are "0.5x", "2.0G", "50M" or a plain number. `field` is the setting that holds it.
 
     Raises:
         InputError: the text is not an amount, or is not below the dense count and above zero.
@@ -305,11 +305,13 @@ def parse_amount(text: str, dense: int, option: str) -> int:
     try:
         value = float(text[:-1]) * scales[tail] if tail in scales else float(text)
     except ValueError:
-        raise InputError(f"{option} got {text!r}, not an amount", fix=f"for example {option} 0.5x, 2.0G or 50M") from None
+        fix = f"for example {setting(field, '0.5x')}, 2.0G or 50M"
+        raise InputError(f"`{field}` got {text!r}, not an amount", fix=fix, field=field) from None
     if not math.isfinite(value) or not 0 < value < dense:
         raise InputError(
-            f"{option} {text} asks for {value:,.0f}, but the dense model has {dense:,}",
+            f"{setting(field, text)} asks for {value:,.0f}, but the dense model has {dense:,}",
             fix="ask for less than the dense model has and more than nothing",
+            field=field,
         )
     return int(value)
 

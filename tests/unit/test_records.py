@@ -235,7 +235,7 @@ def test_values_outside_a_fixed_list_are_refused() -> None:
 
 def test_a_spec_that_contradicts_itself_is_refused_when_read() -> None:
     data = json.loads(to_json(PruneSpec(ratio=0.5))) | {"target_macs": "0.5x"}
-    assert "--target-macs" in refusal(PruneSpec, json.dumps(data)).message
+    assert "`target_macs`" in refusal(PruneSpec, json.dumps(data)).message
 
 
 def test_numbers_that_json_lacks_are_never_written() -> None:

@@ -18,7 +18,7 @@ import onnxruntime
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from prune_deploy.data import CalibrationImages
-from prune_deploy.errors import InputError, StorageError
+from prune_deploy.errors import InputError, StorageError, setting
 from prune_deploy.export.int8.sessions import open_session
 from prune_deploy.interfaces import Progress
 from prune_deploy.specs import CalibrationMethod
@@ -215,8 +215,9 @@ def _require_varied(session: Any, collected: _Extremes, data: str) -> None:
     low, high = collected.ranges.get(name, (0.0, 1.0))
     if low == high:
         raise InputError(
-            f"--calib {data}: every pixel of every image is the same ({low:g} after preprocessing), which gives no range",
+            f"{setting('calibration', data)}: every pixel of every image is the same ({low:g} after preprocessing), which gives no range",
             fix="calibrate on images like those the model will see",
+            field="calibration",
         )
 
 

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
-from prune_deploy.errors import InputError, first_line
+from prune_deploy.errors import InputError, first_line, setting
 from prune_deploy.export.half.convert import save
 from prune_deploy.export.int8.layers import PRODUCTS
 from prune_deploy.export.onnx import BATCH_NAME, load_graph
@@ -37,13 +37,16 @@ def take_given(given: Path, source: Path, destination: Path) -> tuple[tuple[Path
     model = _loaded(given)
     graph = model.graph
     if not any(node.op_type == _DEQUANTIZE for node in graph.node):
-        raise InputError(f"--onnx {given} has no Q/DQ nodes", fix="quantise it, or let --calib do it and leave --onnx out")
+        raise InputError(
+            f"{setting('onnx', given)} has no Q/DQ nodes", fix="quantise it, or let `calibration` do it and leave `onnx` out"
+        )
     _match(given, graph, load_graph(source).graph)
     _require_symmetric(given, graph)
     quantized, layers = _counted(graph)
     if not quantized:
         raise InputError(
-            f"--onnx {given}: none of its {layers} layers has INT8 operands", fix="quantise inputs and weights of its layers"
+            f"{setting('onnx', given)}: none of its {layers} layers has INT8 operands",
+            fix="quantise inputs and weights of its layers",
         )
     rest: RestPrecision = "fp16" if any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer) else "fp32"
     return save(model, destination), quantized, layers, rest
@@ -51,13 +54,15 @@ def take_given(given: Path, source: Path, destination: Path) -> tuple[tuple[Path
 
 def _loaded(given: Path) -> onnx.ModelProto:
     if not given.is_file():
-        raise InputError(f"--onnx {given}: there is no such file", fix="check the path")
+        raise InputError(f"{setting('onnx', given)}: there is no such file", fix="check the path")
     model = load_graph(given)
     try:
         load_external_data_for_model(model, str(given.parent))
         onnx.checker.check_model(model)
     except Exception as error:  # the checker and the loader raise types of their own
-        raise InputError(f"--onnx {given} is not a whole ONNX model: {first_line(error)}", fix="export it again") from error
+        raise InputError(
+            f"{setting('onnx', given)} is not a whole ONNX model: {first_line(error)}", fix="export it again"
+        ) from error
     return model
 
 
@@ -71,17 +76,19 @@ def _match(given: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> No
     inputs = [each for each in graph.input if each.name not in constants]
     for what, found, wanted in (("input", inputs, expected.input), ("output", list(graph.output), expected.output)):
         if len(found) != 1:
-            raise InputError(f"--onnx {given} has {len(found)} {what}s, the model has one", fix="give a file of this very model")
+            raise InputError(
+                f"{setting('onnx', given)} has {len(found)} {what}s, the model has one", fix="give a file of this very model"
+            )
         if found[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise InputError(f"--onnx {given}: its {what} is not FP32", fix=f"keep the {what} in FP32 when converting")
+            raise InputError(f"{setting('onnx', given)}: its {what} is not FP32", fix=f"keep the {what} in FP32 when converting")
         shapes = _shape(found[0]), _shape(wanted[0])
         if shapes[0][1:] != shapes[1][1:]:
             raise InputError(
-                f"--onnx {given}: its {what} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
+                f"{setting('onnx', given)}: its {what} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
                 fix="give a file of this very model, pruned the same way",
             )
         if isinstance(shapes[0][0], int):
-            raise InputError(f"--onnx {given}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
+            raise InputError(f"{setting('onnx', given)}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
         found[0].type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
         _rename(graph, found[0].name, wanted[0].name)
 
@@ -122,10 +129,10 @@ def _require_symmetric(given: Path, graph: onnx.GraphProto) -> None:
         quantized = values.get(node.input[0]) if node.op_type == _DEQUANTIZE else None
         kinds = {array.dtype for array in (zero, quantized) if array is not None}
         if np.dtype(np.int32) in kinds:
-            raise InputError(f"--onnx {given}: {node.name or node.op_type} has the type INT32", fix=_BIAS_FIX)
+            raise InputError(f"{setting('onnx', given)}: {node.name or node.op_type} has the type INT32", fix=_BIAS_FIX)
         if (zero is not None and zero.any()) or np.dtype(np.uint8) in kinds or (zero is None and node.op_type == _QUANTIZE):
             # Without a zero point, QuantizeLinear makes uint8.
-            raise InputError(f"--onnx {given}: {node.name or node.op_type} is not symmetric INT8", fix=_SYMMETRIC_FIX)
+            raise InputError(f"{setting('onnx', given)}: {node.name or node.op_type} is not symmetric INT8", fix=_SYMMETRIC_FIX)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:

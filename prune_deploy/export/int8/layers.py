@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import onnx
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.records import UnquantizedReason
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -61,7 +61,9 @@ def keep_by_name(layers: Sequence[Layer], patterns: Iterable[str]) -> list[Layer
             names = sorted({name for layer in layers for name in (layer.module, layer.name) if name})
             near = difflib.get_close_matches(pattern.replace("*", ""), names, n=3, cutoff=0.4) or names[:3]
             raise InputError(
-                f"--int8-keep {pattern} fits no layer", fix=f"name a module or a node, for example {', '.join(near)}"
+                f"{setting('keep', (pattern,))} fits no layer",
+                fix=f"name a module or a node, for example {', '.join(near)}",
+                field="keep",
             )
     return [
         replace(layer, reason="by name") if layer.reason is None and any(_fits(layer, each) for each in patterns) else layer

@@ -174,5 +174,5 @@ def _require_some(layers: Sequence[Layer]) -> None:
         reasons = sorted({layer.reason for layer in layers if layer.reason is not None})
         raise BuildError(
             f"int8 was asked for, but none of {len(layers)} layers would be quantised ({', '.join(reasons) or 'no layers'})",
-            fix="keep fewer with --int8-keep and --int8-keep-top, or leave int8 out of --precision",
+            fix="keep fewer with `keep` and `keep_top`, or leave int8 out of `precisions`",
         )

@@ -61,7 +61,7 @@ def fewest_kept(costs: dict[str, float], drop: Callable[[Sequence[str]], float],
         seen = "" if most < 1 else f": with one INT8 layer left it is {last:.2%}"
         raise BuildError(
             f"top-1 falls by more than {max_drop:.2%} however many layers stay float{seen}",
-            fix="allow a larger --max-drop, or calibrate on images like those the model was trained on",
+            fix="allow a larger `max_drop`, or calibrate on images like those the model was trained on",
         )
     while most - least > 1:
         middle = (least + most) // 2

@@ -36,21 +36,21 @@ from prune_deploy.store import write_bytes
 __all__ = ["BuildProgress", "build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
 
 _FIXES: tuple[tuple[str, str], ...] = (
-    ("workspace limit", "allow the builder more scratch memory with --workspace (MiB), or leave the limit away"),
-    ("OutOfMemory", "build for smaller batches with --batch, or on a machine with more memory"),
-    ("tensor volume exceeds", "build for smaller batches with --batch"),
+    ("workspace limit", "allow the builder more scratch memory with `workspace_mib`, or leave the limit away"),
+    ("OutOfMemory", "build for smaller batches with `batches`, or on a machine with more memory"),
+    ("tensor volume exceeds", "build for smaller batches with `batches`"),
     (
         "FP32 GEMM is not supported",
-        "TensorRT-RTX has no FP32 matrix product for sm75 (Turing): export with --precision fp16 alone, choose a newer target, "
-        "or export without an engine (--engine none)",
+        "TensorRT-RTX has no FP32 matrix product for sm75 (Turing): export with `precisions=('fp16',)` alone, choose a newer target, "
+        "or export without an engine (`library='none'`)",
     ),
-    ("HW-specific datatypes: b16", "sm75 (Turing) has no BF16: export with --precision fp16, or choose a newer target"),
+    ("HW-specific datatypes: b16", "sm75 (Turing) has no BF16: export with `precisions=('fp16',)`, or choose a newer target"),
     ("dedicated kernel", "export the ONNX file with opset 20, which writes attention as plain matrix products"),
     ("Plugin not found", "the model has an operator TensorRT does not know: replace it in the model before exporting"),
 )
 """What TensorRT's message contains → what to do about it; the first match counts."""
 
-_OTHER_FIX = "the lines above are TensorRT's own; check the ONNX file with onnx.checker, or try another --target or --precision"
+_OTHER_FIX = "the lines above are TensorRT's own; check the ONNX file with onnx.checker, or try another `target` or `precisions`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +203,7 @@ def _configure(library: TensorRTLibrary, builder: Any, spec: EngineSpec) -> Any:
     if library.is_rtx:
         config.num_compute_capabilities = 1
         if not config.set_compute_capability(trt.ComputeCapability.__members__[spec.target.upper()], 0):
-            raise BuildError(f"TensorRT-RTX refused the target {spec.target}", fix="choose another --target")
+            raise BuildError(f"TensorRT-RTX refused the target {spec.target}", fix="choose another `target`")
     return config
 
 
@@ -216,7 +216,7 @@ def allow_sparse_weights(library: TensorRTLibrary, config: Any) -> None:
     flag = library.module.BuilderFlag.__members__.get("SPARSE_WEIGHTS")
     if flag is None:
         raise CannotRunError(
-            f"{library.name} {library.version} knows no sparse weights", fix="build without them: --no-sparse-weights"
+            f"{library.name} {library.version} knows no sparse weights", fix="build without them: `sparse_weights=False`"
         )
     config.set_flag(flag)
 
@@ -233,7 +233,7 @@ def _add_profiles(builder: Any, config: Any, spec: EngineSpec, inputs: Mapping[s
             accepted = False
         if not accepted:
             raise BuildError(
-                f"TensorRT refused an optimization profile for batch {batch}", fix="ask for other sizes with --batch"
+                f"TensorRT refused an optimization profile for batch {batch}", fix="ask for other sizes with `batches`"
             )
 
 

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.gpus import local_target
 from prune_deploy.specs import EngineLibrary
 
@@ -114,7 +114,7 @@ def _for_target(found: TensorRTLibrary | Unavailable, target: str) -> TensorRTLi
     local = local_target()
     if target == local:
         return found
-    fix = f"ask for --target {local}, or build with tensorrt-rtx, which needs no GPU"
+    fix = f"ask for {setting('target', local)}, or build with tensorrt-rtx, which needs no GPU"
     return Unavailable(reason=f"it builds only for the GPU it runs on, here {local}", fix=fix)
 
 

@@ -74,12 +74,12 @@ def trace_groups(
     except TimeoutError:
         raise PruningError(
             f"building the dependency graph of {name} did not end within {limit_s:g} s",
-            fix="torch-pruning cannot list this architecture's groups in time; raise --graph-limit-s, or choose another model",
+            fix="torch-pruning cannot list this architecture's groups in time; raise `graph_limit_s`, or choose another model",
         ) from None
     except READING_ERRORS as error:
         raise PruningError(
             f"the dependency graph of {name} cannot be built: {first_line(error)}",
-            fix="torch-pruning does not understand this architecture; choose another model or export it with --dense",
+            fix="torch-pruning does not understand this architecture; choose another model or export it with `prune=None`",
         ) from error
 
 

@@ -100,20 +100,20 @@ def test_what_a_card_lacks_is_said_in_tensorrts_words(models: Path, tmp_path: Pa
     error = refused(BuildError, models / "resnet.onnx", spec(target="sm75"), tmp_path)
     assert "FP32 GEMM is not supported" in error.message
     assert "/_src/" not in error.message
-    assert "--engine none" in error.fix
+    assert "`library='none'`" in error.fix
 
 
 def test_too_small_a_workspace_names_the_option(models: Path, tmp_path: Path) -> None:
     error = refused(BuildError, models / "resnet.onnx", spec(workspace_mib=1), tmp_path)
     assert "within workspace limit" in error.message
-    assert "--workspace" in error.fix
+    assert "`workspace_mib`" in error.fix
 
 
 @pytest.mark.parametrize(("batch", "message"), [(2**31 - 1, "volume"), (2**31, "refused"), (2**63, "refused")])
 def test_absurd_batches_end_in_an_error_that_says_so(models: Path, tmp_path: Path, batch: int, message: str) -> None:
     error = refused(BuildError, models / "resnet.onnx", spec(batches=(batch,)), tmp_path)
     assert message in error.message
-    assert "--batch" in error.fix
+    assert "`batches`" in error.fix
 
 
 def test_an_optimization_level_that_would_be_clamped_is_refused(models: Path, tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ def test_fp32_products_are_counted_too(exported: dict[str, Exported], tmp_path: 
 def test_turing_has_fp16_but_no_bf16(exported: dict[str, Exported], tmp_path: Path) -> None:
     error = refused(BuildError, exported["test_resnet"].bf16, spec("bf16", target="sm75"), tmp_path)
     assert "b16" in error.message
-    assert "--precision fp16" in error.fix
+    assert "`precisions=('fp16',)`" in error.fix
     error = refused(BuildError, exported["test_resnet"].fp32, spec(target="sm75"), tmp_path)
-    assert "--precision fp16 alone" in error.fix
+    assert "`precisions=('fp16',)` alone" in error.fix
     record = build_engine(exported["test_resnet"].fp16, spec("fp16", target="sm75"), tmp_path / "model.engine")
     assert record.share is not None
     assert record.share.text == "16/16"

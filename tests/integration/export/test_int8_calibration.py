@@ -135,9 +135,9 @@ def test_an_empty_folder_and_none(tmp_path: Path) -> None:
         for look in (lambda path: CalibrationImages(path, preprocessing(), 8), lambda path: calibration_sha256(path, 8)):
             with pytest.raises(InputError, match=complaint) as error:
                 look(str(tmp_path / folder))
-            assert "--calib" in error.value.message
+            assert "`calibration" in error.value.message
             assert error.value.fix
-    with pytest.raises(InputError, match=r"--calib cifar10:.*holds no CIFAR10"):
+    with pytest.raises(InputError, match=r"`calibration='cifar10:.*holds no CIFAR10"):
         CalibrationImages(f"cifar10:{tmp_path / 'empty'}", preprocessing(), 8)
 
 

@@ -148,7 +148,7 @@ def test_layers_are_kept_by_the_name_of_their_node_or_module(fp32: Path, tmp_pat
 
 
 def test_a_pattern_that_fits_nothing_is_refused_with_near_names(fp32: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--int8-keep layr2\.\* fits no layer") as error:
+    with pytest.raises(InputError, match=r"`keep=\('layr2\.\*',\)` fits no layer") as error:
         quantized(fp32 / "test_resnet.onnx", tmp_path, "tensorrt", keep=("layr2.*",))
     assert "layer2" in error.value.fix
 

@@ -64,7 +64,7 @@ def test_a_pruning_that_would_be_refused_has_no_size_but_the_reason() -> None:
     )
     (_, refused), (_, unknown) = pruned(sizes(sweep(strict, ranked)))
     assert str(refused).startswith("nothing would be removed")
-    assert unknown == "with --scope global widths depend on the weights"
+    assert unknown == "with `scope='global'` widths depend on the weights"
 
 
 def test_the_sizes_of_stages_are_those_of_pruning_stage_by_stage() -> None:

@@ -259,7 +259,7 @@ def test_a_pruning_that_removes_nothing_is_an_error() -> None:
 def test_a_pruning_whose_every_group_is_ignored_is_an_error_that_says_so() -> None:
     with pytest.raises(PruningError, match="3 ignored") as caught:
         prune(tiny.lively(tiny.Plain()), PruneSpec(ratio=0.5, ignore=("*",)), tiny.SIZE)
-    assert "--ignore" in caught.value.fix
+    assert "`ignore" in caught.value.fix
 
 
 def test_groups_without_a_score_are_a_shortfall_that_must_be_accepted() -> None:
@@ -267,7 +267,7 @@ def test_groups_without_a_score_are_a_shortfall_that_must_be_accepted() -> None:
     spec = PruneSpec(ratio=0.5, round_to=4, method="bn-scale")
     with pytest.raises(PruningError, match=r"squeeze keeps 8 of 8, 4 asked \(no-score: method bn-scale") as caught:
         prune(model, spec, tiny.SIZE)
-    assert "--method" in caught.value.fix
+    assert "`method`" in caught.value.fix
     assert unchanged(model, tiny.Residual)
     result = pruned(tiny.Residual, tiny.SIZE, method="bn-scale", allow_shortfall=True)[2]
     assert [w.name for w in result.receipt.shortfalls] == ["squeeze"]
@@ -279,7 +279,7 @@ def test_a_method_that_can_score_no_group_removes_nothing_even_if_a_shortfall_is
         model = tiny.lively(tiny.vit())
         with pytest.raises(PruningError, match=r"nothing would be removed.*5 no-score") as caught:
             prune(model, PruneSpec(ratio=0.5, method="bn-scale", allow_shortfall=allowed), tiny.VIT_SIZE)
-        assert "--method" in caught.value.fix
+        assert "`method`" in caught.value.fix
 
 
 def test_an_unknown_method_is_refused_before_any_work() -> None:

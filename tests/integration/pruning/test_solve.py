@@ -100,7 +100,7 @@ def test_target_params_are_met_within_one_percent(share: float) -> None:
     params, _ = planner.counts(plan)
     assert abs(params / planner.before.params / share - 1) < 0.01
     (note,) = planner.notes
-    assert f"--target-params {share}x: {params:,} of {int(planner.before.params * share):,} asked for" in note
+    assert f"`target_params='{share}x'`: {params:,} of {int(planner.before.params * share):,} asked for" in note
     assert "allow no closer" not in note
 
 
@@ -126,7 +126,7 @@ def test_a_target_that_steps_cannot_meet_is_said_in_the_receipt() -> None:
 
 def test_a_target_above_the_dense_model_is_bad_input() -> None:
     planner = Planner(tiny.Plain(), PruneSpec(target_macs="2.0G"), tiny.SIZE)
-    with pytest.raises(InputError, match=r"--target-macs 2\.0G asks for 2,000,000,000"):
+    with pytest.raises(InputError, match=r"`target_macs='2\.0G'` asks for 2,000,000,000"):
         planner.plan()
 
 

@@ -63,7 +63,7 @@ def test_tensorrt_alone_builds_only_for_the_gpu_at_hand(machine: Machine) -> Non
         choose_library("tensorrt", "sm86")
     assert "no engine for sm86 can be built here" in caught.value.message
     assert "only for the GPU it runs on, here sm89" in caught.value.message
-    assert "--target sm89" in caught.value.fix
+    assert "`target='sm89'`" in caught.value.fix
 
 
 def test_a_card_that_tensorrt_rtx_does_not_know_needs_tensorrt(machine: Machine) -> None:

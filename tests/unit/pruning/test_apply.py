@@ -117,7 +117,7 @@ def head_width(attention: Any) -> int:
 
 
 def inner_groups_only(build: Callable[[], nn.Module]) -> tuple[str, ...]:
-    """--ignore for the residual streams: only inner widths of attention and MLPs are left to narrow."""
+    """`ignore` for the residual streams: only inner widths of attention and MLPs are left to narrow."""
     return ("head", "patch_embed.proj") if build is tiny.vit else ("head", "patch_embed.proj", "layers.*.downsample")
 
 
@@ -210,7 +210,7 @@ def blind_norms(model: nn.Module, removed_at: Callable[[str], Sequence[int]]) ->
 
 
 def only(*names: str) -> Callable[[list[str]], tuple[str, ...]]:
-    """--ignore that leaves just these groups to be narrowed."""
+    """`ignore` that leaves just these groups to be narrowed."""
     return lambda groups: tuple(name for name in groups if name not in names)
 
 

@@ -1,4 +1,4 @@
-"""--ignore and --bottleneck: which groups are left alone, and what is said of each."""
+"""`ignore` and `bottleneck`: which groups are left alone, and what is said of each."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def test_none_leaves_nothing_alone() -> None:
 
 
 def test_head_is_the_classifier() -> None:
-    assert kept(tiny.Residual(), "head") == {"head": ("ignored", "--ignore head")}
-    assert kept(tiny.vit(), "head", size=tiny.VIT_SIZE) == {"head": ("ignored", "--ignore head")}
-    assert kept(tiny.swin(), "head", size=tiny.SWIN_SIZE) == {"head.fc": ("ignored", "--ignore head")}
+    assert kept(tiny.Residual(), "head") == {"head": ("ignored", "`ignore=('head',)`")}
+    assert kept(tiny.vit(), "head", size=tiny.VIT_SIZE) == {"head": ("ignored", "`ignore=('head',)`")}
+    assert kept(tiny.swin(), "head", size=tiny.SWIN_SIZE) == {"head.fc": ("ignored", "`ignore=('head',)`")}
 
 
 def test_norm_takes_every_group_that_holds_one_with_it() -> None:
     found = kept(tiny.Residual(), "norm")
     assert set(found) == {"stem.0", "reduce.0", "grouped.0", "expand.0"}
-    assert found["stem.0"] == ("ignored-member", "shares channels with stem.1 (--ignore norm)")
+    assert found["stem.0"] == ("ignored-member", "shares channels with stem.1 (`ignore=('norm',)`)")
     assert set(kept(tiny.vit(), "norm", size=tiny.VIT_SIZE)) == {"patch_embed.proj"}
 
 
 def test_attention_is_every_attention_module_with_all_inside() -> None:
     found = kept(tiny.vit(), "attention", size=tiny.VIT_SIZE)
-    assert found["blocks.0.attn.qkv"] == ("ignored", "--ignore attention")
+    assert found["blocks.0.attn.qkv"] == ("ignored", "`ignore=('attention',)`")
     # The projection writes into the residual stream, so that cannot shrink either.
     reason, detail = found["patch_embed.proj"]
     assert reason == "ignored-member"
-    assert detail == "shares channels with blocks.0.attn.proj (--ignore attention)"
+    assert detail == "shares channels with blocks.0.attn.proj (`ignore=('attention',)`)"
     assert set(found) == {"patch_embed.proj", "blocks.0.attn.qkv", "blocks.1.attn.qkv"}
     assert len([name for name in kept(tiny.swin(), "attention", size=tiny.SWIN_SIZE) if name.endswith("qkv")]) == 4
 
@@ -58,7 +58,7 @@ def test_patterns_match_whole_names_and_bring_a_modules_inside_along() -> None:
 
 def test_a_parameter_can_be_ignored_by_name() -> None:
     found = kept(tiny.vit(), "pos_embed", size=tiny.VIT_SIZE)
-    assert found == {"patch_embed.proj": ("ignored-member", "shares channels with pos_embed (--ignore pos_embed)")}
+    assert found == {"patch_embed.proj": ("ignored-member", "shares channels with pos_embed (`ignore=('pos_embed',)`)")}
 
 
 def test_the_first_word_that_matches_is_named() -> None:

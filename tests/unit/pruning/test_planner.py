@@ -139,7 +139,7 @@ def test_a_plan_that_keeps_everything_removes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_damaged_plan_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--plan .*gone\.json: no such file"):
+    with pytest.raises(InputError, match=r"`plan=.*gone\.json.`: no such file"):
         prune(tiny.Plain(), PruneSpec(plan=str(tmp_path / "gone.json")), tiny.SIZE)
     spec = written(plan_of(tiny.Plain()), tmp_path)
     path = tmp_path / "plan.json"

@@ -133,7 +133,7 @@ def test_a_protected_group_is_a_shortfall_that_must_be_accepted() -> None:
     ) as caught:
         prune(model, PruneSpec(ratio=0.5), tiny.SIZE)
     assert caught.value.exit_code == 1
-    assert "--allow-shortfall" in caught.value.fix
+    assert "`allow_shortfall=True`" in caught.value.fix
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items()), "the model was touched"
     pruned = prune(model, PruneSpec(ratio=0.5, allow_shortfall=True), tiny.SIZE)
     (short,) = pruned.receipt.shortfalls

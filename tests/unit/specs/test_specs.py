@@ -169,19 +169,19 @@ def test_unknown_targets_are_refused_with_those_that_exist(text: str) -> None:
     ],
 )
 def test_amounts_are_read_in_shares_thousands_millions_and_billions(text: str, dense: int, amount: int) -> None:
-    assert parse_amount(text, dense, "--target-macs") == amount
+    assert parse_amount(text, dense, "target_macs") == amount
 
 
 @pytest.mark.parametrize("text", ["", "x", "half", "0.5 y", "50%", "1.2.3M", "M", "0x"])
 def test_texts_that_are_no_amount_are_refused(text: str) -> None:
-    error = refusal(lambda: parse_amount(text, 1000, "--target-params"))
-    assert "--target-params" in error.message
+    error = refusal(lambda: parse_amount(text, 1000, "target_params"))
+    assert "`target_params" in error.message
 
 
 @pytest.mark.parametrize("text", ["1x", "1.5x", "0", "-0.5x", "2k", "1000", "nan", "inf", "-inf", "nanx", "infG"])
 def test_amounts_not_below_the_dense_model_are_refused(text: str) -> None:
-    error = refusal(lambda: parse_amount(text, 1000, "--target-macs"))
-    assert "--target-macs" in error.message
+    error = refusal(lambda: parse_amount(text, 1000, "target_macs"))
+    assert "`target_macs" in error.message
 
 
 def test_weights_are_a_file_unless_they_are_a_known_word() -> None:
