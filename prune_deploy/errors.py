@@ -154,9 +154,12 @@ def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
 
 
 def setting(field: str, value: object) -> str:
-    """A setting with its value as a code span, `ratio=0.5`; paths are written as text."""
-    shown = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return f"`{field}={shown!r}`"
+    """A setting with its value as a code span, `ratio=0.5`.
+
+    Paths are written as text, and an Ellipsis in a tuple, for "what there is", as `...`.
+    """
+    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return f"`{field}={text.replace('Ellipsis', '...') if isinstance(value, tuple) else text}`"
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from prune_deploy.data import synthetic_images
-from prune_deploy.errors import CannotRunError, InputError, first_line
+from prune_deploy.errors import CannotRunError, InputError, first_line, setting
 from prune_deploy.records import Preprocessing, WeightsSource
 from prune_deploy.specs import SHORT_CODES, ModelSpec, weights_path
 from prune_deploy.store import file_sha256
@@ -114,7 +114,7 @@ def skeleton(spec: ModelSpec) -> nn.Module:
         shape = "x".join(map(str, size))
         raise InputError(
             f"{spec.name} refuses an input of {shape}: {first_line(error)}",
-            fix="leave --input-size out for the model's own size, or choose a larger one, a multiple of its patch and window",
+            fix="leave `input_size` out for the model's own size, or choose a larger one, a multiple of its patch and window",
         ) from error
     return module
 
@@ -152,7 +152,7 @@ def _pretrained(spec: ModelSpec) -> tuple[nn.Module, WeightsSource]:
     except (OSError, RuntimeError) as error:
         raise CannotRunError(
             f"pretrained weights of {spec.name} cannot be fetched: {first_line(error)}",
-            fix="check the internet connection, or use --weights PATH or --weights random",
+            fix="check the internet connection, or use `weights=PATH` or `weights='random'`",
         ) from error
     config = module.pretrained_cfg
     tag = config.get("tag") if isinstance(config, dict) else None
@@ -217,7 +217,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         if state[name].shape != tensor.shape:
             raise InputError(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, the model needs {tuple(tensor.shape)}",
-                fix="set --num-classes and --input-size as the weights were trained, or use the weights of this model",
+                fix="set `num_classes` and `input_size` as the weights were trained, or use the weights of this model",
             )
     extra = [name for name in state if name not in expected]
     if extra:
@@ -233,7 +233,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(
-            f"--weights {path}: no such file", fix="use random, pretrained, or the path of a safetensors or state-dict file"
+            f"{setting('weights', path)}: no such file",
+            fix="use random, pretrained, or the path of a safetensors or state-dict file",
+            field="weights",
         )
     try:
         if path.suffix == ".safetensors":

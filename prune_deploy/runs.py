@@ -61,7 +61,7 @@ def create_run(folder: Path, record: RunRecord) -> None:
     """
     with storage_errors(folder, every=True):
         if folder.exists() and not (folder.is_dir() and all(path.name.startswith(UNFINISHED) for path in folder.iterdir())):
-            raise InputError(f"{folder} is there already", fix="choose another place with --out DIR")
+            raise InputError(f"{folder} is there already", fix="choose another place with `out=DIR`")
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RUN_FILE, to_json(record))
 
@@ -107,7 +107,7 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[Cas
         if record.label not in expected.get(record.comparison, ()):
             raise InputError(
                 f"{run.folder / RECORDS_FILE} has a record of another run: {record.label} in {record.comparison or 'no comparison'}",
-                fix="restore the file, or begin anew with --out DIR",
+                fix="restore the file, or begin anew with `out=DIR`",
             )
         records.setdefault((record.comparison, record.label), record)
     kept = tuple(record for (name, _), record in records.items() if all((name, label) in records for label in expected[name]))

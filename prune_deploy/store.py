@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from prune_deploy.errors import InputError, StorageError, storage_errors
+from prune_deploy.errors import InputError, StorageError, setting, storage_errors
 from prune_deploy.records import BundleRecord, from_json, to_json
 from prune_deploy.specs import SHORT_CODES, ExportSpec
 
@@ -178,9 +178,11 @@ def check_place(folder: Path) -> None:
     with storage_errors(folder, every=True):
         place = Path(os.path.realpath(folder))
         if place == Path.cwd() or place in Path.cwd().parents:
-            raise InputError(f"{folder} is the folder you are in, or holds it", fix="name a folder inside it with --out DIR")
+            raise InputError(f"{folder} is the folder you are in, or holds it", fix="name a folder inside it with `out=DIR`")
         if place.is_mount():
-            raise StorageError(f"{folder} is a mount point, which cannot be replaced", fix=f"for example --out {folder}/bundle")
+            raise StorageError(
+                f"{folder} is a mount point, which cannot be replaced", fix=f"for example {setting('out', folder / 'bundle')}"
+            )
         beside = next(parent for parent in place.parents if parent.exists())
         if not beside.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{beside} is a file, not a folder")

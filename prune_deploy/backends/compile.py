@@ -113,7 +113,7 @@ class CompiledSession(TorchSession):
                 fix="time it with another backend; TORCH_LOGS=graph_breaks tells where the graph breaks",
             )
         return _compiler_missing(error) or BuildError(
-            f"torch.compile failed: {first_line(error, 300)}", fix="try another --compile-mode, or time it with another backend"
+            f"torch.compile failed: {first_line(error, 300)}", fix="try another `compile_mode`, or time it with another backend"
         )
 
     def _run_eagerly(self) -> None:

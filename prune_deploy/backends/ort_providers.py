@@ -54,7 +54,7 @@ def prepare(options: RunOptions) -> None:
 
     if options.variant == TENSORRT_VARIANT:
         if options.device == "cpu":
-            raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use --device cuda")
+            raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use `device='cuda'`")
         _load_tensorrt(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so")
         if not wants_tf32(options):
             # The provider has no option for it; NVIDIA's libraries read this variable when they are initialised.

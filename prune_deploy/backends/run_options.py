@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prune_deploy.errors import BuildError, CannotRunError, InputError
+from prune_deploy.errors import BuildError, CannotRunError, InputError, setting
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
@@ -27,11 +27,11 @@ def require(backend: Backend, options: RunOptions) -> None:
         raise InputError(f"backend {backend.name} has no variant {options.variant!r}", fix=f"it knows: {known}")
     if options.device == "cuda" and local_target() is None:
         # An engine has no other place.
-        fix = NO_GPU_FIX if backend.consumes == "engine" else f"use --device cpu, or {NO_GPU_FIX}"
+        fix = NO_GPU_FIX if backend.consumes == "engine" else f"use `device='cpu'`, or {NO_GPU_FIX}"
         raise CannotRunError(f"backend {backend.name} cannot run on a GPU here: {NO_GPU}", fix=fix)
     if options.precision is not None and options.device == "cpu" and PRECISIONS[options.precision].gpu_only:
         label = PRECISIONS[options.precision].label
-        raise CannotRunError(f"{label} is a format of NVIDIA's GPUs: a CPU has none", fix="use --device cuda, or fp32")
+        raise CannotRunError(f"{label} is a format of NVIDIA's GPUs: a CPU has none", fix="use `device='cuda'`, or fp32")
 
 
 def wants_tf32(options: RunOptions) -> bool:
@@ -49,10 +49,10 @@ def require_computing(precision: Precision, share: LayerShare) -> None:
         raise BuildError(
             f"{precision} was asked for, {share.computing} of {share.layers} layers compute in {PRECISIONS[precision].label}"
             f" ({share.source})",
-            fix=f"export the bundle again with --precision {precision}, or ask for the precision that the file has",
+            fix=f"export the bundle again with {setting('precisions', (precision,))}, or ask for the precision that the file has",
         )
 
 
 def out_of_memory(what: str) -> CannotRunError:
     """The error of a run that needs more memory than there is."""
-    return CannotRunError(f"{what}: not enough memory", fix="use a smaller --batch, or free memory on the device")
+    return CannotRunError(f"{what}: not enough memory", fix="use a smaller `batch`, or free memory on the device")

@@ -35,7 +35,7 @@ def require_precision(backend: Backend, options: RunOptions) -> None:
         )
     target = local_target() if options.device == "cuda" else None
     if target is not None and int(target.removeprefix("sm")) < row.first_gpu:
-        raise CannotRunError(f"the GPU here is {target}, which has no {row.label}", fix="use --precisions fp16, or fp32")
+        raise CannotRunError(f"the GPU here is {target}, which has no {row.label}", fix="use `precision='fp16'`, or fp32")
 
 
 def cast(module: nn.Module, precision: Precision | None) -> nn.Module:

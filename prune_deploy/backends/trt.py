@@ -54,7 +54,7 @@ class TrtBackend:
             CannotRunError: no GPU was asked for or is here, the engine is for another one, or its library is not here.
         """
         if options.device == "cpu":
-            raise CannotRunError(f"{artifact.name}: an engine runs on a GPU only", fix="use --device cuda, or another backend")
+            raise CannotRunError(f"{artifact.name}: an engine runs on a GPU only", fix="use `device='cuda'`, or another backend")
         require(self, options)
         cuda = CudaRuntime()
         before = cuda.free_bytes()

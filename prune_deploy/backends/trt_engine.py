@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.errors import CannotRunError, InputError, PruneDeployError
+from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, setting
 from prune_deploy.export.tensorrt.library import LibraryName, TensorRTLibrary, Unavailable, probe_library
 from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.gpus import local_target
@@ -88,7 +88,7 @@ def library_for(path: Path, label: EngineLabel) -> TensorRTLibrary:
     if label.target not in ("", local):
         raise CannotRunError(
             f"{path.name}: the engine is built for {label.target}, the GPU here is {local}",
-            fix=f"export it again with --target {local}",
+            fix=f"export it again with {setting('target', local)}",
         )
     found = probe_library(label.library)
     if isinstance(found, Unavailable):
@@ -165,5 +165,6 @@ def choose_profile(profiles: tuple[Profile, ...], shape: tuple[int, ...]) -> Pro
         raise InputError(f"the engine takes images of shape {wanted}, got {shape[1:]}", fix="bind inputs of the model's size")
     labels = "; ".join(profile.label for profile in batches)
     raise InputError(
-        f"batch {shape[0]} is outside the engine's profiles ({labels})", fix=f"export the engine with --batch {shape[0]} as well"
+        f"batch {shape[0]} is outside the engine's profiles ({labels})",
+        fix=f"export the engine with {setting('batches', (..., shape[0]))}",
     )

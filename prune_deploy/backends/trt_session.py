@@ -10,7 +10,7 @@ import numpy as np
 
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
-from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.errors import BuildError, CannotRunError, setting
 from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.specs import PRECISIONS, Precision
@@ -222,7 +222,7 @@ class TrtSession:
             found = ", ".join(f"{count} {name}" for name, count in types.items())
             raise BuildError(
                 f"{self._precision} was asked for, 0 of {sum(types.values())} layers of the engine compute in {wanted}: {found}",
-                fix=f"export the bundle again with --precision {self._precision}",
+                fix=f"export the bundle again with {setting('precisions', (self._precision,))}",
             )
 
     def _refused(self, what: str, message: str = "") -> CannotRunError:

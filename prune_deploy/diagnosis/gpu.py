@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prune_deploy.diagnosis.finding import Diagnosis, ok, pip, problem, warning
 from prune_deploy.environment import Nvidia, installed_version, package_folder
+from prune_deploy.errors import setting
 from prune_deploy.specs import DEFAULT_TARGET
 
 CUDA_MAJOR = 13
@@ -28,7 +29,7 @@ OLDEST_COMPUTE_CAPABILITY = (7, 5)
 CUDA 13 dropped everything before it (CUDA Toolkit 13.0 release notes, deprecated architectures).
 """
 
-WITHOUT_GPU = f"engines are built for --target {DEFAULT_TARGET} by TensorRT-RTX, not timed"
+WITHOUT_GPU = f"engines are built for {setting('target', DEFAULT_TARGET)} by TensorRT-RTX, not timed"
 _NEW_DRIVER = f"install NVIDIA driver {OLDEST_DRIVER} or newer"
 
 

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from prune_deploy.backends import usable
 from prune_deploy.data import Batches
-from prune_deploy.errors import InputError, OutputError
+from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.interfaces import Session
 from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecord
 from prune_deploy.specs import RunOptions
@@ -163,5 +163,5 @@ def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
 def _misfit(classes: int, batches: Batches) -> InputError:
     return InputError(
         f"the model has {classes} classes, {batches.data} has {batches.classes}",
-        fix=f"make the model with --num-classes {batches.classes}, keep its head (--ignore head), or name other data",
+        fix=f"make the model with {setting('num_classes', batches.classes)}, keep its head (`ignore=('head',)`), or name other data",
     )

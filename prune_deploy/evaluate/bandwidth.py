@@ -55,7 +55,9 @@ def _cuda_bandwidth() -> float:
     import torch
 
     if not torch.cuda.is_available():
-        raise CannotRunError("PyTorch sees no CUDA device to measure", fix="explain with --device cpu; see: prune-deploy doctor")
+        raise CannotRunError(
+            "PyTorch sees no CUDA device to measure", fix="explain with `device='cpu'`; see: prune-deploy doctor"
+        )
     source = torch.ones(_GPU_BYTES // 4, device="cuda")
     target = torch.empty_like(source)
 

@@ -71,7 +71,7 @@ def _check_file(folder: Path, artifact: Artifact) -> Finding:
 
 
 def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
-    # Imported when needed, so that `verify --help` and a damaged bundle need no wait for torch.
+    # Imported when needed, so that the help of `verify` and a damaged bundle need no wait for torch.
     from prune_deploy.evaluate.engine_parity import check_engine_parity
     from prune_deploy.evaluate.parity import onnx_parity
     from prune_deploy.export.bundle import load

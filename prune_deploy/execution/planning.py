@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prune_deploy.backends import discover
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.failure import Failure
 from prune_deploy.gpus import local_target
@@ -76,7 +76,7 @@ def read_loaded_bundle(folder: Path) -> LoadedBundle:
 
 
 def _damaged(folder: Path, record: BundleRecord, what: str) -> LoadedBundle:
-    failure = Failure(status="failed", reason=what, fix="restore the bundle, or export it again with --force")
+    failure = Failure(status="failed", reason=what, fix="restore the bundle, or export it again with `force=True`")
     return LoadedBundle(folder=folder, record=record, damage=failure)
 
 
@@ -113,7 +113,7 @@ def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[
         for each in (variant,) if variant else backend.reported:
             configs += [RunConfig(backend=backend, variant=each, precision=precision) for precision in ordered]
     if len({(config.label, config.precision) for config in configs}) < len(configs):
-        raise InputError(f"--backends names one twice: {','.join(names)}", fix="name each backend once")
+        raise InputError(f"`backends` names one twice: {','.join(names)}", fix="name each backend once", field="backends")
     return tuple(configs)
 
 
@@ -161,7 +161,7 @@ def plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: Measure
     row = PRECISIONS[config.precision]
     if row.gpu_only and options.device == "cpu" and config.backend.consumes != "engine":
         reason = f"{row.label} is a GPU's: on the CPU there is none"
-        failure = Failure(status="unavailable", reason=reason, fix="measure fp32, or use --device cuda")
+        failure = Failure(status="unavailable", reason=reason, fix="measure fp32, or use `device='cuda'`")
         return PlannedCase(case=case, role="candidate", bundle=bundle, failure=failure)
     try:
         artifact = artifact_for(bundle, config, batch)
@@ -237,7 +237,7 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
         state = config.backend.available()
         if not state.available:  # an engine would not help
             raise InputError(f"{state.reason}; {missing}", fix=state.fix)
-        raise InputError(missing, fix=f"export the bundle again with --precision …,{config.precision}")
+        raise InputError(missing, fix=f"export the bundle again with {setting('precisions', (..., config.precision))}")
     return _placed(fitting) if role == "onnx" else _engine(fitting, batch)
 
 
@@ -263,9 +263,13 @@ def _engine(engines: Sequence[Artifact], batch: int) -> Artifact:
     fitting = [artifact for artifact in engines if artifact.engine is not None and local in (None, artifact.engine.target)]
     if not fitting or fitting[0].engine is None:
         built = ", ".join(artifact.engine.target for artifact in engines if artifact.engine is not None)
-        raise InputError(f"engine built for {built}; the GPU here is {local}", fix=f"export the bundle with --target {local}")
+        raise InputError(
+            f"engine built for {built}; the GPU here is {local}", fix=f"export the bundle with {setting('target', local)}"
+        )
     profiles = fitting[0].engine.profiles
     if not any(profile.minimum <= batch <= profile.maximum for profile in profiles):
         taken = ", ".join(str(profile.optimum) for profile in profiles)
-        raise InputError(f"batch {batch} is outside the engine's profiles ({taken})", fix=f"export it with --batch …:{batch}")
+        raise InputError(
+            f"batch {batch} is outside the engine's profiles ({taken})", fix=f"export it with {setting('batches', (..., batch))}"
+        )
     return fitting[0]

@@ -191,7 +191,7 @@ class ProcessLaunch:
         if not self._shared:
             worker.end()
         elif not worker.is_alive:
-            fix = f"measure with --placement isolated ({error.fix})"
+            fix = f"measure with `placement='isolated'` ({error.fix})"
             for other in list(self.workers):
                 self._outcomes[other].fail(WorkerError(error.status, f"its process ended with {error.message}", fix))
                 del self.workers[other]

@@ -78,7 +78,7 @@ def trace_artifact(
         StorageError: the disk is full or the folder cannot be written.
     """
     if runs < 1:
-        raise InputError(f"--runs must be at least 1, got {runs}", fix=f"{DEFAULT_RUNS} is usual")
+        raise InputError(f"`runs` must be at least 1, got {runs}", fix=f"{DEFAULT_RUNS} is usual", field="runs")
     runtime = usable(backend)
     recording = tracer_for(backend).record(runtime, artifact, inputs, options, runs)
     trace = _as_trace(recording, case, label, runs, f"{stem}.json.gz")

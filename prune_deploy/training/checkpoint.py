@@ -19,14 +19,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from prune_deploy.errors import InputError, StorageError, storage_errors
+from prune_deploy.errors import InputError, StorageError, setting, storage_errors
 from prune_deploy.records import SCHEMA_VERSION, Epoch, Parent, from_json, to_json
 from prune_deploy.specs import FinetuneSpec
 from prune_deploy.store import write_text
 
 STATE_FILE = "state.json"
 _NAMED = 3
-_RESTART = "finish it with the settings it was begun with, or begin anew with --restart"
+_RESTART = "finish it with the settings it was begun with, or begin anew with `restart=True`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Checkpoint:
         try:
             tensors = safetensors.torch.load_file(path)
         except (OSError, safetensors.SafetensorError) as error:
-            raise InputError(f"{path} is not a whole safetensors file: {error}", fix="begin anew with --restart") from error
+            raise InputError(f"{path} is not a whole safetensors file: {error}", fix="begin anew with `restart=True`") from error
         return State(history=document.history, tensors=tensors, scaler=document.scaler)
 
     def prepare(self) -> None:
@@ -155,9 +155,9 @@ def read_document(folder: Path) -> _Document:
     try:
         document = from_json(_Document, path.read_bytes(), source=str(path))
     except InputError as error:
-        raise InputError(error.message, fix="begin anew with --restart") from error
+        raise InputError(error.message, fix="begin anew with `restart=True`") from error
     if document.tensors != Path(document.tensors).name:
-        raise InputError(f"{path} names a file outside its folder: {document.tensors}", fix="begin anew with --restart")
+        raise InputError(f"{path} names a file outside its folder: {document.tensors}", fix="begin anew with `restart=True`")
     return document
 
 
@@ -172,7 +172,7 @@ def discard(folder: Path) -> None:
     unknown = [path.name for path in folder.iterdir() if path.name != STATE_FILE and not _is_ours(path)]
     if unknown:
         raise InputError(
-            f"{folder} holds {unknown[0]}, which is no part of a training", fix="move it away, or choose another --out"
+            f"{folder} holds {unknown[0]}, which is no part of a training", fix="move it away, or choose another `out`"
         )
     with storage_errors(folder, every=True):
         shutil.rmtree(folder)
@@ -195,7 +195,7 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
             raise
         # safetensors wraps what the operating system says in text.
         raise StorageError(
-            f"cannot write {path}: {error}", fix="free space on that disk, or choose another with --out DIR"
+            f"cannot write {path}: {error}", fix="free space on that disk, or choose another with `out=DIR`"
         ) from error
 
 
@@ -227,7 +227,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
     held = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     saved = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if {name: tensor.shape for name, tensor in held.items()} != {name: tensor.shape for name, tensor in saved.items()}:
-        raise InputError("the checkpoint's tensors are not those of this network", fix="begin anew with --restart")
+        raise InputError("the checkpoint's tensors are not those of this network", fix="begin anew with `restart=True`")
     for name, tensor in held.items():
         tensor.copy_(saved[name])
     states: dict[int, dict[str, torch.Tensor]] = {}
@@ -255,9 +255,9 @@ def _difference(stored: Settings, requested: Settings) -> str:
 def different_options(stored: FinetuneSpec, requested: FinetuneSpec) -> str:
     """List the first few options that two requests differ in.
 
-    An entry reads "--lr 0.1 there, 0.2 asked for". The text is empty if none differs.
+    An entry reads "`lr=0.1` there, 0.2 asked for". The text is empty if none differs.
     """
     values = ((option.name, getattr(stored, option.name), getattr(requested, option.name)) for option in fields(FinetuneSpec))
-    different = [f"--{name.replace('_', '-')} {old} there, {new} asked for" for name, old, new in values if old != new]
+    different = [f"{setting(name, old)} there, {new} asked for" for name, old, new in values if old != new]
     more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
     return "; ".join(different[:_NAMED]) + more

@@ -150,7 +150,7 @@ class Trainer:
         seen = len(batch.labels) if len(batch.labels) > 1 else 0
         if not np.isfinite(loss):
             raise OutputError(
-                f"the loss is {loss} after {history.step} steps", fix=f"lower --lr, for example --lr {spec.start_lr / 10:g}"
+                f"the loss is {loss} after {history.step} steps", fix=f"lower `lr`, for example `lr={spec.start_lr / 10:g}`"
             )
         self.history = replace(history, step=history.step + 1, loss_sum=history.loss_sum + loss * seen, seen=history.seen + seen)
         for callback in self._setup.callbacks:
@@ -194,7 +194,7 @@ class Trainer:
             if not bool(torch.isfinite(logits).all()):
                 raise OutputError(
                     "the network's outputs are not finite numbers",
-                    fix="lower --lr; before the first step: see prune-deploy verify",
+                    fix="lower `lr`; before the first step: see prune-deploy verify",
                 )
             correct += int((logits.argmax(dim=1).cpu() == batch.labels).sum())
             images += len(batch.labels)
@@ -206,7 +206,7 @@ class Trainer:
         if logits.shape[-1] != self._setup.classes:
             raise InputError(
                 f"the network gives {logits.shape[-1]} scores, the data has {self._setup.classes} classes",
-                fix="prune it with --ignore head, which keeps a score for each class",
+                fix="prune it with `ignore=('head',)`, which keeps a score for each class",
             )
 
 

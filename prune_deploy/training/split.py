@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prune_deploy.data import ImageSet, open_images
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import FinetuneSpec, parse_data
 
 HELD_OUT = 0.1
@@ -43,7 +43,7 @@ def divide(spec: FinetuneSpec) -> Division:
     train = open_images(spec.data, "train")
     numbers: Sequence[int] = range(len(train.labels))
     if spec.val_data is not None:
-        validation = open_images(spec.val_data, "test")
+        validation = open_images(spec.val_data, "test", field="val_data")
         message = f"{spec.val_data}"
         _require_same_classes(spec.val_data, train, validation)
     elif parse_data(spec.data)[0] != "imagefolder":
@@ -63,7 +63,7 @@ def divide(spec: FinetuneSpec) -> Division:
 
 
 def _checked(division: Division, spec: FinetuneSpec) -> Division:
-    """Return the division with at most --samples images to train on.
+    """Return the division with at most `samples` images to train on.
 
     They are always the same. Raises an InputError if too few are left.
     """
@@ -94,4 +94,8 @@ def _require_same_classes(named: str, train: ImageSet, validation: ImageSet) -> 
     else:
         ours, theirs = next((a, b) for a, b in zip(train.classes, validation.classes, strict=True) if a != b)
         difference = f"a class {theirs!r} where {train.data} has {ours!r}"
-    raise InputError(f"--val-data {named} has {difference}", fix="name images of the same classes, in folders of the same names")
+    raise InputError(
+        f"{setting('val_data', named)} has {difference}",
+        fix="name images of the same classes, in folders of the same names",
+        field="val_data",
+    )

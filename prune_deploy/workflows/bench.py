@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
 from prune_deploy.execution.comparison import ComparisonInterrupted, predicted_s
 from prune_deploy.execution.planning import (
@@ -142,7 +142,7 @@ def measuring_s(planned: Sequence[PlannedComparison], spec: MeasureSpec) -> floa
 
 def _check_mode(spec: MeasureSpec) -> None:
     if spec.mode != "latency" and spec.options.device == "cpu":
-        raise InputError(f"--mode {spec.mode} needs a GPU", fix="measure with --mode latency")
+        raise InputError(f"{setting('mode', spec.mode)} needs a GPU", fix="measure with `mode='latency'`", field="mode")
 
 
 def _by_model(bundles: Sequence[LoadedBundle]) -> list[list[LoadedBundle]]:
@@ -168,7 +168,11 @@ def _with_baseline(
 def _check_required(required: Sequence[str], asked: Sequence[str]) -> None:
     unknown = [name for name in required if name not in asked]
     if unknown:
-        raise InputError(f"--require names {unknown[0]}, which is not among --backends", fix=f"add it: --backends …,{unknown[0]}")
+        raise InputError(
+            f"`require` names {unknown[0]}, which is not among `backends`",
+            fix=f"add it: {setting('backends', (..., unknown[0]))}",
+            field="require",
+        )
 
 
 def require_runnable(planned: Sequence[PlannedComparison], required: Sequence[str]) -> None:
@@ -187,7 +191,7 @@ def require_runnable(planned: Sequence[PlannedComparison], required: Sequence[st
         ]
         stuck = next((case for case in cases if case.failure is not None), None)
         if stuck is not None and stuck.failure is not None:
-            raise CannotRunError(f"--require {name}: {stuck.failure.reason}", fix=stuck.failure.fix)
+            raise CannotRunError(f"{setting('require', (name,))}: {stuck.failure.reason}", fix=stuck.failure.fix)
     failures = [case.failure for comparison in planned for case in comparison.cases if case.failure is not None]
     if failures and not any(comparison.can_run for comparison in planned):
         raise CannotRunError(f"nothing that was asked for can run here: {failures[0].reason}", fix=failures[0].fix)

@@ -38,9 +38,13 @@ class CompatibilityRequest:
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
-            raise InputError(f"--ratio must lie between 0 and 1, both excluded; got {self.ratio}", fix="for example --ratio 0.5")
+            raise InputError(
+                f"`ratio` must lie between 0 and 1, both excluded, got {self.ratio}", fix="for example `ratio=0.5`", field="ratio"
+            )
         if not self.models:
-            raise InputError("no model is named", fix="for example --families resnet18,vit_tiny_patch16_224")
+            raise InputError(
+                "no model is named", fix="for example `families=('resnet18', 'vit_tiny_patch16_224')`", field="models"
+            )
 
 
 def choose_models(named: Sequence[str], count: int, seed: int) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple
     """
     if record.weights.kind == "random":
         raise InputError(
-            f"--distill learns from the dense model, whose weights are {record.weights.label}: its answers mean nothing",
-            fix="leave --distill out, or start from trained weights (export --weights)",
+            f"`distill` learns from the dense model, whose weights are {record.weights.label}: its answers mean nothing",
+            fix="leave `distill` out, or start from trained weights (`weights` of the export)",
         )
     for beside in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{BUNDLE_FILE}")):
         if _is_teacher(beside, record):
@@ -36,7 +36,7 @@ def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple
     if identity(replace(record, weights=loaded.weights)) != identity(record):
         raise InputError(
             f"the weights file {record.model.weights} has changed since the bundle was made",
-            fix="put the dense bundle with those weights beside the pruned one, or leave --distill out",
+            fix="put the dense bundle with those weights beside the pruned one, or leave `distill` out",
         )
     return loaded.module, f"{record.model.name}, {record.weights.label}"
 

@@ -41,18 +41,18 @@ class EvaluationRequest:
     backends: tuple[str, ...]
     precisions: tuple[str, ...] = ()
     data: str
-    samples: int | None = None
+    data_samples: int | None = None
     batch: int | None = None
     limit_s: float = 3600.0
     memory_limit_mib: int | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        for option, number in (("--data-samples", self.samples), ("--batch", self.batch)):
+        for name, number in (("data_samples", self.data_samples), ("batch", self.batch)):
             if number is not None and number < 1:
-                raise InputError(f"{option} must be at least 1, got {number}", fix=f"leave {option} out")
+                raise InputError(f"`{name}` must be at least 1, got {number}", fix=f"leave `{name}` out", field=name)
         if not self.backends:
-            raise InputError("no backend is named", fix="for example --backends eager,ort")
+            raise InputError("no backend is named", fix="for example `backends=('eager', 'ort')`", field="backends")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ def evaluate_all(
     What takes the child down costs its own row only. `starting` is told what begins. A child that crashed leaves its log, which its
     row's fix names.
     """
-    asked = AccuracyRequest(data=request.data, samples=request.samples, limit_s=request.limit_s, agreement=True)
+    asked = AccuracyRequest(data=request.data, samples=request.data_samples, limit_s=request.limit_s, agreement=True)
     with MeasuringSession.open(MeasureSpec(memory_limit_mib=request.memory_limit_mib), log=_LOG) as session:
         for case in planned:
             row = _evaluate(case, asked, session, starting)
@@ -151,7 +151,7 @@ def _evaluate(
         accuracy, settings = session.accuracy(case, asked)
     except WorkerError as error:
         failed = with_failure(row, Failure.of(error))
-        return replace(failed, fix="lower --data-samples, or raise --limit-s") if error.status == "timeout" else failed
+        return replace(failed, fix="lower `data_samples`, or raise `limit_s`") if error.status == "timeout" else failed
     return replace(row, accuracy=accuracy, settings=settings, layers=settings.get("precision_layers", row.layers))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.environment import read_cpuinfo, usable_cpus
-from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.errors import InputError, setting, storage_errors
 from prune_deploy.execution.baseline import is_dense
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
@@ -59,7 +59,9 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
     """Each bundle in a precision beside itself in another one."""
     if against in request.precisions:
         raise InputError(
-            f"--against {against} is what it is compared with itself", fix=f"for example --precision int8 --against {against}"
+            f"{setting('against', against)} is what it is compared with itself",
+            fix=f"for example `precision='int8'` {setting('against', against)}",
+            field="against",
         )
     configs = parse_run_configs(request.backends, (against, *request.precisions))
     tracer_for(configs[0].backend.name)

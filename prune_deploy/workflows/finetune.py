@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_deploy.backends.torch_settings import require_cuda_build
 from prune_deploy.data.files import calibration_sha256
-from prune_deploy.errors import InputError, OutputError
+from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles
 from prune_deploy.export.tensorrt.progress import BuildProgress
 from prune_deploy.models import LoadedModel
@@ -80,7 +80,11 @@ def finetune(request: FinetuneRequest, watcher: Watcher, build_progress: BuildPr
     record = read_bundle(request.bundle)
     parent = _parent(request.bundle, record)
     if request.folder.resolve() == request.bundle.resolve():
-        raise InputError(f"--out {request.folder} is the bundle that is trained", fix="name another folder with --out DIR")
+        raise InputError(
+            f"{setting('out', request.folder)} is the bundle that is trained",
+            fix="name another folder with `out=DIR`",
+            field="out",
+        )
     if not request.force:
         _require_same(request, parent)
     lineage = hashlib.sha256(f"{to_json(request.spec)}\n{to_json(parent)}".encode()).hexdigest()
@@ -136,7 +140,7 @@ def _require_same(request: FinetuneRequest, parent: Parent) -> None:
         what = f"another bundle: {options}"
     else:
         return
-    raise InputError(f"{request.folder} holds {what}", fix="replace it with --force, or write beside it with --out DIR")
+    raise InputError(f"{request.folder} holds {what}", fix="replace it with `force=True`, or write beside it with `out=DIR`")
 
 
 def _is_of(folder: Path, training: Training) -> bool:
@@ -204,7 +208,7 @@ def _require_classes(record: BundleRecord, division: Division) -> None:
     if record.num_classes != classes:
         raise InputError(
             f"the model has {record.num_classes} classes, {division.train.data} has {classes}",
-            fix=f"make the model with --num-classes {classes}, keep its head (--ignore head), or name other data",
+            fix=f"make the model with {setting('num_classes', classes)}, keep its head (`ignore=('head',)`), or name other data",
         )
 
 

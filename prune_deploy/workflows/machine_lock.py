@@ -33,7 +33,7 @@ def machine(*, share: bool) -> Iterator[None]:
             holder = path.read_text(encoding="utf-8").strip() or "unknown"
             raise CannotRunError(
                 f"another sweep is measuring on this machine (process {holder})",
-                fix="wait for its end, or measure with --share-machine",
+                fix="wait for its end, or measure with `share_machine=True`",
             ) from None
         if os.access(path, os.W_OK):  # somebody else's file still locks, it only cannot say by whom
             path.write_text(f"{os.getpid()}\n", encoding="utf-8")

@@ -184,12 +184,12 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
         return Sweep(spec=spec, folder=folder, steps=steps, finished=[], todo=list(steps))
     there = read_run(folder)
     if there.record.sweep != spec:
-        raise InputError(f"{folder} holds another run", fix="choose another place with --out DIR, or go on with --resume")
+        raise InputError(f"{folder} holds another run", fix="choose another place with `out=DIR`, or go on with `resume`")
     changed = differences(there.record.environment, environment)
     if changed:
         raise InputError(
             f"{folder} was begun on another machine or with other libraries: {'; '.join(changed)}",
-            fix="begin anew with --out DIR, and show both runs in one report",
+            fix="begin anew with `out=DIR`, and show both runs in one report",
         )
     expected = {step.name: {variant.name for variant in step.variants} for step in steps}
     finished = mend_records(there, expected)

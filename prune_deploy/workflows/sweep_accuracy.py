@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, setting
 from prune_deploy.execution.accuracy import AccuracyRequest
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison
 from prune_deploy.execution.workers.process import WorkerError
@@ -89,7 +89,7 @@ def require_data(spec: SweepSpec) -> None:
         name, number = next(iter(found.items()))
         raise InputError(
             f"{spec.data} has {classes} classes, and no model of the sweep as many: {name} has {number}",
-            fix=f"make the models with --num-classes {classes}, or name other data",
+            fix=f"make the models with {setting('num_classes', classes)}, or name other data",
         )
 
 

@@ -40,7 +40,7 @@ class TraceRequest:
 
     def __post_init__(self) -> None:
         if self.runs < 1:
-            raise InputError(f"--runs must be at least 1, got {self.runs}", fix=f"{DEFAULT_RUNS} is usual")
+            raise InputError(f"`runs` must be at least 1, got {self.runs}", fix=f"{DEFAULT_RUNS} is usual", field="runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,7 +207,7 @@ def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path
         usable("trt").open(unknown, images(1), RunOptions(device="cuda")),
     ):
         pass
-    assert f"--target {local_target()}" in caught.value.fix
+    assert f"`target='{local_target()}'`" in caught.value.fix
 
 
 def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> No
 def test_a_batch_outside_the_profiles_is_bad_input(exported: Exported) -> None:
     with pytest.raises(InputError, match="batch 3 is outside") as caught, opened(exported, usable("trt"), "", images(3)):
         pass
-    assert "--batch 3" in caught.value.fix
+    assert "`batches=(..., 3)`" in caught.value.fix
 
 
 def test_parity_of_the_engine_was_checked_at_export_and_is_again(exported: Exported) -> None:

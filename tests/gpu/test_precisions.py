@@ -108,7 +108,7 @@ def test_artifacts_are_scored_on_the_gpu_and_agree_with_the_fp32_module(exported
         backends=backends,
         precisions=("fp32", "fp16"),
         data="digits",
-        samples=64,
+        data_samples=64,
         options=RunOptions(device="cuda"),
     )
     rows = list(evaluate_all(plan_evaluation(asked), asked, lambda _: None))

@@ -32,7 +32,7 @@ def test_a_variant_that_cannot_be_made_is_a_record_and_the_rest_goes_on(here: Pa
     }
     assert found["l1-r0.50"]["latency_ms"] is not None
     assert "SIGSEGV" in found["faulty-segfault-r0.50"]["reason"]
-    assert "--build-limit-s" in found["faulty-hang-r0.50"]["fix"]
+    assert "`build_limit_s`" in found["faulty-hang-r0.50"]["fix"]
     assert "MiB" in found["faulty-hungry-r0.50"]["reason"]
     assert "the kernel returned 42" in found["faulty-raise-r0.50"]["reason"]
     assert "nothing would be removed" in found["bn-scale-r0.50"]["reason"]

@@ -85,7 +85,7 @@ def test_an_input_size_that_the_model_refuses_is_bad_input() -> None:
     with pytest.raises(InputError, match="test_vit refuses an input of 3x61x61") as caught:
         create_model(spec("test_vit", input_size=(3, 61, 61)))
     assert caught.value.exit_code == 2
-    assert "--input-size" in caught.value.fix
+    assert "`input_size`" in caught.value.fix
 
 
 def test_a_skeleton_has_the_shapes_and_no_data() -> None:
@@ -265,4 +265,4 @@ def test_the_wrong_number_of_classes_names_the_classifier(tmp_path: Path) -> Non
     path = saved(create_model(spec()).module.state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"fc\.weight has shape \(7, \d+\), the model needs \(9, \d+\)") as caught:
         create_model(spec(num_classes=9, weights=str(path)))
-    assert "--num-classes" in caught.value.fix
+    assert "`num_classes`" in caught.value.fix

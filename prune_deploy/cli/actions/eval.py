@@ -46,7 +46,7 @@ def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> EvaluationReq
         backends=words(values["backends"] or default),
         precisions=words(values["precisions"]),
         data=values["data"],
-        samples=values["data_samples"],
+        data_samples=values["data_samples"],
         batch=values["batch"],
         limit_s=values["limit_s"],
         memory_limit_mib=values["memory_limit"],

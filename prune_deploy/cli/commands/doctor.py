@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from prune_deploy.cli.output.console import data_console, emit_json, json_option, table
+from prune_deploy.cli.output.console import data_console, emit_json, in_options, json_option, table
 from prune_deploy.errors import CannotRunError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _print(checks: tuple[Diagnosis, ...]) -> None:
     result = table("status", "check", "detail")
     for check in checks:
         # Text, not str: a detail such as "onnxruntime-gpu[cuda]" would be read as markup.
-        result.add_row(Text(check.status, style=_STYLES[check.status]), Text(check.name), Text(check.detail))
+        result.add_row(Text(check.status, style=_STYLES[check.status]), Text(check.name), Text(in_options(check.detail)))
     data_console.print(result)
     faults = [check for check in checks if check.status != "ok"]
     if faults:

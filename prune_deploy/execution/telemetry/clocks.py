@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from prune_deploy.errors import CannotRunError, first_line
+from prune_deploy.errors import CannotRunError, first_line, setting
 from prune_deploy.gpus import open_gpu
 
 # Of nvml.h: NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NO_PERMISSION.
@@ -30,7 +30,7 @@ def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
             module, handle = stack.enter_context(open_gpu(nvml))
         except CannotRunError as error:
             raise CannotRunError(
-                f"--lock-clocks {mhz}: {error.message}", fix=f"{error.fix}; or leave --lock-clocks out"
+                f"{setting('lock_clocks_mhz', mhz)}: {error.message}", fix=f"{error.fix}; or leave `lock_clocks_mhz` out"
             ) from error
         refused = False
         try:
@@ -55,7 +55,7 @@ def _explain(mhz: int, error: Exception) -> CannotRunError:
         reason, fix = "the GPU has no such clock", "choose one that nvidia-smi -q -d SUPPORTED_CLOCKS lists"
     else:
         reason, fix = f"the driver cannot lock this GPU's clock: {first_line(error)}", "measure with clocks as they come"
-    return CannotRunError(f"--lock-clocks {mhz}: {reason}", fix=f"{fix}; or leave --lock-clocks out")
+    return CannotRunError(f"{setting('lock_clocks_mhz', mhz)}: {reason}", fix=f"{fix}; or leave `lock_clocks_mhz` out")
 
 
 def _free(module: Any, handle: Any) -> None:

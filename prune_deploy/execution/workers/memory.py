@@ -71,7 +71,7 @@ class MemoryWatch:
         if held > self._limit_bytes:
             raise LimitError(
                 f"the process and those it started held {held / 2**20:.0f} MiB, the limit is {self._limit_bytes / 2**20:.0f} MiB",
-                fix=f"raise --memory-limit above {held / 2**20:.0f} (MiB), leave it out, or take a smaller batch",
+                fix=f"raise `memory_limit_mib` above {held / 2**20:.0f} (MiB), leave it out, or take a smaller batch",
             )
         return held
 

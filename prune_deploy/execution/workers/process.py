@@ -24,10 +24,10 @@ _TICK_S = 0.2
 _STOP_LIMIT_S = 10.0
 _LAST_WORDS = 300
 _FIXES = {
-    "opening": "raise --open-limit-s, or take a smaller batch",
-    "exporting": "raise --build-limit-s, or leave this model out",
-    "scoring": "lower --data-samples, or raise --build-limit-s",
-    "tracing": "trace it with fewer --runs, or a smaller batch",
+    "opening": "raise `open_limit_s`, or take a smaller batch",
+    "exporting": "raise `build_limit_s`, or leave this model out",
+    "scoring": "lower `data_samples`, or raise `build_limit_s`",
+    "tracing": "trace it with fewer `runs`, or a smaller batch",
 }
 """What helps against a timeout, by what was being done."""
 

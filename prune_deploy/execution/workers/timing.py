@@ -29,7 +29,7 @@ def time_runs(session: Session, runs: int, mode: Mode) -> NDArray[np.int64]:
         return time_each(session, runs)
     if session.stream is None:
         raise CannotRunError(
-            f"mode {mode} needs a CUDA stream, and this backend has none here", fix="measure with --mode latency, or on a GPU"
+            f"mode {mode} needs a CUDA stream, and this backend has none here", fix="measure with `mode='latency'`, or on a GPU"
         )
     return _time_queued(session, runs) if mode == "device" else _time_saturated(session, runs)
 

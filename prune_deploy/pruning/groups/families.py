@@ -86,7 +86,7 @@ def attention_layouts(model: nn.Module) -> Iterator[AttentionLayout]:
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Return whether `--ignore attention` means this module."""
+    """Return whether the word attention of `ignore` means this module."""
     return "attention" in type(module).__name__.lower() or (hasattr(module, "qkv") and hasattr(module, "num_heads"))
 
 

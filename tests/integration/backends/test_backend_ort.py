@@ -104,7 +104,7 @@ def test_the_tensorrt_provider_needs_a_gpu(made: Made) -> None:
         BACKEND.open(made.folder / "model.onnx", INPUTS, options),
     ):
         pass
-    assert "--device cuda" in caught.value.fix
+    assert "`device='cuda'`" in caught.value.fix
 
 
 def test_the_tensorrt_provider_names_the_library_that_it_lacks(tmp_path: Path) -> None:

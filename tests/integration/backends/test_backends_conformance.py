@@ -234,7 +234,7 @@ def test_a_gpu_that_is_not_there_is_said_so(made: Made, backend: Backend) -> Non
         backend.open(made.folder, images(1), RunOptions(device="cuda")),
     ):
         pass
-    assert ("--device cpu" in caught.value.fix) == (backend.consumes != "engine")
+    assert ("`device='cpu'`" in caught.value.fix) == (backend.consumes != "engine")
     assert "NVIDIA GPU" in caught.value.fix
 
 

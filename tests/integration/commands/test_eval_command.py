@@ -165,7 +165,7 @@ def test_what_must_be_said_is_said_beside_the_figures(precise: Path, here: Path)
 
 
 def request(folder: Path, **changes: Any) -> EvaluationRequest:
-    fields: dict[str, Any] = {"backends": ("eager", "ort"), "precisions": ("fp32",), "data": "digits", "samples": 40}
+    fields: dict[str, Any] = {"backends": ("eager", "ort"), "precisions": ("fp32",), "data": "digits", "data_samples": 40}
     return EvaluationRequest(bundles=(folder,), options=RunOptions(threads=1), **(fields | changes))
 
 
@@ -199,7 +199,7 @@ def test_what_grows_too_large_is_ended(precise: Path) -> None:
 def test_what_takes_too_long_says_which_option_helps(precise: Path) -> None:
     asked = request(precise, limit_s=0.01, backends=("ort",))
     (row,) = evaluate_all(plan_evaluation(asked), asked, lambda _: None)
-    assert (row.status, row.fix) == ("timeout", "lower --data-samples, or raise --limit-s")
+    assert (row.status, row.fix) == ("timeout", "lower `data_samples`, or raise `limit_s`")
 
 
 def test_an_engine_is_scored_at_the_batch_nearest_to_the_usual(made: Made) -> None:

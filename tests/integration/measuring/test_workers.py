@@ -155,7 +155,7 @@ def test_a_crash_in_a_shared_process_takes_all_with_it_and_says_so(tmp_path: Pat
     assert failures[2] is not None
     assert "SIGSEGV" in failures[1].reason
     assert failures[2].reason.startswith("its process ended with")
-    assert "--placement isolated" in failures[2].fix
+    assert "`placement='isolated'`" in failures[2].fix
     assert children() == []
 
 

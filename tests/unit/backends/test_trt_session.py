@@ -55,7 +55,7 @@ def test_the_profile_tuned_for_the_nearest_batch_is_chosen() -> None:
         InputError, match=r"batch 65 is outside the engine's profiles \(batch 1; batch 1 to 16, tuned for 8;"
     ) as caught:
         choose_profile(profiles, (65, 3, 4, 4))
-    assert "--batch 65" in caught.value.fix
+    assert "`batches=(..., 65)`" in caught.value.fix
     with pytest.raises(InputError, match=r"takes images of shape \(3, 4, 4\), got \(1, 4, 4\)"):
         choose_profile(profiles, (1, 1, 4, 4))
 
@@ -156,7 +156,7 @@ def test_memory_that_is_not_there_is_said_so() -> None:
     cuda.free_bytes = 100
     with pytest.raises(CannotRunError, match="not enough memory") as caught:
         session.bind(images(8))
-    assert "smaller --batch" in caught.value.fix
+    assert "smaller `batch`" in caught.value.fix
 
 
 def test_settings_name_what_is_in_force() -> None:

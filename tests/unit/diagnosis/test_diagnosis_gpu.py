@@ -49,7 +49,7 @@ def test_driver(nvidia: Nvidia, status: str, fix: str) -> None:
 def test_no_driver_says_what_still_works() -> None:
     detail = gpu.check_driver(NO_DRIVER).detail
     assert "NVML Shared Library Not Found" in detail
-    assert "engines are built for --target sm86 by TensorRT-RTX, not timed" in detail
+    assert "engines are built for `target='sm86'` by TensorRT-RTX, not timed" in detail
 
 
 @pytest.mark.parametrize(

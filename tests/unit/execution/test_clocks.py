@@ -1,4 +1,4 @@
-"""--lock-clocks against a staged NVML: held while the block runs, free afterwards however it ended."""
+"""`lock_clocks_mhz` against a staged NVML: held while the block runs, free afterwards however it ended."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_none_leaves_the_driver_alone() -> None:
 )
 def test_a_refusal_says_what_to_do(code: int, reason: str, fix: str) -> None:
     nvml = FakeNvml(FakeGpu(), refuse={SET: code})
-    with pytest.raises(CannotRunError, match=f"--lock-clocks 1200: .*{reason}") as caught, locked_clocks(1200, nvml):
+    with pytest.raises(CannotRunError, match=f"`lock_clocks_mhz=1200`: .*{reason}") as caught, locked_clocks(1200, nvml):
         pytest.fail("the block must not begin")
     assert fix in caught.value.fix
-    assert "leave --lock-clocks out" in caught.value.fix
+    assert "leave `lock_clocks_mhz` out" in caught.value.fix
     assert RESET not in nvml.calls, "nothing was locked by us"
     assert nvml.open == 0
 
@@ -92,9 +92,9 @@ def test_a_binding_that_cannot_lock() -> None:
 
 def test_without_gpu() -> None:
     nvml = FakeNvml(refuse={"nvmlInit": DRIVER_NOT_LOADED})
-    with pytest.raises(CannotRunError, match="--lock-clocks 1200: no GPU") as caught, locked_clocks(1200, nvml):
+    with pytest.raises(CannotRunError, match="`lock_clocks_mhz=1200`: no GPU") as caught, locked_clocks(1200, nvml):
         pytest.fail("the block must not begin")
-    assert "leave --lock-clocks out" in caught.value.fix
+    assert "leave `lock_clocks_mhz` out" in caught.value.fix
 
 
 def test_a_clock_that_stays_locked_is_said() -> None:

@@ -22,7 +22,7 @@ def test_the_second_is_refused_and_told_by_whom(own_machine: Path) -> None:
     with machine(share=False):
         with pytest.raises(CannotRunError, match=f"process {os.getpid()}") as refused, machine(share=False):
             pass
-        assert "--share-machine" in refused.value.fix
+        assert "`share_machine=True`" in refused.value.fix
     with machine(share=False):
         assert own_machine.read_text() == f"{os.getpid()}\n"
 

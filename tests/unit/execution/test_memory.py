@@ -132,7 +132,7 @@ def test_the_limit_counts_what_was_started(start: Start) -> None:
     assert child.next() == "up"
     with pytest.raises(LimitError, match=r"held \d+ MiB, the limit is 120 MiB") as caught:
         MemoryWatch(child.pid, 120 * MIB).check()
-    assert "--memory-limit" in caught.value.fix
+    assert "`memory_limit_mib`" in caught.value.fix
     held = MemoryWatch(child.pid, 1000 * MIB).check()
     assert held is not None
     assert held > 150 * MIB

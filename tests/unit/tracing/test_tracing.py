@@ -52,7 +52,7 @@ def test_a_backend_without_a_tracer_says_which_have_one(tmp_path: Path) -> None:
 
 
 def test_no_runs_are_no_trace(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--runs must be at least 1, got 0"):
+    with pytest.raises(InputError, match="`runs` must be at least 1, got 0"):
         trace_artifact("ort", tmp_path, INPUTS, RunOptions(), tmp_path, "stem", case("ort"), "net", runs=0)
 
 

@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_ends_it_and_says_what_helps() -> None:
 
     with pytest.raises(OutputError, match="the loss is nan after 0 steps") as caught:
         Trainer(lively(Overflowing()), setup(), Watched()).run(nowhere)
-    assert "lower --lr" in caught.value.fix
+    assert "lower `lr`" in caught.value.fix
     with pytest.raises(OutputError, match="outputs are not finite"):
         Trainer(lively(Plain()), setup(lr=1e38, batch=30, warmup_epochs=0.0, optimizer="sgd"), Watched()).run(nowhere)
 
@@ -312,7 +312,7 @@ def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"spec": FinetuneSpec(data="digits", epochs=7, batch=8)}, "--epochs 3 there, 7 asked for"),
+        ({"spec": FinetuneSpec(data="digits", epochs=7, batch=8)}, "`epochs=3` there, 7 asked for"),
         ({"parent": replace(PARENT, name="other")}, "another parent, parent"),
         ({"parent": replace(PARENT, weights_sha256="2")}, "other weights of its parent"),
         ({"train_sha256": "2"}, "other images"),
@@ -323,7 +323,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict
     saved(tmp_path / "training")
     with pytest.raises(InputError, match=message) as caught:
         Checkpoint(tmp_path / "training", replace(settings(setup()), **changes)).read()
-    assert "--restart" in caught.value.fix
+    assert "`restart=True`" in caught.value.fix
 
 
 @pytest.mark.parametrize("damage", ["json", "tensors", "missing", "outside"])
@@ -340,7 +340,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         state.write_text(json.dumps(json.loads(state.read_text()) | {"tensors": "../step-3.safetensors"}))
     with pytest.raises(InputError) as caught:
         checkpoint.read()
-    assert "--restart" in caught.value.fix
+    assert "`restart=True`" in caught.value.fix
 
 
 def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
