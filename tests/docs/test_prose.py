@@ -43,7 +43,7 @@ PENDING_FOLDERS = {
     "training",
     "workflows",
 }
-PENDING_DOCUMENTS = {"ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+PENDING_DOCUMENTS = {"CHANGELOG.md"}
 
 LONG = "word " * 31
 
