@@ -38,20 +38,19 @@ class ParityThreshold:
 class PrecisionInfo:
     """Properties of one precision.
 
-    `label` is for readers. `bits` is the width of a stored number. `onnx_type` is the name in ONNX's TensorProto of the tensors that
-    layers read, `array_type` the name of the same type in numpy (ml_dtypes) and torch. `runs_file_of` is the precision whose ONNX file it
-    runs, itself where it has one of its own. `casts_modules` marks one that a PyTorch module can be cast to, `needs_calibration` one
-    whose file is made with images.
-
-    `gpu_only` marks one that no CPU has, `first_gpu` is the oldest compute capability that does (80 for sm80, 0 for any).
-    `gpu_channel_multiple` is the number of channels to which GPU kernels pad (NVIDIA, TensorRT performance guide).
-
-    `engine_type` is TensorRT's type that at least one layer of an engine must compute in, `engine_types_allowed` are the narrow types
-    (16 bits and less) that its layers may have at all. `fp32_in_tensorrt` are operators that ONNX has in this type and TensorRT-RTX 1.7
-    does not read so, found by parsing each operator on its own.
-
-    `ort_operators` are operators of ONNX Runtime that compute in this precision whatever the types of their tensors. Where there are
-    none, a layer counts if its tensors have `onnx_type`.
+    - `label` is for readers. `bits` is the width of a stored number.
+    - `onnx_type` is the name in ONNX's TensorProto of the tensors that layers read, and `array_type` the name of the same type in
+      numpy (ml_dtypes) and torch.
+    - `runs_file_of` is the precision whose ONNX file it runs, itself where it has one of its own.
+    - `casts_modules` marks one that a PyTorch module can be cast to, and `needs_calibration` one whose file is made with images.
+    - `gpu_only` marks one that no CPU has. `first_gpu` is the oldest compute capability that has it (80 for sm80, 0 for any).
+    - `gpu_channel_multiple` is the number of channels to which GPU kernels pad (NVIDIA, TensorRT performance guide).
+    - `engine_type` is TensorRT's type that at least one layer of an engine must compute in. `engine_types_allowed` are the narrow
+      types (16 bits and less) that its layers may have at all.
+    - `fp32_in_tensorrt` are operators that ONNX has in this type and TensorRT-RTX 1.7 reads differently, found by parsing each
+      operator on its own.
+    - `ort_operators` are operators of ONNX Runtime that compute in this precision whatever the types of their tensors. Where
+      there are none, a layer counts if its tensors have `onnx_type`.
     """
 
     label: str

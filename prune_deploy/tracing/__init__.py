@@ -105,9 +105,10 @@ def _as_trace(recording: Recording, case: Case, label: str, runs: int, chrome_fi
 
 
 def whole_run(layers: tuple[LayerTime, ...], run_ms: float) -> tuple[LayerTime, ...]:
-    """Add the time between layers as a row, and shares to all rows, slowest first.
+    """Return the layers of a run, slowest first, with shares.
 
-    The rows add up to `run_ms`. Only layers that overlap on a device add up to more, and leave nothing between them.
+    The time between layers is a row of its own. The rows add up to `run_ms`. Only layers that overlap on a device add up to more,
+    and leave nothing between them.
     """
     between_us = 1e3 * run_ms - fsum(layer.time_us for layer in layers)
     rows = [*layers, LayerTime(name=BETWEEN_LAYERS, op="", time_us=max(0.0, between_us), share=0.0)]

@@ -80,7 +80,10 @@ def _clocked(session: TrtSession, runs: int) -> tuple[list[Reports], tuple[float
 def _layers(
     reports: Sequence[Reports], runs: Sequence[int], described: Mapping[str, Described], exported: ExportedGraph | None
 ) -> tuple[LayerTime, ...]:
-    """Return a row for each layer that TensorRT reported, of its mean time over `runs`."""
+    """Return a row for each layer that TensorRT reported.
+
+    Its time is the mean over `runs`.
+    """
     times_us: dict[str, list[float]] = {}
     for number, run in enumerate(reports):
         for name, milliseconds in run:
