@@ -11,13 +11,14 @@ import os
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from prune_deploy.errors import InputError, VerificationError, storage_errors
 from prune_deploy.records import CaseRecord, Explanation, RunRecord, Trace, from_json, to_json
+from prune_deploy.specs import Case
 from prune_deploy.store import UNFINISHED, write_bytes, write_text
 
 PROFILES_DIR = Path("profiles")
@@ -92,28 +93,53 @@ def _lines(records: Sequence[CaseRecord]) -> bytes:
     return b"".join((to_json(record, indent=None) + "\n").encode() for record in records)
 
 
-def mend_records(run: Run, expected: Mapping[str, Collection[str]]) -> tuple[CaseRecord, ...]:
+def close_run(folder: Path) -> RunRecord:
+    """Close an open run: its cases are those that it has now.
+
+    Raises:
+        InputError: the folder is no run.
+        StorageError: the disk is full or the place cannot be written.
+    """
+    run = read_run(folder)
+    record = replace(run.record, cases=tuple(each.case for each in run.cases), is_open=False)
+    write_text(folder / RUN_FILE, to_json(record))
+    return record
+
+
+def mend_records(run: Run, expected: Mapping[str, Collection[str]] | None = None) -> tuple[CaseRecord, ...]:
     """Return the records of finished comparisons, and remove all others.
 
     `expected` gives the labels of the cases that each comparison has. A comparison is finished when all of them have a record.
-    Other records, left in records.jsonl by a kill, are removed from it.
+    Without it, as in an open run, it is finished when it has as many cases as its records say. Other records, left in
+    records.jsonl by a kill, are removed from it.
 
     Raises:
         InputError: a record belongs to no comparison of this run.
         StorageError: the file cannot be written.
     """
-    records: dict[tuple[str, str], CaseRecord] = {}
+    records: dict[tuple[str, str, Case], CaseRecord] = {}
     for record in run.cases:
-        if record.label not in expected.get(record.comparison, ()):
+        if expected is not None and record.label not in expected.get(record.comparison, ()):
             raise InputError(
                 f"{run.folder / RECORDS_FILE} has a record of another run: {record.label} in {record.comparison or 'no comparison'}",
                 fix="restore the file, or begin anew with `out=DIR`",
             )
-        records.setdefault((record.comparison, record.label), record)
-    kept = tuple(record for (name, _), record in records.items() if all((name, label) in records for label in expected[name]))
+        records.setdefault((record.comparison, record.label, record.case), record)
+    together: dict[str, list[CaseRecord]] = {}
+    for record in records.values():
+        together.setdefault(record.comparison, []).append(record)
+    finished = {name for name, found in together.items() if _is_finished(found, None if expected is None else expected[name])}
+    kept = tuple(record for record in records.values() if record.comparison in finished)
     if kept != run.cases or run.dropped_lines:
         write_bytes(run.folder / RECORDS_FILE, _lines(kept))
     return kept
+
+
+def _is_finished(records: Sequence[CaseRecord], labels: Collection[str] | None) -> bool:
+    """Whether these are all the records of their comparison."""
+    if labels is None:
+        return len(records) >= records[0].comparison_cases
+    return {record.label for record in records} >= set(labels)
 
 
 def write_samples(folder: Path, name: str, content: bytes) -> tuple[str, str]:
@@ -154,10 +180,16 @@ def trace_stem(record: CaseRecord) -> str:
     The files are traces/<stem>.json.gz for Perfetto, and traces/<stem>.layers.json as a Trace.
     """
     case = record.case
-    if not record.comparison.endswith((f"-across-b{case.batch}", f"-across-precisions-b{case.batch}")):
+    if not (_is_across_by_name(record) if record.across is None else record.across):
         return f"{record.comparison}-{record.label}"
     # A comparison across backends or precisions contains each bundle several times.
     return "-".join(filter(None, (record.comparison, case.backend, case.options.variant, case.precision, record.label)))
+
+
+def _is_across_by_name(record: CaseRecord) -> bool:
+    """Whether a record that does not state it, of schema version 1, is across backends or precisions."""
+    batch = record.case.batch
+    return record.comparison.endswith((f"-across-b{batch}", f"-across-precisions-b{batch}"))
 
 
 def read_traces(folder: Path) -> dict[str, Trace]:

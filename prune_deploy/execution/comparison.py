@@ -116,6 +116,8 @@ def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> Ca
         quantize=request.quantize if case.case.precision == "int8" else None,
         warnings=(*_mask_warning(case), *planning_warnings(case)),
         comparison=planned.name,
+        comparison_cases=len(planned.cases),
+        across=planned.across,
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -48,10 +48,14 @@ class PlannedCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedComparison:
-    """Cases that are measured together, the baseline first; nothing is compared across two of these."""
+    """Cases that are measured together, the baseline first. Nothing is compared across two of these.
+
+    `across` is what it spans beside models.
+    """
 
     name: str
     cases: tuple[PlannedCase, ...]
+    across: Across = ""
 
     @property
     def can_run(self) -> bool:
@@ -137,18 +141,24 @@ def plan(
         name = {"": f"{label}-{config.precision}", "precisions": f"{label}-across-precisions", "backends": "across"}[across]
         together.setdefault(name, []).append(config)
     return [
-        plan_comparison(f"{baseline.label}-{name}-b{batch}", (baseline, *others), group, batch, spec)
+        plan_comparison(f"{baseline.label}-{name}-b{batch}", (baseline, *others), group, batch, spec, across=across)
         for batch in batches
         for name, group in together.items()
     ]
 
 
 def plan_comparison(
-    name: str, bundles: Sequence[LoadedBundle], configs: Sequence[RunConfig], batch: int, spec: MeasureSpec
+    name: str,
+    bundles: Sequence[LoadedBundle],
+    configs: Sequence[RunConfig],
+    batch: int,
+    spec: MeasureSpec,
+    *,
+    across: Across = "",
 ) -> PlannedComparison:
     """One comparison of all `bundles` in all `configs`. The first bundle in the first config is the baseline."""
     baseline, *others = [plan_case(bundle, config, batch, spec) for config in configs for bundle in bundles]
-    return PlannedComparison(name=name, cases=(replace(baseline, role="dense"), *others))
+    return PlannedComparison(name=name, cases=(replace(baseline, role="dense"), *others), across=across)
 
 
 def plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: MeasureSpec) -> PlannedCase:

@@ -12,7 +12,7 @@ from prune_deploy.records.accuracy import Accuracy
 from prune_deploy.records.bundle import Counts, Environment
 from prune_deploy.records.precision import LayerShare
 from prune_deploy.records.serialize import SCHEMA_VERSION
-from prune_deploy.specs import Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
+from prune_deploy.specs import Across, Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 
 Role = Literal["dense", "copy", "candidate"]
 """Role of a candidate in a comparison.
@@ -166,6 +166,8 @@ class CaseRecord:
     - `settings` is what the session found in force when it ran (threads, provider, library versions, layer types).
     - `telemetry_notes` explain missing readings.
     - `comparison` names the group that was measured together. Its raw nanoseconds lie in `samples_file`, as candidate `index`.
+    - `comparison_cases` is the number of cases in that group, and `across` what it spans beside models. In records of schema
+      version 1 they are 0 and None.
     - `variant` is the model with its pruning or mask.
     - `counts` are None where the network could not even be made.
     - `nonzero_params` is set where weights were zeroed in tensors that kept their shapes.
@@ -201,6 +203,8 @@ class CaseRecord:
     telemetry_notes: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     comparison: str = ""
+    comparison_cases: int = 0
+    across: Across | None = None
     placement: Placement | None = None
     samples_file: str = ""
     samples_sha256: str = ""
@@ -212,7 +216,8 @@ class CaseRecord:
 class RunRecord:
     """Content of run.json: the request of a run, and its machine.
 
-    `cases` are all that it will have, and `sweep` is the request they were made from.
+    `cases` are all that it will have, and `sweep` is the request they were made from. With `is_open` the cases are not known
+    beforehand, and the run names none until it is closed.
     """
 
     id: str
@@ -222,4 +227,5 @@ class RunRecord:
     environment: Environment
     started_at: str
     sweep: SweepSpec | None = None
+    is_open: bool = False
     schema_version: int = SCHEMA_VERSION

@@ -138,7 +138,7 @@ class MeasuringSession:
 def begin_run(
     folder: Path,
     spec: MeasureSpec,
-    cases: Sequence[Case],
+    cases: Sequence[Case] | None,
     *,
     command: Sequence[str],
     sweep: SweepSpec | None = None,
@@ -146,7 +146,8 @@ def begin_run(
 ) -> RunRecord:
     """Create a run of these cases in its folder.
 
-    `environment` is this machine's, captured now unless it is given.
+    `cases` None begins an open run, whose cases are not known beforehand. `runs.close_run` ends it. `environment` is this machine's,
+    captured now unless it is given.
 
     Raises:
         InputError: something lies in the folder already.
@@ -157,10 +158,11 @@ def begin_run(
         id=folder.name,
         command=tuple(command),
         spec=spec,
-        cases=tuple(cases),
+        cases=tuple(cases or ()),
         environment=environment,
         started_at=environment.captured_at,
         sweep=sweep,
+        is_open=cases is None,
     )
     create_run(folder, record)
     return record

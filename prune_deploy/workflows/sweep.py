@@ -91,7 +91,7 @@ class Sweep:
         measured = {record.label: accuracies.put_on(record) for record in records}
         return [
             # Nobody but the sweep knows the protocol of a variant.
-            replace(measured[variant.name], variant=variant)
+            replace(measured[variant.name], variant=variant, comparison_cases=len(step.variants))
             if variant.name in measured
             else self._lost(step, variant, made[variant.name], baseline)  # type: ignore[arg-type]  # a bundle was measured
             for variant in step.variants
@@ -152,6 +152,8 @@ class Sweep:
             fix=failure.fix,
             variant=variant,
             comparison=step.name,
+            comparison_cases=len(step.variants),
+            across="",
             ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 

@@ -13,13 +13,16 @@ from prune_deploy.records import CaseRecord
 from prune_deploy.runs import (
     RECORDS_FILE,
     append_cases,
+    close_run,
     create_run,
     mend_records,
     new_run_id,
     read_run,
     read_samples,
+    trace_stem,
     write_samples,
 )
+from prune_deploy.specs import Across
 from support.run_records import case_record, run_record
 
 
@@ -150,6 +153,52 @@ def test_what_is_there_twice_counts_once_and_a_whole_file_is_not_touched(folder:
     append_cases(folder, records[:2])
     assert list(mend_records(read_run(folder), expected())) == records
     assert list(read_run(folder).cases) == records
+
+
+def of_open(comparison: str, label: str, cases: int = 2) -> CaseRecord:
+    return dataclasses.replace(of(comparison, label), comparison_cases=cases)
+
+
+def test_an_open_run_keeps_the_comparisons_that_have_all_their_cases(folder: Path) -> None:
+    whole = [of_open("a", "net-dense"), of_open("a", "net-l2"), of_open("b", "net-dense", 1)]
+    append_cases(folder, [*whole, of_open("c", "net-dense")])
+    assert list(mend_records(read_run(folder))) == whole
+    assert list(read_run(folder).cases) == whole
+
+
+def test_a_bundle_counts_once_for_each_backend_of_its_comparison(folder: Path) -> None:
+    first = of_open("a", "net-dense")
+    second = dataclasses.replace(first, case=dataclasses.replace(first.case, backend="null"))
+    append_cases(folder, [first, first])
+    assert mend_records(read_run(folder)) == (), "it is there twice, and the other backend's case is not"
+    append_cases(folder, [first, second])
+    assert list(mend_records(read_run(folder))) == [first, second]
+
+
+def test_a_closed_run_has_the_cases_that_were_measured(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    create_run(place, dataclasses.replace(run_record(), cases=(), is_open=True))
+    append_cases(place, [case_record(batch=1), case_record(batch=8)])
+    assert read_run(place).record.is_open
+    closed = close_run(place)
+    assert closed == read_run(place).record
+    assert (closed.is_open, [case.batch for case in closed.cases]) == (False, [1, 8])
+
+
+@pytest.mark.parametrize("across", ["", "backends", "precisions"])
+def test_names_of_traces_follow_what_the_record_says_not_how_it_is_named(across: Across) -> None:
+    record = dataclasses.replace(case_record(), across=across, comparison="net-across-b1", label="net-l2")
+    case = record.case
+    assert trace_stem(record) == (f"net-across-b1-{case.backend}-{case.precision}-net-l2" if across else "net-across-b1-net-l2")
+
+
+def test_records_of_schema_version_1_are_known_by_their_names() -> None:
+    record = dataclasses.replace(case_record(), across=None, label="net-l2")
+    batch, backend, precision = record.case.batch, record.case.backend, record.case.precision
+    for name in (f"net-across-b{batch}", f"net-ort-across-precisions-b{batch}"):
+        stem = trace_stem(dataclasses.replace(record, comparison=name))
+        assert stem == f"{name}-{backend}-{precision}-net-l2"
+    assert trace_stem(dataclasses.replace(record, comparison="net-ort-b1")) == "net-ort-b1-net-l2"
 
 
 @pytest.mark.parametrize("unknown", [("c", "net-l2"), ("a", "other-l2")])

@@ -53,7 +53,9 @@ def _findings(run: ReportedRun) -> Iterator[Sentence]:
 
 def _unfinished(run: ReportedRun) -> Iterator[Sentence]:
     done, planned = len(run.lines), len(run.run.record.cases)
-    if done < planned:
+    if run.run.record.is_open:
+        yield sentence("open", done=done)
+    elif done < planned:
         yield sentence("unfinished", done=done, planned=planned)
 
 

@@ -24,6 +24,10 @@ def _unfinished(done: int, planned: int) -> str:
     return f"The run is not finished: {done} of {plural(planned, 'case')} so far."
 
 
+def _open(done: int) -> str:
+    return f"The run is not finished: {plural(done, 'case')} so far."
+
+
 def _claim(verdict: str, bundle: str, backend: str, batch: int, **span: float | None) -> str:
     """One case against its dense model."""
     where = f"on {backend_title(backend)} at batch {batch}"
@@ -85,6 +89,7 @@ def _zeroed(bundles: Sequence[str], verdicts: Mapping[str, int]) -> str:
 
 TEXTS: Texts = {
     "unfinished": _unfinished,
+    "open": _open,
     "claim": _claim,
     "counts": _counts,
     "range": _range,

@@ -62,6 +62,7 @@ def test_where_nothing_is_decided_at_the_largest_batch_that_is_stated() -> None:
 def test_a_run_that_goes_on_says_how_far_it_is() -> None:
     run = replace(run_record(), cases=(case(), case(8)))
     assert stated(case_record(), run=run)[0] == sentence("unfinished", done=1, planned=2)
+    assert stated(case_record(), run=replace(run, cases=(), is_open=True))[0] == sentence("open", done=1)
 
 
 def test_a_case_that_was_only_traced_is_no_failure() -> None:
@@ -116,6 +117,7 @@ SPAN = {"speedup": 3.7, "low": 3.68, "high": 3.72}
 END = {"bundle": "net-a", "backend": "ort", "batch": 1, "speedup": 0.8, "low": 0.796, "high": 0.804}
 WORDING: list[tuple[Sentence, str]] = [
     (sentence("unfinished", done=1, planned=2), "The run is not finished: 1 of 2 cases so far."),
+    (sentence("open", done=1), "The run is not finished: 1 case so far."),
     (
         sentence("claim", verdict="FASTER", **WHERE, **SPAN),
         "net-l2-r0.50 is 3.70× [3.68, 3.72] faster than dense on ONNX Runtime at batch 8.",
