@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.workers.timing import time_each
 from prune_deploy.specs import MeasureSpec
-from support.timing_pairs import alone_ms, candidates, compared, exported, unrest
+from support.timing_pairs import Nothing, alone_ms, candidates, compared, exported, unrest
 
 SESSIONS = 40
 ALONE_LAUNCHES = 5
@@ -18,6 +19,12 @@ ALONE_LAUNCHES = 5
 
 QUIET = 0.02
 """A machine on which a fixed computation varies by no more than this is quiet: intervals of 1 % are within its reach."""
+
+
+def test_hardly_a_sample_costs_more_than_some_microseconds() -> None:
+    """The specification's bound, on a quiet machine."""
+    samples = time_each(Nothing(), 100_000)  # type: ignore[arg-type]  # all that the loop uses
+    assert sorted(samples)[95_000] <= 5000
 
 
 @pytest.mark.timeout(3600)

@@ -110,3 +110,15 @@ def unrest(seconds: float = 10.0) -> float:
         times.append(time.perf_counter() - begin)
     low, high = np.percentile(times, [10, 90])
     return float(high / low) - 1
+
+
+class Nothing:
+    """Session that does nothing."""
+
+    stream: int | None = None
+
+    def run(self) -> None:
+        """Nothing."""
+
+    def synchronize(self) -> None:
+        """Nothing."""

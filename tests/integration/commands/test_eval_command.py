@@ -20,7 +20,7 @@ from prune_deploy.records import LATENCY_ONLY, Accuracy, from_json
 from prune_deploy.specs import RunOptions
 from prune_deploy.workflows import evaluate
 from prune_deploy.workflows.evaluate import EvaluationRequest, EvaluationRow, evaluate_all, plan_evaluation
-from support.commands import Made, call, here, made, refused, remains, start
+from support.commands import HANGING_S, Made, call, here, made, refused, remains, start
 from support.models.precise import file_of, precise
 
 __all__ = ["here", "made", "precise"]  # fixtures
@@ -219,12 +219,12 @@ def test_ctrl_c_ends_it_with_130_and_leaves_nothing_running(precise: Path, here:
                 break
         child.send_signal(signal.SIGINT)
         rest = child.stderr.read()
-        assert child.wait(timeout=60) == 130, rest
+        assert child.wait(timeout=HANGING_S) == 130, rest
     assert rest.rstrip().endswith("interrupted: nothing half-made was left behind")
     assert "Traceback" not in rest
     assert remains(here) == []
     # A child that was only just being started hears of its coordinator's end from the kernel, a moment later.
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 120
     while (left := _build_workers_of(child.pid)) and time.monotonic() < ends:
         time.sleep(0.1)
     assert left == ""

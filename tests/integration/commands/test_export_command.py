@@ -115,7 +115,9 @@ def no_heavy_imports(tmp_path: Path) -> dict[str, str]:
     return environment
 
 
-def test_the_same_call_again_ends_within_a_second_and_imports_nothing_heavy(made: Made, no_heavy_imports: dict[str, str]) -> None:
+def test_the_same_call_again_takes_less_than_a_second_and_imports_nothing_heavy(
+    made: Made, no_heavy_imports: dict[str, str]
+) -> None:
     before = (made.folder / "bundle.json").stat()
     results = [spawn(*SHARED, folder=made.folder.parent, **no_heavy_imports) for _ in range(2)]
     assert [result.code for result in results] == [0, 0], results[0].stderr
@@ -123,7 +125,7 @@ def test_the_same_call_again_ends_within_a_second_and_imports_nothing_heavy(made
     assert "was there already" in results[0].stderr
     after = (made.folder / "bundle.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert min(result.seconds for result in results) < 1.0
+    assert min(result.processor_s for result in results) < 1.0
 
 
 def test_another_request_for_the_same_folder_is_refused_with_the_difference(bundle: Path) -> None:

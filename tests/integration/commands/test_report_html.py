@@ -82,7 +82,7 @@ def opened(browser: webdriver.Chrome, page: Path) -> Iterator[Opened]:
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
-def wait_until(condition: Callable[[], Any], limit_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], Any], limit_s: float = 120.0) -> None:
     """Look again until it is so.
 
     Raises:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +84,9 @@ def test_a_watcher_can_cancel(models: Path, tmp_path: Path) -> None:
     assert "cancelled" in refused(BuildError, models / "resnet.onnx", spec(), tmp_path, progress=watcher).message
 
 
+PROFILES = 30
+
+
 def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
     script = f"""
         from pathlib import Path
@@ -98,7 +100,7 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
 
         try:
             # So many profiles that the build takes seconds, and the signal arrives in its midst.
-            asked = EngineSpec(library="tensorrt-rtx", batches=tuple(range(1, 31)))
+            asked = EngineSpec(library="tensorrt-rtx", batches=tuple(range(1, {PROFILES + 1})))
             build_engine(Path({str(models / "vit.onnx")!r}), asked, Path({str(tmp_path / "model.engine")!r}), progress=Watcher())
         except KeyboardInterrupt:
             raise SystemExit(130)
@@ -111,11 +113,10 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
         phases = (line.strip() for line in child.stdout)
         for _ in range(3):
             assert "Timing tactics" in phases
-        sent = time.monotonic()
         child.send_signal(signal.SIGINT)
-        _, message = child.communicate(timeout=60)
+        rest, message = child.communicate(timeout=500)
     assert (child.returncode, message) == (130, "")
-    assert time.monotonic() - sent < 10
+    assert rest.count("Timing tactics") < PROFILES - 3, "the build did not go on to its end"
     assert list(tmp_path.iterdir()) == []
 
 

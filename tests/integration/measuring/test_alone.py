@@ -1,4 +1,9 @@
-"""Real clocks, real models: short forms of what tests/slow does at length. They run one after the other, with nothing beside them."""
+"""Real clocks, real models: short forms of what tests/slow does at length.
+
+They run one after the other, with nothing beside them, because they ask for verdicts about real times. Each bears a machine of which
+somebody else uses a core: ratios come from blocks that take turns, bounds are on medians or minima, and "undecided" is allowed wherever
+noise may decide.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from prune_deploy.environment import usable_cpus
+from prune_deploy.evaluate.bandwidth import memory_bandwidth
+from prune_deploy.execution.workers.timing import time_each
 from prune_deploy.specs import MeasureSpec
-from support.timing_pairs import alone_ms, candidates, compared, exported, with_zeros
+from support.timing_pairs import Nothing, alone_ms, candidates, compared, exported, with_zeros
 
 pytestmark = pytest.mark.alone
 
@@ -51,6 +59,16 @@ def test_a_model_against_itself_is_not_told_apart(files: tuple[Path, Path, Path]
         assert same.speedup.verdict in ("SAME", "INCONCLUSIVE")
         if same.speedup.converged:
             assert abs(same.speedup.ratio.value - 1) <= 0.01 + stats.margin
+
+
+def test_a_sample_costs_less_than_a_microsecond() -> None:
+    """Half of a hundred thousand samples: whatever runs beside the loop falls into a few of them."""
+    assert statistics.median(time_each(Nothing(), 100_000)) <= 1000  # type: ignore[arg-type]  # all that the loop uses
+
+
+def test_memory_moves_a_plausible_number_of_bytes() -> None:
+    """The best of its copies counts."""
+    assert 1 < memory_bandwidth("cpu", usable_cpus()) < 5000
 
 
 def pressure_s() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import timm
 
 from prune_deploy.store import new_folder
-from support.commands import COMMAND, TINY, call, here, remains, start
+from support.commands import COMMAND, HANGING_S, TINY, call, here, remains, start
 
 __all__ = ["here"]  # a fixture
 
@@ -27,8 +28,8 @@ LONG = ("export", "--model", "test_vit", "--num-classes", "10", "--ratio", "0.5"
 
 def stop_at(
     stage: str, number: signal.Signals, folder: Path, after_s: float, *options: str, impatient: bool = False
-) -> tuple[int, str, float]:
-    """Exit code, stderr and seconds until the end of an export that got a signal, or two, so long after a stage began."""
+) -> tuple[int, str, str]:
+    """Exit code, stderr and what of it came after the signal, of an export that got one, or two, so long after a stage began."""
     with start(*LONG, *options, folder=folder) as child:
         assert child.stderr is not None
         message = []
@@ -40,13 +41,12 @@ def stop_at(
             raise AssertionError("".join(message))
         time.sleep(after_s)
         assert child.poll() is None, "it ended before the signal"
-        sent = time.monotonic()
         child.send_signal(number)
         if impatient:
             time.sleep(0.05)
             child.send_signal(number)
         rest = child.stderr.read()
-        return child.wait(timeout=60), "".join(message) + rest, time.monotonic() - sent
+        return child.wait(timeout=HANGING_S), "".join(message) + rest, rest
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def stop_at(
 def test_a_signal_ends_an_export_with_130_and_leaves_nothing(
     here: Path, stage: str, number: signal.Signals, after_s: float
 ) -> None:
-    code, message, seconds = stop_at(stage, number, here, after_s, impatient=number == signal.SIGTERM)
+    code, message, rest = stop_at(stage, number, here, after_s, impatient=number == signal.SIGTERM)
     assert code == 130, message
     assert message.rstrip().endswith("interrupted: nothing half-made was left behind")
     assert "Traceback" not in message
     assert "Error" not in message
     assert remains(here) in ([], ["engines"])
-    assert seconds < 10
+    assert not re.search(r"^\[ *[\d.]+ s\]", rest, re.MULTILINE), "no other stage began"
 
 
 def test_ctrl_c_that_a_library_swallows_ends_the_export_at_the_next_stage(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_impatient_signals_do_not_break_off_the_removal_of_half_made_files(here:
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )
-    child = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=30, check=False)
+    child = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=HANGING_S, check=False)
     assert (child.returncode, child.stdout, child.stderr) == (0, "interrupted\n", "")
     assert remains(here) == ["main.py"]
 
@@ -119,7 +119,7 @@ def test_ctrl_c_in_an_import_waits_for_its_end(here: Path) -> None:
         "import interrupted\n"
         "try:\n    time.sleep(10)\nexcept KeyboardInterrupt:\n    print(interrupted.whole)\n"
     )
-    child = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=30, check=False)
+    child = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=HANGING_S, check=False)
     assert (child.returncode, child.stdout, child.stderr) == (0, "True\n", "")
 
 
@@ -131,7 +131,7 @@ def test_ctrl_c_while_the_imports_run(here: Path) -> None:
         time.sleep(0.5)
         child.send_signal(signal.SIGINT)
         message = child.stderr.read()
-        assert child.wait(timeout=60) == 130, message
+        assert child.wait(timeout=HANGING_S) == 130, message
     assert message.rstrip().endswith("interrupted: nothing half-made was left behind")
     assert "Traceback" not in message
     assert remains(here) in ([], ["engines"])
@@ -160,7 +160,7 @@ def test_two_exports_of_the_same_bundle_at_once(here: Path) -> None:
         with child:
             assert child.stderr is not None
             message.append(child.stderr.read())
-            assert child.wait(timeout=120) == 0, message[-1]
+            assert child.wait(timeout=HANGING_S) == 0, message[-1]
     assert all("Traceback" not in text for text in message)
     assert [path.name for path in here.iterdir()] == ["bundle"]
     assert call("verify", "bundle").code == 0
@@ -209,7 +209,7 @@ def test_the_leftovers_of_a_process_with_our_own_number_are_swept(here: Path) ->
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     script = f"set -o pipefail; '{COMMAND}' models --filter '*' | head -1"
-    piped = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    piped = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=HANGING_S, check=False)
     assert (piped.returncode, piped.stderr) == (0, "")
     assert piped.stdout.startswith("code ")
 
@@ -218,7 +218,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_output_that_nobody_reads_is_no_error(arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    child = subprocess.run([COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    child = subprocess.run(
+        [COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=HANGING_S, check=False
+    )
     os.close(writing)
     assert (child.returncode, child.stderr) == (0, "")
 
@@ -226,4 +228,6 @@ def test_output_that_nobody_reads_is_no_error(arguments: tuple[str, ...]) -> Non
 def test_closed_streams_are_no_error() -> None:
     for redirection in (">&-", "2>&-", ">&- 2>&-"):
         script = f"'{COMMAND}' backends {redirection}"
-        assert subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False).returncode == 0, redirection
+        assert subprocess.run(["bash", "-c", script], capture_output=True, timeout=HANGING_S, check=False).returncode == 0, (
+            redirection
+        )

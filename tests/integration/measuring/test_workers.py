@@ -70,10 +70,13 @@ def test_one_runs_and_the_others_stand_still(tmp_path: Path, watchdog: Watchdog)
     with group.launch(0, [2, 0, 1]) as launch:
         assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
         for index, expected_ms in ((0, 2.0), (1, 1.0), (2, 4.0), (0, 2.0)):
+            begin_ns = time.perf_counter_ns()
             timed = launch.run(index, 5)
+            elapsed_ns = time.perf_counter_ns() - begin_ns
             assert timed.samples_ns.shape == (5,)
             assert timed.samples_ns.dtype == np.int64
-            assert expected_ms * 1e6 <= timed.samples_ns.min() < 20 * expected_ms * 1e6
+            assert expected_ms * 1e6 <= timed.samples_ns.min()
+            assert timed.samples_ns.sum() <= elapsed_ns
             assert [each.status() for each in children()] == [psutil.STATUS_STOPPED] * 3
     assert children() == []
     assert group.candidates == (0, 1, 2)
@@ -91,7 +94,7 @@ def test_while_one_runs_the_others_are_stopped(tmp_path: Path, watchdog: Watchdo
             worker.ask({"kind": "run", "candidate": 0, "runs": 100, "mode": "latency"})
             time.sleep(0.05)
             states = {each.pid: each.status() for each in children()}
-            worker.answer(10, "running")
+            worker.answer(60, "running")
     assert states.pop(worker.pid) != psutil.STATUS_STOPPED
     assert list(states.values()) == [psutil.STATUS_STOPPED]
 
@@ -101,7 +104,7 @@ FAULTS = [
     ("kill", {"fault": "kill", "at_run": 3}, "failed", "SIGKILL"),
     ("exit", {"fault": "exit", "at_run": 3}, "failed", "exit code 3"),
     ("raise", {"fault": "raise", "at_run": 3}, "failed", "RuntimeError: the kernel returned 42"),
-    ("hang", {"fault": "hang", "at_run": 3}, "timeout", "no answer within 1 s while running"),
+    ("hang", {"fault": "hang", "at_run": 3}, "timeout", "no answer within 4 s while running"),
     ("hungry", {"fault": "hungry", "at_run": 3}, "failed", "the limit is 400 MiB"),
     ("crash at opening", {"fault": "segfault", "at_run": 0}, "failed", "SIGSEGV"),
     ("raise at opening", {"fault": "raise", "at_run": 0}, "failed", "the kernel returned 42"),
@@ -113,8 +116,12 @@ FAULTS = [
 def test_however_one_ends_the_others_go_on(
     tmp_path: Path, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, Any], status: str, message: str
 ) -> None:
-    monkeypatch.setattr(worker_group, "_LEAST_LIMIT_S", 1.0)
-    group = made(tmp_path, watchdog, {"run_ms": 1.0, **behaviour}, {"run_ms": 1.0}, memory_limit_mib=400, open_limit_s=8.0)
+    # Short where somebody hangs, yet long enough for those that do not, on a busy machine too.
+    monkeypatch.setattr(worker_group, "_LEAST_LIMIT_S", 4.0 if behaviour["fault"] == "hang" else 60.0)
+    open_limit_s = 12.0 if behaviour["fault"] == "hang" else 60.0
+    group = made(
+        tmp_path, watchdog, {"run_ms": 1.0, **behaviour}, {"run_ms": 1.0}, memory_limit_mib=400, open_limit_s=open_limit_s
+    )
     with group.launch(0, [0, 1, 2]) as launch:
         if behaviour["at_run"]:
             with pytest.raises(CandidateLost) as lost:
@@ -240,5 +247,5 @@ def test_a_killed_coordinator_leaves_nothing_behind(tmp_path: Path) -> None:
         assert len(started) == 4, "two workers, and two children of the second one's"
         assert all(process.status() == psutil.STATUS_STOPPED for process in started[:2])
         coordinator.kill()
-    _, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=120)
     assert alive == []

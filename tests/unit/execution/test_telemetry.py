@@ -69,16 +69,18 @@ def test_cpu_reading_of_this_machine() -> None:
     assert all(telemetry.unavailable.values())
 
 
+@pytest.mark.timeout(120)
 def test_contention_shows_in_pressure_and_switches(burners: list[int]) -> None:
     with Telemetry("cpu") as telemetry:
         telemetry.read(pid=burners[0])
-        time.sleep(0.5)
-        readings = telemetry.read(pid=burners[0])
-        if "pressure_cpu_share" not in telemetry.unavailable:
-            # The kernel weighs processors by how busy they are: where many others are, two waiting processes are a small share.
-            assert readings["pressure_cpu_share"] > 0.01
-    # They take turns of some milliseconds: several in half a second.
-    assert readings["involuntary_switches"] >= 5
+        switches, pressure = 0.0, 0.0
+        has_pressure = "pressure_cpu_share" not in telemetry.unavailable
+        # They take turns of some milliseconds; on a busy machine it takes longer until they have had several.
+        while switches < 5 or (has_pressure and pressure <= 0.01):
+            time.sleep(0.5)
+            readings = telemetry.read(pid=burners[0])
+            switches += readings["involuntary_switches"]
+            pressure = max(pressure, readings.get("pressure_cpu_share", 0.0))
 
 
 def test_a_process_that_is_gone_leaves_the_rest() -> None:
@@ -95,13 +97,13 @@ def test_a_process_that_is_gone_leaves_the_rest() -> None:
 
 
 def test_a_reading_is_cheap() -> None:
-    """The figure itself comes from benchmarks/telemetry_cost.py; the bound here bears a machine that is busy."""
+    """Processor time counts. The figure itself comes from benchmarks/telemetry_cost.py."""
     durations_s = []
     with Telemetry("cpu") as telemetry:
         for _ in range(200):
-            begin = time.perf_counter()
+            begin_s = time.process_time()
             telemetry.read(pid=os.getpid())
-            durations_s.append(time.perf_counter() - begin)
+            durations_s.append(time.process_time() - begin_s)
     assert statistics.median(durations_s) < 2e-3
 
 

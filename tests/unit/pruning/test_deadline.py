@@ -10,6 +10,9 @@ import pytest
 
 from prune_deploy.pruning.groups.deadline import time_limit
 
+ENDLESS_S = 300.0
+"""Work that only an interruption ends: by itself it would raise nothing."""
+
 
 def work(seconds: float) -> None:
     """Pure Python work that ends by itself after `seconds`."""
@@ -30,39 +33,39 @@ def _no_alarm_left() -> None:
 
 
 def test_work_that_runs_too_long_is_interrupted() -> None:
-    started = time.monotonic()
     with pytest.raises(TimeoutError):
-        limited(0.1, 20)
-    assert time.monotonic() - started < 5
+        limited(0.1, ENDLESS_S)
 
 
 def test_work_that_ends_in_time_is_not_interrupted_then_or_later() -> None:
-    limited(0.2, 0.01)
-    work(0.5)
+    limited(60, 0.01)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "no alarm is left to go off"
 
 
 def test_the_former_handler_is_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    limited(5, 0.01)
+    limited(60, 0.01)
     assert signal.getsignal(signal.SIGALRM) is before
     with pytest.raises(TimeoutError):
-        limited(0.05, 20)
+        limited(0.05, ENDLESS_S)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_an_alarm_that_somebody_else_set_is_still_set() -> None:
-    signal.setitimer(signal.ITIMER_REAL, 100.0)
-    limited(5, 0.05)
+    started = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 10_000.0)
+    limited(60, 0.05)
     remaining, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-    assert 99 < remaining < 99.96
+    passed = time.monotonic() - started
+    assert 10_000 - passed - 0.01 <= remaining <= 10_000 - 0.04
 
 
 def test_a_limit_inside_a_limit_ends_first() -> None:
-    with time_limit(60):
+    with time_limit(500):
         with pytest.raises(TimeoutError):
-            limited(0.05, 20)
-        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+            limited(0.05, ENDLESS_S)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 500
 
 
 def swallowing(seconds: float) -> None:
@@ -73,14 +76,12 @@ def swallowing(seconds: float) -> None:
 
 
 def test_code_that_swallows_the_first_interruption_is_interrupted_again() -> None:
-    started = time.monotonic()
     with pytest.raises(TimeoutError), time_limit(0.05):
-        swallowing(20)
-    assert time.monotonic() - started < 5
+        swallowing(ENDLESS_S)
 
 
 def test_errors_of_the_work_pass_through() -> None:
-    with pytest.raises(ZeroDivisionError), time_limit(5):
+    with pytest.raises(ZeroDivisionError), time_limit(60):
         _ = 1 / 0
 
 

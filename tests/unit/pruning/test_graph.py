@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -222,10 +221,9 @@ def test_frozen_weights_and_training_mode_do_not_change_the_graph() -> None:
 
 
 def test_a_forward_pass_that_sleeps_ends_at_the_time_limit() -> None:
-    started = time.monotonic()
     with pytest.raises(PruningError, match=r"dependency graph of Sleeper did not end within 0\.2 s") as caught:
         trace_groups(make_meta_copy(tiny.Sleeper()), example_input(tiny.SIZE), limit_s=0.2)
-    assert time.monotonic() - started < 5
+    assert not tiny.Sleeper.awake, "its sleep was broken off"
     assert "`graph_limit_s`" in caught.value.fix
     assert caught.value.exit_code == 1
 
@@ -245,10 +243,9 @@ class Tangled(nn.Module):
 
 
 def test_a_graph_that_explodes_ends_at_the_time_limit() -> None:
-    started = time.monotonic()
+    # Its graph would take years, so that what ends it is the limit.
     with pytest.raises(PruningError, match="did not end within"):
         trace_groups(make_meta_copy(Tangled(400)), example_input((3, 4, 4)), limit_s=0.5)
-    assert time.monotonic() - started < 10
 
 
 def test_a_forward_pass_that_fails_is_reported_in_one_line() -> None:
