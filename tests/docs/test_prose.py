@@ -43,7 +43,7 @@ PENDING_FOLDERS = {
     "training",
     "workflows",
 }
-PENDING_DOCUMENTS = {"CHANGELOG.md"}
+PENDING_DOCUMENTS: set[str] = set()
 
 LONG = "word " * 31
 
