@@ -36,10 +36,8 @@ PENDING_FOLDERS = {
     "export/tensorrt",
     "pipeline",
     "pruning",
-    "reporting",
     "reporting/explain",
     "reporting/figures",
-    "specs",
     "training",
     "workflows",
 }
