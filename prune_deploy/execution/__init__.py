@@ -1,1 +1,1 @@
-"""Candidates in processes of their own, and the token that lets one of them run at a time."""
+"""Comparisons from plan to records, with worker processes and build workers."""

@@ -12,9 +12,10 @@ from prune_deploy.records import Accuracy, from_json, to_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyRequest:
-    """What accuracy is taken on: at most `samples` images of `data`, within `limit_s` seconds for each artifact.
+    """Images to take accuracy on, and the limits of taking it.
 
-    With `agreement`, the bundle's FP32 module answers for the same images.
+    At most `samples` images of `data` are used, within `limit_s` seconds for each artifact. With `agreement`, the bundle's FP32 module
+    answers for the same images.
     """
 
     data: str
@@ -26,7 +27,9 @@ class AccuracyRequest:
 def measure_accuracy(
     planned: PlannedCase, request: AccuracyRequest, builder: BuildWorkerClient
 ) -> tuple[Accuracy, dict[str, str]]:
-    """The accuracy of a planned case, and the settings that were in force.
+    """Take the accuracy of a planned case in a build worker.
+
+    It is returned with the settings that were in force.
 
     Raises:
         WorkerError: it cannot be had, or took too long.

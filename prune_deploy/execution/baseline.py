@@ -1,4 +1,4 @@
-"""The dense model of a pruned bundle, from the same weights: found beside it, or exported."""
+"""The dense model of a pruned bundle, found or exported."""
 
 from __future__ import annotations
 
@@ -16,27 +16,36 @@ from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, is_complet
 
 
 def identity(record: BundleRecord) -> tuple[object, ...]:
-    """What two bundles share that were made from the same dense model with the same weights."""
+    """Return what is equal for all bundles of one dense model.
+
+    They have the model, its weights, its classes and its input size in common.
+    """
     model, weights = record.model, record.weights
     source = weights.sha256 if weights.kind == "file" else (weights.tag if weights.kind == "pretrained" else weights.seed)
     return model.name, model.num_classes, model.input_size, weights.kind, source
 
 
 def is_dense(record: BundleRecord) -> bool:
-    """Whether nothing was removed and nothing set to zero."""
+    """Return whether nothing was removed and nothing set to zero."""
     return record.request.prune is None and record.request.mask is None
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What ways to run open beside a bundle's weights: ONNX files of these precisions, and engines of these."""
+    """Files that run configs open beside a bundle's weights.
+
+    They are ONNX files of these precisions, and engines of these.
+    """
 
     onnx: frozenset[Precision]
     engines: frozenset[Precision]
 
 
 def needed_files(configs: Sequence[RunConfig]) -> Needed:
-    """What the ways that work here open; what cannot run needs no file."""
+    """Return the files that the run configs open here.
+
+    A config that cannot run needs no file.
+    """
     usable = [config for config in configs if config.backend.available().available]
 
     def precisions(consumes: str) -> frozenset[Precision]:
@@ -46,9 +55,10 @@ def needed_files(configs: Sequence[RunConfig]) -> Needed:
 
 
 def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *, progress: Progress) -> Path:
-    """The folder of the dense bundle that `record` was pruned from: one of `given`, one in engines/, or a new one there.
+    """Find or export the dense bundle that `record` was pruned from.
 
-    It holds what is `needed` as far as the pruned bundle does, made the same way; an INT8 file that was given is of the pruned one only.
+    It is one of `given`, one in engines/, or a new one there. It has the files that are `needed`, as far as the pruned bundle has them,
+    made the same way. An INT8 file that was given is of the pruned bundle only.
 
     Raises:
         InputError: the weights it was made from are not there any more.
@@ -79,7 +89,7 @@ def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *,
 
 
 def _as_far(needed: Needed, record: BundleRecord) -> Needed:
-    """What of it the dense model can have too."""
+    """Return the needed files that the dense model can have too."""
     quantize = record.request.quantize
     foreign: frozenset[Precision] = frozenset({"int8"} if quantize is not None and quantize.onnx is not None else ())
     return Needed(

@@ -1,4 +1,4 @@
-"""Candidates of a comparison, and what is seen of each one beside its samples."""
+"""Candidates of a comparison, and their outcomes beside the samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class CandidateOutcome:
-    """What a comparison finds out about one candidate beside its samples."""
+    """Observations of one candidate in a comparison, beside its samples."""
 
     starts: list[Startup] = field(default_factory=list)
     peak_rss_bytes: int = 0

@@ -1,4 +1,4 @@
-"""One comparison from plan to records: candidates run, samples are kept, every case ends as a record."""
+"""One comparison from its plan to its records."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from prune_deploy.runs import write_samples
 from prune_deploy.specs import MeasureSpec, Variant
 
 CACHES_DIR = "caches"
-"""Compilers' caches within a run's folder; they are gone when it ends."""
+"""Folder of compilers' caches within a run. A session removes it when it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A comparison that ran: its candidates' samples, what they say, and what was seen beside them."""
+    """A comparison that ran: its group, its samples and their statistics."""
 
     group: WorkerGroup
     samples: Samples
@@ -39,7 +39,10 @@ class Measured:
 
 
 class ComparisonInterrupted(KeyboardInterrupt):
-    """Reports an interruption while a comparison was measured. `records` are what its samples say so far."""
+    """Reports an interruption while a comparison was measured.
+
+    `records` are those of the samples until then.
+    """
 
     def __init__(self, records: Sequence[CaseRecord]) -> None:
         super().__init__()
@@ -47,16 +50,19 @@ class ComparisonInterrupted(KeyboardInterrupt):
 
 
 def predicted_s(cases: int, spec: MeasureSpec) -> float:
-    """Seconds that a comparison of so many cases takes at most, unless its models are so slow that the least takes longer."""
+    """Predict the most seconds that a comparison of so many cases takes.
+
+    Models that are very slow may take longer, since a least number of runs is always done.
+    """
     return predict(spec, cases + 1).most_s  # the baseline runs twice
 
 
 def run_comparison(
     planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Watchdog, watcher: Watcher
 ) -> list[CaseRecord]:
-    """Measure the cases that can run. Return a record for each case, in the plan's order.
+    """Measure the cases that can run.
 
-    Samples and logs go to the run's `folder`.
+    A record is returned for each case, in the plan's order. Samples and logs go to the run's `folder`.
 
     Raises:
         ComparisonInterrupted: somebody interrupted the measuring. The samples until then are kept.
@@ -91,13 +97,16 @@ def run_comparison(
 
 
 def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
-    """The candidates with their roles, and A′: the baseline's artifact once more, opened on its own."""
+    """Return the candidates with their roles, and the baseline's copy A′.
+
+    The copy is the baseline's artifact, opened a second time.
+    """
     candidates = [replace(case.candidate, role=case.role) for case in running if case.candidate is not None]
     return [*candidates, replace(candidates[0], role="copy", label=f"{candidates[0].label} (copy)")]
 
 
 def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> CaseRecord:
-    """What is known of a case before it runs."""
+    """Return the record of a case before it runs."""
     request, receipt, artifact = case.bundle.record.request, case.bundle.record.receipt, case.artifact
     return CaseRecord(
         case=case.case,
@@ -123,7 +132,10 @@ def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> Ca
 
 
 def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
-    """The record of a case that could not even begin, by itself or because its baseline could not."""
+    """Return the record of a case that did not run.
+
+    It could not run itself, or its baseline could not.
+    """
     baseline = planned.cases[0]
     failure = case.failure
     if failure is None:
@@ -164,7 +176,10 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
 
 
 def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
-    """A case that lived and was never timed: its baseline died, or all that it was the baseline of, or somebody interrupted."""
+    """Return the record of a case that was opened and never timed.
+
+    Its baseline failed, or all that it was the baseline of, or somebody interrupted.
+    """
     baseline, *others, _ = measured.group.outcomes
     failure = baseline.failure
     if failure is None and others and all(other.failure is not None for other in others):
@@ -177,7 +192,10 @@ def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
 
 
 def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
-    """Say of zeroed weights that they make nothing faster, unless the case's engine has kernels for them."""
+    """Warn that zeroed weights make nothing faster.
+
+    An engine with kernels for sparse weights is the exception.
+    """
     if case.bundle.record.receipt.mask is None:
         return ()
     engine = None if case.artifact is None else case.artifact.engine
@@ -187,6 +205,9 @@ def _mask_warning(case: PlannedCase) -> tuple[str, ...]:
 
 
 def _copy_warning(measured: Measured) -> tuple[str, ...]:
-    """Say so if the A/A control was lost: the margin then rests on nothing that was measured."""
+    """Warn that the A/A control was lost.
+
+    The margin then rests on nothing that was measured.
+    """
     failure = measured.group.outcomes[-1].failure
     return () if failure is None else (f"no A/A control: {failure.reason}",)

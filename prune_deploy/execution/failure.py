@@ -1,4 +1,4 @@
-"""Why a case has no figures, and records that say so."""
+"""Failures of cases, and records that state them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The status of a case without figures, the reason, and what can be done."""
+    """The status of a case without figures, its reason and a fix."""
 
     status: Status
     reason: str
@@ -26,6 +26,6 @@ class Failure:
 
 
 def with_failure(record: Record, failure: Failure) -> Record:
-    """Copy a record that has the fields of a failure, and set them."""
+    """Copy a record that has a failure's fields, and set them."""
     changed = replace(cast(Any, record), status=failure.status, reason=failure.reason, fix=failure.fix)
     return cast(Record, changed)

@@ -1,4 +1,4 @@
-"""What can be compared with what: a bundle's artifact for each backend, or the sentence that says why there is none."""
+"""Plans of comparisons: an artifact for each run config, or a failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from prune_deploy.store import file_sha256, read_bundle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedBundle:
-    """A bundle to measure, read and hashed; `damage` says what is wrong with it."""
+    """A bundle to measure, read and hashed.
+
+    `damage` is set where a file is not the one that was exported.
+    """
 
     folder: Path
     record: BundleRecord
@@ -33,9 +36,9 @@ class LoadedBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCase:
-    """A case of a comparison: `candidate` is what can run, `failure` why nothing can.
+    """A case of a comparison, with the candidate that can run.
 
-    `artifact` is None where the bundle has none.
+    Without a `candidate` there is a `failure`. `artifact` is None where the bundle has none.
     """
 
     case: Case
@@ -48,9 +51,9 @@ class PlannedCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedComparison:
-    """Cases that are measured together, the baseline first. Nothing is compared across two of these.
+    """Cases that are measured together, the baseline first.
 
-    `across` is what it spans beside models.
+    Nothing is compared across two of these. `across` is what it spans beside models.
     """
 
     name: str
@@ -59,12 +62,12 @@ class PlannedComparison:
 
     @property
     def can_run(self) -> bool:
-        """Whether the baseline and at least one other case can."""
+        """Return whether the baseline can run."""
         return self.cases[0].candidate is not None
 
 
 def read_loaded_bundle(folder: Path) -> LoadedBundle:
-    """Read a bundle and hash its files, so that what is timed is what was made.
+    """Read a bundle and compare its files with their hashes.
 
     Raises:
         InputError: the folder is no bundle.
@@ -99,7 +102,9 @@ class RunConfig:
 
 
 def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[RunConfig, ...]:
-    """Ways to run for names such as "eager", "trt" (all that it reports) and "trt:cuda-graph", in every precision.
+    """Parse names such as "eager", "trt" and "trt:cuda-graph" into run configs.
+
+    A name without a variant stands for all that the backend reports. Each has a config for every precision.
 
     Raises:
         InputError: an unknown backend, variant or precision, or one that is named twice.
@@ -130,10 +135,10 @@ def plan(
     *,
     across: Across = "",
 ) -> list[PlannedComparison]:
-    """The comparisons of one dense model with its pruned bundles: one per way and batch.
+    """Plan the comparisons of one dense model with its pruned bundles.
 
-    Across "backends" all ways are in one comparison per batch, across "precisions" all precisions of a backend are; the baseline is the
-    dense model in the first of them.
+    There is one per run config and batch. Across "backends" all configs are in one comparison per batch, across "precisions" all
+    precisions of a backend are. The baseline is the dense model in the first of them.
     """
     together: dict[str, list[RunConfig]] = {}
     for config in configs:
@@ -156,7 +161,10 @@ def plan_comparison(
     *,
     across: Across = "",
 ) -> PlannedComparison:
-    """One comparison of all `bundles` in all `configs`. The first bundle in the first config is the baseline."""
+    """Plan one comparison of all `bundles` in all `configs`.
+
+    The first bundle in the first config is the baseline.
+    """
     baseline, *others = [plan_case(bundle, config, batch, spec) for config in configs for bundle in bundles]
     return PlannedComparison(name=name, cases=(replace(baseline, role="dense"), *others), across=across)
 
@@ -192,7 +200,7 @@ def plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: Measure
 
 
 def planning_warnings(case: PlannedCase) -> tuple[str, ...]:
-    """What a reader of a quantised case's figures must know."""
+    """Warn of what limits the figures of a quantised case."""
     artifact = case.artifact
     if artifact is None or case.case.precision != "int8":
         return ()
@@ -206,7 +214,10 @@ def planning_warnings(case: PlannedCase) -> tuple[str, ...]:
 
 
 def _why_not(artifact: Artifact, reason: str) -> str:
-    """An engine that cannot run here says at least that it was built, and what its layers compute in."""
+    """Return why an engine cannot run here, and what it is.
+
+    It was built at least, and its layers' precision is known.
+    """
     engine = artifact.engine
     if engine is None:
         return reason
@@ -258,13 +269,18 @@ def _module(weights: Artifact, config: RunConfig) -> Artifact:
 
 
 def _placed(files: Sequence[Artifact]) -> Artifact:
-    """Of INT8 files, the one whose Q/DQ nodes stand where ONNX Runtime's CPU kernels need them, if there is one."""
+    """Choose among INT8 files.
+
+    The one whose Q/DQ nodes stand where ONNX Runtime's CPU kernels need them is preferred.
+    """
     placed = [each for each in files if each.quantization is not None and each.quantization.placement == "onnxruntime"]
     return (placed or list(files))[0]
 
 
 def _engine(engines: Sequence[Artifact], batch: int) -> Artifact:
-    """The engine for the GPU that is here; without one, the first, whose row will say why it was not timed.
+    """Choose the engine for the GPU that is here.
+
+    Without a GPU it is the first, whose row will say why it was not timed.
 
     Raises:
         InputError: none was built for this GPU, or none of its profiles takes the batch.

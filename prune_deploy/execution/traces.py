@@ -15,9 +15,10 @@ from prune_deploy.tracing import DEFAULT_RUNS
 def trace_case(
     planned: PlannedCase, folder: Path, stem: str, builder: BuildWorkerClient, spec: MeasureSpec, runs: int = DEFAULT_RUNS
 ) -> Trace:
-    """Have a planned case traced: <stem>.json.gz and <stem>.layers.json in `folder`, made whole or not at all.
+    """Trace a planned case in a build worker.
 
-    The inputs, their seed and the time limit are those of `spec`.
+    Its files <stem>.json.gz and <stem>.layers.json in `folder` are made whole or not at all. The inputs, their seed and the time limit
+    are those of `spec`.
 
     Raises:
         WorkerError: it cannot run or be traced here, or took too long.

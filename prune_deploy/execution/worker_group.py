@@ -1,4 +1,4 @@
-"""The candidates of one comparison, one process each, of which exactly one runs at a time.
+"""Worker processes of one comparison, one running at a time.
 
 On a CPU everybody else is stopped meanwhile. With three ONNX Runtime sessions whose idle threads spin, a true ratio of 3.73 was
 measured as 2.3 to 3.2, while the dense model against itself still read 1.00. On a GPU all candidates share one process and one
@@ -61,7 +61,7 @@ class WorkerGroup:
 
     @contextmanager
     def launch(self, number: int, order: Sequence[int]) -> Iterator[ProcessLaunch]:
-        """Open processes for the candidates in `order`, and end them with the block."""
+        """Open processes for the candidates in `order`, and end them afterwards."""
         shared = self.placement == "shared"
         launch = ProcessLaunch(self._candidates, self.outcomes, self._spec, self._spawn, shared=shared)
         try:
@@ -104,7 +104,7 @@ class ProcessLaunch:
 
     @property
     def telemetry_notes(self) -> dict[str, str]:
-        """Why a reading is missing, by its name."""
+        """The reasons for missing readings, by their names."""
         return dict(self._telemetry.unavailable)
 
     def now_s(self) -> float:
@@ -134,16 +134,20 @@ class ProcessLaunch:
 
     @contextmanager
     def token(self, worker: WorkerProcess) -> Iterator[None]:
-        """Let one worker run within the block, and stop it afterwards where each has its own."""
+        """Let one worker run within the block.
+
+        Afterwards it is stopped, where each candidate has a process of its own.
+        """
         worker.resume()
         yield
         if not self._shared:
             worker.suspend()
 
     def open(self, number: int, order: Sequence[int]) -> None:
-        """Open the candidates: one after the other where start-up is measured, else at the same time.
+        """Open the candidates.
 
-        The copy comes last in the first launch: it would fill the caches that the dense model is to find empty.
+        Where start-up is measured they are opened one after the other, else at the same time. The copy comes last in the first launch,
+        since it would fill the caches that the dense model is to find empty.
         """
         if number == 0:
             order = sorted(order, key=lambda index: self._candidates[index].role == "copy")
@@ -158,7 +162,7 @@ class ProcessLaunch:
                 self._attempt(index, self._end_opening)
 
     def finish(self, number: int) -> None:
-        """Check after the last block that all runs were what their labels say, and measure device memory."""
+        """Check all runs against their labels, and measure device memory."""
         for index in list(self.workers):
             self._attempt(index, self._check)
             if number == 0 and index in self.workers and self._spec.options.device == "cuda":
@@ -174,7 +178,7 @@ class ProcessLaunch:
         self.workers.clear()
 
     def _attempt(self, index: int, *steps: Callable[[int], None]) -> None:
-        """Take steps for one candidate. An error drops this one and nobody else."""
+        """Take steps for one candidate. An error drops it alone."""
         try:
             for step in steps:
                 step(index)
@@ -182,7 +186,10 @@ class ProcessLaunch:
             self._drop(index, error)
 
     def _drop(self, index: int, error: WorkerError) -> None:
-        """Take a candidate out of the comparison, and with it those whose process it took down."""
+        """Take a candidate out of the comparison.
+
+        Candidates whose process it took down go with it.
+        """
         self._outcomes[index].fail(error)
         worker = self.workers.pop(index, None)
         if worker is None:
@@ -246,7 +253,10 @@ class ProcessLaunch:
 
 
 def placement(spec: MeasureSpec, candidates: Sequence[Candidate]) -> Placement:
-    """Where candidates run: on a GPU in one process unless one of them needs its own, on a CPU in one each."""
+    """Choose between one process for all candidates and one for each.
+
+    They share one on a GPU, unless one of them needs its own. On a CPU each has its own.
+    """
     if any(candidate.needs_own_process for candidate in candidates):
         return "isolated"
     if spec.placement is not None:
@@ -255,7 +265,10 @@ def placement(spec: MeasureSpec, candidates: Sequence[Candidate]) -> Placement:
 
 
 def _require_free_memory(artifact: Path) -> None:
-    """Refuse a model whose weights alone do not fit, before it takes the device down with it."""
+    """Refuse a model whose weights alone do not fit on the device.
+
+    Opening it could take the device down.
+    """
     # An ONNX file has its data beside it.
     files = artifact.iterdir() if artifact.is_dir() else artifact.parent.glob(f"{artifact.name}*")
     sizes = [path.stat().st_size for path in files if not artifact.is_dir() or path.suffix == ".safetensors"]

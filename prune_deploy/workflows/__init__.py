@@ -1,1 +1,1 @@
-"""What a user can ask for, one file each: from a request to its record."""
+"""Workflows, one file for each thing that a user can ask for."""

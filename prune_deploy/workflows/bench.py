@@ -1,4 +1,4 @@
-"""Bundles against their dense models, now and side by side: which is faster on which backend, and how sure that is."""
+"""Measurement of bundles beside their dense models, on each backend."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases
 
 
 class Observer(Protocol):
-    """Somebody who wants to know how far a run is: which comparison begins, then its phases as a `Watcher`."""
+    """Watches a run: which comparison begins, then its phases as a `Watcher`."""
 
     def begin(self, name: str, predicted_s: float, left_s: float) -> None:
-        """A comparison begins; `left_s` is a guess at all that is still to be measured, itself included."""
+        """A comparison begins.
+
+        `left_s` is a guess at all that is still to be measured, itself included.
+        """
 
     def __call__(self, phase: str, share: float) -> None:
         """Its phase, and the share of it that is done."""
@@ -38,9 +41,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchRequest:
-    """What to measure: bundles, by which backends ("trt:cuda-graph" for one variant), precisions and batch sizes.
+    """Bundles to measure by backends, precisions and batch sizes.
 
-    `across` has all backends, or all precisions of each, in one comparison; `require` names backends that must be able to run.
+    "trt:cuda-graph" names one variant of a backend. `across` has all backends, or all precisions of each, in one comparison. `require`
+    names backends that must be able to run.
     """
 
     bundles: tuple[Path, ...]
@@ -53,7 +57,9 @@ class BenchRequest:
 
 
 def plan_bench(request: BenchRequest, progress: Progress) -> list[PlannedComparison]:
-    """All comparisons of a request. The dense model of each bundle is exported where it is not there yet.
+    """Plan all comparisons of a request.
+
+    The dense model of each bundle is exported where it is not there yet.
 
     Raises:
         InputError: a folder is no bundle, a backend is unknown, or a mode does not fit the device.
@@ -94,7 +100,9 @@ def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedC
 def measure_all(
     planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], watcher: Observer
 ) -> Iterator[tuple[PlannedComparison, list[CaseRecord]]]:
-    """Measure one comparison after the other; each one's records are on the disk in the run `folder` when it is yielded.
+    """Measure one comparison after the other.
+
+    Each one's records are on the disk in the run `folder` when it is yielded.
 
     Raises:
         KeyboardInterrupt: after what was measured until then has been written.
@@ -122,9 +130,9 @@ def trace_measured(
     folder: Path,
     starting: Callable[[str], None],
 ) -> Iterator[Traced]:
-    """Trace every case that was timed, in processes of their own, once all timing is over.
+    """Trace every case that was timed, once all timing is over.
 
-    `records` are those of `planned`, in its order, as far as they go. `starting` is told which case begins.
+    Each has a process of its own. `records` are those of `planned`, in its order, as far as they go. `starting` is told which case begins.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
@@ -146,7 +154,7 @@ def _check_mode(spec: MeasureSpec) -> None:
 
 
 def _by_model(bundles: Sequence[LoadedBundle]) -> list[list[LoadedBundle]]:
-    """Bundles that come from the same dense model with the same weights, together."""
+    """Group bundles that come from the same dense model and weights."""
     groups: dict[tuple[object, ...], list[LoadedBundle]] = {}
     for bundle in bundles:
         groups.setdefault(identity(bundle.record), []).append(bundle)

@@ -1,4 +1,7 @@
-"""Many architectures from name to engine, each in a process of its own with a time limit; what is finished is not done again."""
+"""Compatibility of many architectures, from their names to engines.
+
+Each has a process of its own with a time limit. What is finished is not done again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from prune_deploy.workflows.session import MeasuringSession
 
 ROWS_FILE = "compatibility.jsonl"
 LIMIT_S = 120.0
-"""Seconds for one architecture; imports count."""
+"""Seconds for one architecture. Imports count."""
 
 ENOUGH_GONE = 0.5
 """The share of parameters from which on an architecture passes."""
@@ -29,7 +32,10 @@ ENOUGH_GONE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompatibilityRequest:
-    """Which models at which ratio; each gets at most `limit_s` seconds. `fresh` does finished ones again."""
+    """Models to try at one ratio.
+
+    Each gets at most `limit_s` seconds. `fresh` does finished ones again.
+    """
 
     models: tuple[str, ...]
     ratio: float = 0.5
@@ -48,7 +54,9 @@ class CompatibilityRequest:
 
 
 def choose_models(named: Sequence[str], count: int, seed: int) -> tuple[str, ...]:
-    """The models that are named, and `count` others by chance from all that timm has; without either, one for each family.
+    """Choose the named models, and `count` random others that timm has.
+
+    Without either it is one model of each family.
 
     Raises:
         InputError: a name that timm does not know.
@@ -67,7 +75,9 @@ def choose_models(named: Sequence[str], count: int, seed: int) -> tuple[str, ...
 
 
 def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[str], None]) -> Iterator[Compatibility]:
-    """A row for each model, in their order; each is on the disk when it is yielded.
+    """Try each model, in their order.
+
+    Each row is on the disk when it is yielded.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -87,7 +97,9 @@ def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[
 
 
 def read_rows(path: Path) -> list[Compatibility]:
-    """The rows of a file; the half line that a kill left is dropped.
+    """Read the rows of a file.
+
+    The half line that a kill left is dropped.
 
     Raises:
         InputError: a whole line is damaged.
@@ -99,7 +111,7 @@ def read_rows(path: Path) -> list[Compatibility]:
 
 
 def _try(model: str, request: CompatibilityRequest, folder: Path, tools: str) -> Compatibility:
-    """One model in a child of its own, whose bundle is thrown away."""
+    """Try one model in a child of its own. Remove its bundle."""
     log = Path(f"{model}.log")
     with (
         tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch,
@@ -160,5 +172,8 @@ def _append(path: Path, row: Compatibility) -> None:
 
 
 def _tools() -> str:
-    """A hash of the libraries' versions: rows made with others are not taken for today's."""
+    """Return a hash of the libraries' versions.
+
+    Rows made with other versions are not taken for today's.
+    """
     return hashlib.sha256(to_json(capture().libraries).encode()).hexdigest()[:16]

@@ -17,7 +17,9 @@ from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundl
 
 
 def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple[nn.Module, str]:
-    """The dense model that the bundle was made from, with its weights, and its name; from a bundle beside it if there is one.
+    """Return the bundle's dense model with weights, and its name.
+
+    It comes from a bundle beside it if there is one.
 
     Raises:
         InputError: its weights are random, or are not where they were.
@@ -42,8 +44,11 @@ def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple
 
 
 def _is_teacher(folder: Path, record: BundleRecord) -> bool:
-    """Whether a folder holds the dense model with the weights that `record` started from: exported from the same source, or, where that
-    is a file, the very bundle that the file is of."""
+    """Return whether a folder holds the dense model of `record`.
+
+    Its weights are those that `record` started from. They were exported from the same source. Where that is a file, the folder is the
+    very bundle that the file is of.
+    """
     try:
         other = read_bundle(folder)
     except InputError:  # a stranger beside a bundle is nobody's teacher

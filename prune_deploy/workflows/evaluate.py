@@ -1,4 +1,7 @@
-"""Accuracy of bundles on labelled images: of each artifact, in each precision, beside its agreement with the FP32 module."""
+"""Accuracy of bundles' artifacts on labelled images.
+
+Each artifact is evaluated in its precision, beside its agreement with the bundle's FP32 module.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,10 @@ _LOG = Path("scoring.log")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """Bundles to evaluate, by which backends, on at most `samples` images of `data`.
+    """Bundles to evaluate by backends and precisions.
 
-    No `precisions` are all that a bundle has files for, and FP32. Modules are then run in FP32 only. `batch` None is BATCH, or the
-    nearest that an engine was built for.
+    At most `samples` images of `data` are used. No `precisions` are all that a bundle has files for, and FP32. Modules are then run in
+    FP32 only. `batch` None is BATCH, or the nearest that an engine was built for.
     """
 
     bundles: tuple[Path, ...]
@@ -115,7 +118,7 @@ def _precisions_of(bundle: LoadedBundle) -> list[Precision]:
 
 
 def _batch_for(bundle: LoadedBundle, config: RunConfig) -> int:
-    """BATCH, or for an engine, which takes some batch sizes only, the one that comes nearest to it."""
+    """Return BATCH, or for an engine the nearest of its batch sizes."""
     if config.backend.consumes != "engine":
         return BATCH
     engines = [each.engine for each in bundle.record.artifacts if each.engine is not None and each.precision == config.precision]
@@ -126,10 +129,10 @@ def _batch_for(bundle: LoadedBundle, config: RunConfig) -> int:
 def evaluate_all(
     planned: Sequence[PlannedCase], request: EvaluationRequest, starting: Callable[[str], None]
 ) -> Iterator[EvaluationRow]:
-    """Take the accuracy of planned artifacts one after the other, in a child process.
+    """Take the accuracy of planned artifacts, one after the other.
 
-    What takes the child down costs its own row only. `starting` is told what begins. A child that crashed leaves its log, which its
-    row's fix names.
+    It is done in a child process, and what takes that down costs its own row only. `starting` is told what begins. A child that crashed
+    leaves its log, which its row's fix names.
     """
     asked = AccuracyRequest(data=request.data, samples=request.data_samples, limit_s=request.limit_s, agreement=True)
     with MeasuringSession.open(MeasureSpec(memory_limit_mib=request.memory_limit_mib), log=_LOG) as session:

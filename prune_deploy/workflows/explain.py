@@ -1,4 +1,7 @@
-"""Why a pruned model takes the time it takes: measured beside its dense model, then both traced, then explained layer by layer."""
+"""Explanations of a pruned model's time, layer by layer.
+
+The model is measured beside its dense model, then both are traced.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from prune_deploy.workflows.session import MeasuringSession
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What became of one measured case: its explanation, or the sentence that says why there is none, and its fix."""
+    """The explanation of one measured case, or why there is none."""
 
     record: CaseRecord
     explanation: Explanation | None = None
@@ -36,7 +39,9 @@ class Explained:
 
 
 def plan_explanation(request: BenchRequest, progress: Progress, *, against: str | None = None) -> list[PlannedComparison]:
-    """The comparisons to measure before anything is explained: with the dense model, or with the bundle itself in precision `against`.
+    """Plan the comparisons to measure before anything is explained.
+
+    They are with the dense model, or with the bundle itself in precision `against`.
 
     Raises:
         InputError: the bundle is the dense model itself, both precisions are one, or as `plan_bench`.
@@ -76,9 +81,9 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
 def explain_comparison(
     planned: PlannedComparison, records: Sequence[CaseRecord], folder: Path, spec: MeasureSpec, say: Callable[[str], None]
 ) -> Iterator[Explained]:
-    """Trace a measured comparison's models, each in a child process, and explain the pruned ones.
+    """Trace a measured comparison's models, and explain the pruned ones.
 
-    Traces and explanations go to the run's `folder`; the inputs are those that were measured.
+    Each is traced in a child process. Traces and explanations go to the run's `folder`. The inputs are those that were measured.
 
     Raises:
         StorageError: the place cannot be written.
@@ -151,7 +156,7 @@ def _explained(dense: tuple[PlannedCase, CaseRecord], other: tuple[PlannedCase, 
 
 
 def _timing(dense: CaseRecord, pruned: CaseRecord) -> Timing | None:
-    """What was measured of both; None if one of them has no figures."""
+    """Return the times of both, None without figures of one."""
     if dense.latency is None or pruned.latency is None or pruned.counts is None or pruned.dense_counts is None:
         return None
     return Timing(

@@ -1,4 +1,7 @@
-"""From a pruned bundle to one that has learnt again: its weights trained further, its files made anew, its parent named."""
+"""Fine-tuning of a pruned bundle into a new one.
+
+Its weights are trained further, its files made anew, and its parent is named.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ _PLOT_ROLE = "plot"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRequest:
-    """Which bundle is trained further, how, and where the new one goes; None is beside it. `device` is "cpu" or "cuda".
+    """A bundle to train further, with settings and the new one's place.
 
-    `force` replaces a bundle that lies there, `restart` forgets an unfinished training.
+    Without a place the new bundle goes beside its parent. `device` is "cpu" or "cuda". `force` replaces a bundle that lies there,
+    `restart` forgets an unfinished training.
     """
 
     bundle: Path
@@ -49,18 +53,21 @@ class FinetuneRequest:
 
     @property
     def folder(self) -> Path:
-        """Where the new bundle goes."""
+        """The folder of the new bundle."""
         return self.out if self.out is not None else self.bundle.parent / f"{self.bundle.resolve().name}-finetuned"
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where an unfinished training waits."""
+        """The folder of an unfinished training."""
         return self.folder.with_name(f"{self.folder.name}.training")
 
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
-    """The new bundle on disk; `reused` is true if it was there already, made by the same request."""
+    """The new bundle on disk.
+
+    `reused` is true if it was there already, made by the same request.
+    """
 
     folder: Path
     record: BundleRecord
@@ -69,13 +76,15 @@ class Finetuned:
 
 
 def finetune(request: FinetuneRequest, watcher: Watcher, build_progress: BuildProgress | None = None) -> Finetuned:
-    """Train a bundle's weights further and write them as a new bundle, with the same kinds of files as its parent has.
+    """Train a bundle's weights further and write them as a new bundle.
+
+    It has the same kinds of files as its parent.
 
     Raises:
         InputError: no bundle or a damaged one, images that do not fit, no teacher, an unfinished training of other settings.
         OutputError: the loss became something that is no finite number.
         CannotRunError, StorageError, BuildError, ParityError: as training's device and `export_bundle` document.
-        KeyboardInterrupt: a signal asked to stop; the same request goes on from there.
+        KeyboardInterrupt: a signal asked to stop. The same request goes on from there.
     """
     record = read_bundle(request.bundle)
     parent = _parent(request.bundle, record)
@@ -115,7 +124,7 @@ def finetune(request: FinetuneRequest, watcher: Watcher, build_progress: BuildPr
 
 
 def _require_remakeable(asked: ExportSpec) -> None:
-    """Refuse now, not only after the training, what could not be made again from other weights."""
+    """Refuse before the training what could not be made from other weights."""
     quantize = asked.quantize
     if quantize is None:
         return
@@ -128,7 +137,7 @@ def _require_remakeable(asked: ExportSpec) -> None:
 
 
 def _require_same(request: FinetuneRequest, parent: Parent) -> None:
-    """Refuse a bundle in the new one's place that came about in another way, and say in which."""
+    """Refuse a bundle in the new one's place that has another origin."""
     if not (request.folder / BUNDLE_FILE).is_file():
         return
     training = read_bundle(request.folder).training
@@ -144,7 +153,10 @@ def _require_same(request: FinetuneRequest, parent: Parent) -> None:
 
 
 def _is_of(folder: Path, training: Training) -> bool:
-    """Whether a folder holds what a kill has left of a training that has become a bundle."""
+    """Return whether a folder holds the rest of a finished training.
+
+    A kill leaves it after the training has become a bundle.
+    """
     if not (folder / STATE_FILE).is_file():
         return False
     settings = read_document(folder).settings
@@ -247,7 +259,10 @@ def _network(record: BundleRecord, module: nn.Module, pruned: Pruned | None, tra
 
 
 def _with_plot(folder: Path, record: BundleRecord, training: Training) -> BundleRecord:
-    """The record with the plot of its training among the files, which is drawn if it is not there."""
+    """Return the record with the plot of its training among the files.
+
+    The plot is drawn if it is not there.
+    """
     if any(artifact.role == _PLOT_ROLE for artifact in record.artifacts):
         return record
     write_bytes(folder / PLOT_FILE, training_plot(training))

@@ -1,4 +1,4 @@
-"""One measurement at a time: two sweeps on one machine would measure each other."""
+"""A lock of the machine: two sweeps would measure each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ LOCK_FILE = "prune-deploy-measuring.lock"
 
 @contextmanager
 def machine(*, share: bool) -> Iterator[None]:
-    """Hold the machine while the block runs; with `share`, whoever else measures on it.
+    """Hold the machine while the block runs.
+
+    With `share` nothing is held, whoever else measures on it.
 
     Raises:
         CannotRunError: another sweep holds it.
@@ -43,7 +45,10 @@ def machine(*, share: bool) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int:
-    """A descriptor to lock. Anybody's process can lock a file that it may read."""
+    """Open the file to lock.
+
+    A process can lock what it may read.
+    """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except PermissionError:

@@ -1,4 +1,7 @@
-"""A measuring session owns what runs need while they work: processes, the machine, the GPU's clock and the run's folder."""
+"""A measuring session: owner of what a run needs while it works.
+
+That is its processes, the machine, the GPU's clock and the run's folder.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _BANDWIDTH_LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class MeasuringSession:
-    """Does the work of a run: exports, measures, traces and evaluates, and appends records.
+    """Exports, measures, traces and evaluates for a run, and appends its records.
 
     Open one with `MeasuringSession.open`. Everything that `spec` says of limits, inputs and seeds holds for all that it does.
     A case that fails raises WorkerError, or has its failure in its record, and the session goes on.
@@ -53,10 +56,11 @@ class MeasuringSession:
         exclusive: bool = False,
         lock_clocks: bool = True,
     ) -> Iterator[MeasuringSession]:
-        """Hold what the work needs until the block ends. Nothing is started before it is first asked for.
+        """Hold what the work needs until the block ends.
 
-        Without a run's `folder` the session has a temporary one, which stays only if an error named the log in it. `log` is the build
-        worker's, within the folder. An `exclusive` session holds the machine. With `lock_clocks` the GPU's clock is held as `spec` says.
+        The build worker is started when it is first needed. Without a run's `folder` the session has a temporary one, which stays
+        only if an error named the log in it. `log` is the build worker's, within the folder. An `exclusive` session holds the
+        machine. With `lock_clocks` the GPU's clock is held as `spec` says.
 
         Raises:
             CannotRunError: another exclusive session runs on this machine, or the clock cannot be locked.
@@ -88,7 +92,9 @@ class MeasuringSession:
         return read_loaded_bundle(folder)
 
     def measure(self, planned: PlannedComparison, watcher: Watcher) -> list[CaseRecord]:
-        """Measure a comparison. Return a record for each case, in the plan's order.
+        """Measure a comparison.
+
+        A record is returned for each case, in the plan's order.
 
         Raises:
             ComparisonInterrupted: somebody interrupted the measuring. It has the records of what was measured until then.
@@ -97,7 +103,9 @@ class MeasuringSession:
         return run_comparison(planned, self.spec, self.folder, self.watchdog, watcher)
 
     def trace(self, case: PlannedCase, stem: str, runs: int = DEFAULT_RUNS) -> Trace:
-        """Trace a case in a child process. Its files have the name `stem` in the run's traces.
+        """Trace a case in a child process.
+
+        Its files have the name `stem` in the run's traces.
 
         Raises:
             WorkerError: it cannot run or be traced here, or took longer than a candidate may take to open.
@@ -109,7 +117,9 @@ class MeasuringSession:
         return trace_case(case, traces, stem, self.builder, self.spec, runs)
 
     def accuracy(self, case: PlannedCase, request: AccuracyRequest) -> tuple[Accuracy, dict[str, str]]:
-        """Take the accuracy of a case in a child process. Return it with the settings that were in force.
+        """Take the accuracy of a case in a child process.
+
+        It is returned with the settings that were in force.
 
         Raises:
             WorkerError: it cannot be had, or took longer than the request allows.
@@ -127,7 +137,9 @@ class MeasuringSession:
         return bandwidth_gb_s
 
     def append(self, records: Sequence[CaseRecord]) -> None:
-        """Add a comparison's records to the run. They are on the disk when this returns.
+        """Add a comparison's records to the run.
+
+        They are on the disk when this returns.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.

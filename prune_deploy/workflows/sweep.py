@@ -1,4 +1,7 @@
-"""Grids of models, methods and ratios, made and measured one comparison after the other; a kill at any moment costs at most one of them."""
+"""Sweeps over models, methods and ratios, one comparison after the other.
+
+A kill at any moment costs at most one of them.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,23 @@ BUNDLES_DIR = "bundles"
 
 
 class SweepObserver(Observer, Progress, Protocol):
-    """Somebody who wants to know how far a sweep is, and what is being made."""
+    """Watches a sweep: its comparisons, and what is being made."""
 
 
 def folder_of(spec: SweepSpec, name: str) -> Path:
-    """Where a sweep goes that is not told: the same request, the same place, so that the same command goes on with it."""
+    """Return the default folder of a sweep.
+
+    The same request has the same place, so that the same command goes on with it.
+    """
     return PROFILES_DIR / f"{name}-{hashlib.sha256(to_json(spec).encode()).hexdigest()[:8]}"
 
 
 @dataclass(slots=True)
 class Sweep:
-    """A sweep in its folder: `finished` are the records that are there, `todo` the comparisons that are not."""
+    """A sweep in its folder.
+
+    `finished` are the records that are there, `todo` the comparisons that are not.
+    """
 
     spec: SweepSpec
     folder: Path
@@ -51,7 +60,9 @@ class Sweep:
     _bundles: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
 
     def run(self, watcher: SweepObserver, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
-        """Make and measure what is still to do; each comparison's records are on the disk when they are yielded.
+        """Make and measure what is still to do.
+
+        Each comparison's records are on the disk when they are yielded.
 
         Raises:
             CannotRunError: another sweep measures on this machine.
@@ -98,7 +109,10 @@ class Sweep:
         ]
 
     def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, watcher: SweepObserver) -> CaseRecord:
-        """Trace a case that was timed. Without a trace it has a warning, and the figures stand."""
+        """Trace a case that was timed.
+
+        Without a trace it has a warning, and the figures stand.
+        """
         if record.latency is None:
             return record
         watcher.stage(f"tracing {record.label} {record.case.backend} batch {record.case.batch}")
@@ -109,7 +123,7 @@ class Sweep:
         return record
 
     def _bundle(self, variant: Variant, session: MeasuringSession, watcher: SweepObserver) -> LoadedBundle | Failure:
-        """The bundle of a variant, made if it is not there, or why there is none."""
+        """Make the bundle of a variant, or return why there is none."""
         if variant.name not in self._bundles:
             watcher.stage(f"making {variant.name}")
             folder, stages = self.folder / BUNDLES_DIR / variant.name, self.spec.stages().get(variant.name, ())
@@ -122,7 +136,10 @@ class Sweep:
         return self._bundles[variant.name]
 
     def _request(self, variant: Variant) -> ExportSpec:
-        """A variant's bundle, with engines and files of other precisions if a backend wants them."""
+        """Return the request of a variant's bundle.
+
+        It has engines and files of other precisions if a backend opens them.
+        """
         opened = {discover()[name.partition(":")[0]].consumes for name in self.spec.backends}
         library = self.spec.engine.library if "engine" in opened else "none"
         precisions = self.spec.precisions if opened & {"onnx", "engine"} else ("fp32",)
@@ -158,7 +175,10 @@ class Sweep:
         )
 
     def _forget(self, step: SweepStep) -> None:
-        """Remove the bundles of which nothing is left to do, where they are not to be kept."""
+        """Remove the bundles of which nothing is left to do.
+
+        Nothing is removed where bundles are kept.
+        """
         if self.spec.bundles == "keep":
             return
         wanted = {variant.name for other in self.todo if other is not step for variant in other.variants}
@@ -169,10 +189,12 @@ class Sweep:
 
 
 def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
-    """The sweep of `spec` in its folder: a new one, or the one that is there, with what is left to do.
+    """Open the sweep of `spec` in its folder.
+
+    It is a new one, or the one that is there, with what is left to do.
 
     Raises:
-        InputError, CannotRunError: as `plan_sweep`; or the data cannot be used; or the folder holds something else, or a run that was
+        InputError, CannotRunError: as `plan_sweep`. Or the data cannot be used, or the folder holds something else, or a run that was
             begun on another machine.
         StorageError: the place cannot be written.
     """
@@ -218,7 +240,7 @@ def _check_methods(spec: SweepSpec) -> None:
 
 
 def resumed(folder: Path) -> SweepSpec:
-    """What the sweep in `folder` was asked.
+    """Return the request of the sweep in `folder`.
 
     Raises:
         InputError: there is no sweep in it.

@@ -1,4 +1,7 @@
-"""Accuracies of a sweep: each artifact's is taken once, and stands on every record of it."""
+"""Accuracies of a sweep, taken once for each artifact.
+
+An accuracy stands on every record of its artifact.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class AccuracyResult:
-    """An accuracy with what must be said beside it, or the sentence why there is none."""
+    """An accuracy with its caveat, or the reason why there is none."""
 
     accuracy: Accuracy | None
     message: str = ""
@@ -36,7 +39,10 @@ class SweepAccuracy:
         self._found = {_key(each.label, each.case): _result_of(each.accuracy) for each in finished if each.accuracy is not None}
 
     def take(self, planned: PlannedComparison, session: MeasuringSession, progress: Progress) -> None:
-        """Take the accuracy of each case that has none yet, before anything of the comparison is timed."""
+        """Take the accuracy of each case that has none yet.
+
+        It is done before anything of the comparison is timed.
+        """
         if self._spec.data is None:
             return
         for case in planned.cases:
@@ -46,7 +52,7 @@ class SweepAccuracy:
                 self._found[key] = self._take(case, self._spec.data, session)
 
     def put_on(self, record: CaseRecord) -> CaseRecord:
-        """The record with its accuracy, or with the sentence why there is none."""
+        """Return the record with its accuracy, or a warning without one."""
         result = self._found.get(_key(record.label, record.case))
         if result is None:
             return record

@@ -42,7 +42,9 @@ class SweepStep:
 
 
 def plan_sweep(spec: SweepSpec) -> list[SweepStep]:
-    """Plan the comparisons of a sweep in the order they are measured. Variants are made when they are first wanted.
+    """Plan the comparisons of a sweep in the order of measuring.
+
+    Variants are made when they are first wanted.
 
     Raises:
         InputError: an unknown backend, or two variants of one name.

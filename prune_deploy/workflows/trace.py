@@ -1,4 +1,7 @@
-"""One bundle through a profiler: where the time of a run goes, layer by layer. Nothing is timed for a comparison here."""
+"""Traces of one bundle: where the time of a run goes.
+
+Nothing is timed for a comparison here.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ _TIMED_BY = "time it with prune-deploy bench"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """A bundle to trace by one backend, at one precision, at batch sizes, `runs` times.
+    """A bundle to trace by one backend at one precision.
 
-    A backend's variant is asked for as in "trt:cuda-graph".
+    Each batch size is traced `runs` times. A backend's variant is asked for as in "trt:cuda-graph".
     """
 
     bundle: Path
@@ -45,7 +48,10 @@ class TraceRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """The trace of one case, or why there is none. `stem` is the name of its files in the run's traces."""
+    """The trace of one case, or why there is none.
+
+    `stem` is the name of its files in the run's traces.
+    """
 
     planned: PlannedCase
     stem: str
@@ -82,7 +88,9 @@ def trace_bundle(
     command: Sequence[str],
     starting: Callable[[str], None],
 ) -> Iterator[tuple[CaseRecord, Traced]]:
-    """Trace planned cases into a new run; each one's record is on the disk when it is yielded.
+    """Trace planned cases into a new run.
+
+    Each one's record is on the disk when it is yielded.
 
     Raises:
         InputError: something lies in the run's folder already.
@@ -106,7 +114,9 @@ def trace_cases(
     starting: Callable[[str], None],
     runs: int = DEFAULT_RUNS,
 ) -> Iterator[Traced]:
-    """Trace cases, given by their stems, into the session's run. `starting` is told which one begins.
+    """Trace cases, given by their stems, into the session's run.
+
+    `starting` is told which one begins.
 
     Raises:
         StorageError: the place cannot be written.
@@ -120,7 +130,10 @@ def trace_cases(
 
 
 def _with_outcome(record: CaseRecord, traced: Traced) -> CaseRecord:
-    """The record of a case that was traced, or could not be. In either case it has no latency, and says why."""
+    """Return the record of a traced case.
+
+    Or it could not be traced. In either case it has no latency, and says why.
+    """
     if traced.failure is not None:
         return with_failure(record, traced.failure)
     settings = {} if traced.trace is None else traced.trace.settings

@@ -26,10 +26,6 @@ PENDING_FOLDERS = {
     "cli/commands",
     "cli/options",
     "cli/output",
-    "execution",
-    "execution/jobs",
-    "execution/telemetry",
-    "execution/workers",
     "export",
     "export/half",
     "export/int8",
@@ -39,7 +35,6 @@ PENDING_FOLDERS = {
     "reporting/explain",
     "reporting/figures",
     "training",
-    "workflows",
 }
 PENDING_DOCUMENTS: set[str] = set()
 

@@ -1,4 +1,7 @@
-"""An artifact's accuracy in the child that does jobs: nothing is timed while images are read, and a crash costs one figure."""
+"""The build worker's side of taking an artifact's accuracy.
+
+Nothing is timed while images are read, and a crash costs one figure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def accuracy_job(header: dict[str, Any]) -> dict[str, Any]:
-    """The child's side of `prune_deploy.execution.accuracy`: read the images, run the artifact, answer with its accuracy.
+    """Read the images, run the artifact, and answer with its accuracy.
 
     Raises:
         PruneDeployError: it cannot be had.

@@ -1,6 +1,7 @@
-"""The coordinator's side of a build worker: a child process that exports, traces and evaluates (`server.py`).
+"""The coordinator's side of a build worker.
 
-A crash, a hang or too much memory in it ends one job and nothing else.
+It is a child that exports, traces and evaluates. A crash, a hang or too much memory in it ends one job and nothing else. `server.py`
+is the child's side.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MODULE = "prune_deploy.execution.jobs.server"
 
 
 class BuildWorkerClient:
-    """Starts a build worker when it is first asked, and again after it broke.
+    """Starts a build worker when first asked, and again after it broke.
 
     `has_named_log` is set once an error has told its reader to look into the log.
     """
@@ -87,6 +88,6 @@ class BuildWorkerClient:
         return answer
 
     def _environment(self) -> dict[str, str]:
-        """Redirect what profilers and compilers write on the way to where it is removed with the worker."""
+        """Redirect files of profilers and compilers to a folder that is removed."""
         self._scratch = tempfile.TemporaryDirectory(prefix="prune-deploy-")
         return os.environ | {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}

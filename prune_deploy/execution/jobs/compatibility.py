@@ -1,4 +1,7 @@
-"""One architecture all the way from its name to an engine, in the child that does jobs: a hang or a crash costs one row."""
+"""One architecture from its name to an engine, in a build worker.
+
+A hang or a crash costs one row.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _SEED = 0
 
 
 class StageFile:
-    """Progress that is written down, for whoever has to say where a killed child was."""
+    """Progress in a file, which outlives a killed child."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,16 +49,16 @@ class StageFile:
 
 
 def stage_before(path: Path) -> Stage | None:
-    """The last stage that held, by the file of the one that was begun."""
+    """Return the last stage that held, before the begun one."""
     begun = path.read_text() if path.is_file() else STAGES[0]
     number = STAGES.index(begun)  # what was written is one of them
     return STAGES[number - 1] if number else None
 
 
 def compatibility_job(header: dict[str, Any]) -> dict[str, Any]:
-    """Prune, export and reload the model of `header`, and say how far it came.
+    """Prune, export and reload the model of `header`.
 
-    Errors of the road are part of the answer; anything else is the child's error.
+    The answer has the sizes and the time. Errors of the pipeline are part of the answer. Anything else is the child's error.
     """
     folder, stages = Path(header["folder"]), StageFile(Path(header["stage_file"]))
     spec = ExportSpec(

@@ -1,4 +1,7 @@
-"""The child that does jobs: bundles, traces, accuracy, bandwidth. It keeps torch imported, and a staged model, between them."""
+"""The build worker: a child that makes bundles, traces, accuracies and bandwidths.
+
+It keeps torch imported, and a staged model, between them.
+"""
 
 from __future__ import annotations
 

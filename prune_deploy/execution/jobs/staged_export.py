@@ -1,4 +1,7 @@
-"""The stages of one iterative pruning as bundles, one after the other, in a process that keeps the model between them."""
+"""The stages of one iterative pruning as bundles, one after the other.
+
+The process keeps the model between them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from prune_deploy.specs import ExportSpec
 
 
 class StagedModel:
-    """A model somewhere on its way through the `ratios` of an iterative pruning; `request` is that of any of its stages."""
+    """A model at some stage of an iterative pruning.
+
+    `request` is that of any of its stages.
+    """
 
     def __init__(self, request: ExportSpec) -> None:
         from prune_deploy import models
@@ -24,7 +30,7 @@ class StagedModel:
         self._done: list[float] = []
 
     def can_reach(self, request: ExportSpec, ratios: Sequence[float]) -> bool:
-        """Whether the stages done so far are the first of `ratios`, and of the same pruning."""
+        """Return whether its stages are the first of `ratios` of one pruning."""
         return (
             self._identity == _identity(request)
             and self._done == list(ratios)[: len(self._done)]
@@ -32,7 +38,7 @@ class StagedModel:
         )
 
     def go_to(self, request: ExportSpec, ratios: Sequence[float]) -> Network:
-        """Prune on to the last of `ratios`, which is what `request` asks for.
+        """Prune on to the last of `ratios`, the one of `request`.
 
         Raises:
             PruningError, InputError: as each stage documents.
@@ -45,6 +51,6 @@ class StagedModel:
 
 
 def _identity(request: ExportSpec) -> str:
-    """What the stages of one pruning share."""
+    """Return what the stages of one pruning share."""
     assert request.prune is not None
     return to_json([request.model, replace(request.prune, ratio=0.5, steps=1)])

@@ -1,4 +1,7 @@
-"""A trace in the child that does jobs: a profiler that crashes, hangs or hungers for memory ends one trace and nothing else."""
+"""The build worker's side of a trace.
+
+A profiler that crashes, hangs or takes too much memory ends one trace and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from prune_deploy.specs import Case
 
 
 def trace_job(header: dict[str, Any]) -> dict[str, Any]:
-    """The child's side of `traces.trace_case`: trace, write the files, and answer with what the profiler cost.
+    """Trace, write the files, and answer with the profiler's cost.
 
     Raises:
         PruneDeployError: it cannot run or be traced here.

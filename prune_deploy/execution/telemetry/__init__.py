@@ -1,4 +1,7 @@
-"""Load, clocks, power and heat, read between the blocks of a comparison, never while one is timed."""
+"""Telemetry: load, clocks, power and heat between the blocks of a comparison.
+
+It is never read while a block is timed.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +51,16 @@ _SUMMARY: dict[str, dict[str, Callable[[Sequence[float]], float]]] = {
 
 
 class Telemetry:
-    """Reads what the machine says of itself. `unavailable` names the readings it does not give, with the reason of each.
+    """Reads load, clocks, power and heat.
+
+    `unavailable` names the readings that the machine does not give, with the reason of each.
 
     Processors: `load_1min`, `steal_share` (taken by the hypervisor), `pressure_cpu_share` (somebody waited for a processor),
-    `involuntary_switches`, `cpu_mhz`, `cpu_temperature_c`. With `device` "cuda" also the GPU that CUDA calls number 0 (limits:
-    `gpus.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`, `power_w`, `energy_mj`, `temperature_c`, `event_reasons` (a mask),
-    `power_capped` and `throttled` (1 or 0), `violation_power_ns`, `violation_thermal_ns`, `pcie_generation`, `other_gpu_processes`.
-    `nvml` is the pynvml module to use.
+    `involuntary_switches`, `cpu_mhz`, `cpu_temperature_c`.
+
+    With `device` "cuda" also the GPU that CUDA calls number 0 (limits: `gpus.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`, `power_w`,
+    `energy_mj`, `temperature_c`, `event_reasons` (a mask), `power_capped` and `throttled` (1 or 0). Then `violation_power_ns`,
+    `violation_thermal_ns`, `pcie_generation`, `other_gpu_processes`. `nvml` is the pynvml module to use.
 
     Shares, switches, energy and violations are those since the reading before (of the same process, for switches), so a reading
     taken after a block speaks of that block. Energy is counted in steps that may be longer than a block: trust its sum over seconds.
@@ -70,9 +76,9 @@ class Telemetry:
         self._drop_slow(processors)
 
     def read(self, pid: int | None = None, own_pids: Collection[int] = ()) -> dict[str, float]:
-        """One reading; what is unavailable is absent from it.
+        """Take one reading. What is unavailable is absent from it.
 
-        `pid` is the process that ran last; `own_pids` are all of the comparison's, lest they be counted as others on the GPU.
+        `pid` is the process that ran last. `own_pids` are all of the comparison's, lest they be counted as others on the GPU.
         """
         own = {os.getpid(), *own_pids, *([] if pid is None else [pid])}
         watched = Watched(pid=pid, own_pids=frozenset(own))
@@ -91,7 +97,10 @@ class Telemetry:
         self.close()
 
     def _ask(self, source: Source, watched: Watched, readings: dict[str, float]) -> Source | None:
-        """Put a source's values into `readings`. Whom to ask next time: the source, its fallback, or nobody."""
+        """Put a source's values into `readings`.
+
+        Return whom to ask next time: the source, its fallback, or nobody.
+        """
         try:
             readings.update(source.ask(watched))
         except (Refused, OSError, ValueError, IndexError) as error:
@@ -128,9 +137,10 @@ class Telemetry:
 
 
 def summarize(readings: Sequence[dict[str, float]]) -> dict[str, float]:
-    """What a record keeps of readings: medians, extremes, shares of the readings that were capped or throttled, sums of counts.
+    """Summarize readings for a record.
 
-    `energy_j` is what the whole GPU used in the time of these readings, `event_reasons` every bit that was ever set.
+    Medians, extremes, shares of the readings that were capped or throttled, and sums of counts are kept. `energy_j` is what the whole GPU
+    used in the time of these readings, `event_reasons` every bit that was ever set.
     """
     summary: dict[str, float] = {}
     for key, figures in _SUMMARY.items():
@@ -141,14 +151,20 @@ def summarize(readings: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def driver_reasons_text(mask: int) -> tuple[str, ...]:
-    """The names of the bits that are set in `event_reasons`; a bit without a name is shown as a number."""
+    """Return the names of the bits that are set in `event_reasons`.
+
+    A bit without a name is shown as a number.
+    """
     known = tuple(name for bit, name in EVENT_REASONS.items() if mask & bit)
     unknown = mask & ~functools.reduce(operator.or_, EVENT_REASONS)
     return (*known, f"reason 0x{unknown:x}") if unknown else known
 
 
 def free_device_bytes(nvml: Any = None) -> int | None:
-    """Free memory of the GPU that will be used, in bytes; None where nobody can tell."""
+    """Return the free memory of the GPU in bytes.
+
+    It is that of the GPU that will be used, and None where nobody can tell.
+    """
     try:
         with open_gpu(nvml) as (module, handle):
             try:

@@ -15,9 +15,10 @@ _INVALID_ARGUMENT, _NO_PERMISSION = 2, 4
 
 @contextmanager
 def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
-    """Hold the SM clock of the GPU that is used at `mhz` until the block ends, however it ends; None leaves it alone.
+    """Hold the GPU's SM clock at `mhz` until the block ends.
 
-    The driver does not tell whether somebody had locked the clock before: afterwards it is free. A kill -9 leaves it locked.
+    It is freed however the block ends. None leaves it alone. The driver does not tell whether somebody had locked the clock before:
+    afterwards it is free. A kill -9 leaves it locked.
 
     Raises:
         CannotRunError: no GPU, no right to lock its clock, no such clock, or the clock could not be freed again.

@@ -1,4 +1,4 @@
-"""What the kernel says of the processors: who waited, who was pushed aside, how fast and how hot they were.
+"""The kernel's counters of the processors: waiting, preemption, clocks and heat.
 
 The files are read directly: psutil takes longer for the same figures, for its sensors alone a third of what a whole reading may.
 """
@@ -19,7 +19,10 @@ _PROCESSOR = 36
 
 
 class CpuCounters:
-    """Reads under `proc` and `sys`; shares and counts are those of the time since the reading before."""
+    """Reads counters under `proc` and `sys`.
+
+    Shares and counts are those of the time since the reading before.
+    """
 
     def __init__(self, proc: str = "/proc", sys: str = "/sys") -> None:
         self._proc = proc
@@ -46,7 +49,10 @@ class CpuCounters:
         return {"load_1min": os.getloadavg()[0]}
 
     def _steal(self, _: Watched) -> dict[str, float]:
-        """The kernel counts in ticks of 10 ms: coarse beside one short block, right in the mean of many."""
+        """Read the share of the time that the hypervisor took.
+
+        The kernel counts in ticks of 10 ms, which is coarse beside one short block and right in the mean of many.
+        """
         first_line = read_text(f"{self._proc}/stat").partition("\n")[0]
         # Guests are counted in user and nice already.
         user, nice, system, idle, iowait, irq, softirq, steal = map(int, first_line.split()[1:9])
@@ -55,14 +61,20 @@ class CpuCounters:
         return {} if stolen is None or not ticks else {"steal_share": stolen / ticks}
 
     def _pressure(self, _: Watched) -> dict[str, float]:
-        """Share of the time in which somebody waited for a processor, from the counter: the averages beside it are over 10 s."""
+        """Read the share of time that somebody waited for a processor.
+
+        It is taken from the counter, since the averages beside it are over 10 s.
+        """
         total_us = int(read_text(f"{self._proc}/pressure/cpu").partition("\n")[0].partition("total=")[2])
         stalled_us = self._stalled_us(total_us)
         elapsed_ns = self._clock_ns(time.monotonic_ns())
         return {} if stalled_us is None or not elapsed_ns else {"pressure_cpu_share": 1e3 * stalled_us / elapsed_ns}
 
     def _involuntary_switches(self, watched: Watched) -> dict[str, float]:
-        """How often the process's first thread was pushed off its processor; its other threads are not looked at."""
+        """Count how often the process's first thread was preempted.
+
+        Its other threads are not looked at.
+        """
         text = self._of_process(watched.pid, "status")
         if watched.pid is None or text is None:
             return {}
@@ -91,7 +103,9 @@ class CpuCounters:
         raise Refused(f"no sensor of {', '.join(_SENSORS)}")
 
     def _of_process(self, pid: int | None, file: str) -> str | None:
-        """A file of a process, None if nobody is watched or the process is gone.
+        """Read a file of the process.
+
+        It is None if nobody is watched or the process is gone.
 
         Raises:
             Refused: there are no such files on this machine.

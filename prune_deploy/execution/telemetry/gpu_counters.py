@@ -1,4 +1,7 @@
-"""What NVML says of one GPU. Any function may be missing from the binding or the driver, or have no answer for the card."""
+"""NVML's counters of one GPU.
+
+Any function may be missing from the binding or the driver, or have no answer for the card.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ _POLICY_POWER, _POLICY_THERMAL = 0, 1
 
 
 class GpuCounters:
-    """Asks `nvml`, the pynvml module, about the GPU `handle`; counters give what they counted since the reading before."""
+    """Asks `nvml`, the pynvml module, about the GPU `handle`.
+
+    Counters give what they counted since the reading before.
+    """
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml = nvml
@@ -71,7 +77,7 @@ class GpuCounters:
         return Source(keys=(key,), ask=ask, fallback=fallback)
 
     def _counter(self, key: str, count: Callable[[], int]) -> Source:
-        """What a counter has counted since the reading before."""
+        """Return a counter's growth since the reading before."""
         since = Since()
 
         def ask(_: Watched) -> dict[str, float]:

@@ -9,7 +9,9 @@ _MOST_BYTES = 1 << 16
 
 
 def read_text(path: str) -> str:
-    """The text of a file in /proc or /sys, by one read, as the kernel makes them; half the time of an opened Python file.
+    """Read a file in /proc or /sys by one read.
+
+    The kernel makes their text at once. It takes half the time of an opened Python file.
 
     Raises:
         OSError: no such file, or it may not be read.

@@ -1,1 +1,1 @@
-"""Processes that open artifacts and time them, and the handles that the coordinator holds."""
+"""Worker processes that open and time artifacts, and their handles."""

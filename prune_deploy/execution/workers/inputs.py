@@ -1,4 +1,7 @@
-"""Inputs to time a model on, made without torch: a worker imports its own runtime and nothing else."""
+"""Inputs to time a model on, made without torch.
+
+A worker imports its own runtime and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ _COARSE = 7
 def make_inputs(kind: InputKind, shape: tuple[int, int, int, int], seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Seeded inputs of `shape` (batch, channels, height, width), float32.
 
-    "images" are smooth random fields with a tint and a little noise, of about zero mean and unit variance; "normal" and "uniform"
-    (0 to 1) are noise; "zeros" flip the fewest bits, which lets a power-limited GPU clock higher than real data would.
+    "images" are smooth random fields with a tint and a little noise, of about zero mean and unit variance. "normal" and "uniform"
+    (0 to 1) are noise. "zeros" flip the fewest bits, which lets a power-limited GPU clock higher than real data would.
     """
     generator = np.random.default_rng(seed)
     if kind == "zeros":

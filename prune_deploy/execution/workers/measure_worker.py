@@ -1,4 +1,7 @@
-"""One process that opens candidates and runs them when told. It imports nothing but what its backend needs."""
+"""A process that opens candidates and runs them when told.
+
+It imports nothing but what its backend needs.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ class Worker:
         return {"started_ns": started_ns, "readings": readings}, samples.tobytes()
 
     def check(self, *, candidate: int) -> tuple[dict[str, Any], bytes]:
-        """Whether all runs were what the label says, and what is in force now."""
+        """Check all runs against the label, and return the settings in force."""
         session = self._sessions[candidate]
         session.check()
         return {"settings": session.settings()}, b""

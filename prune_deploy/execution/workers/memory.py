@@ -15,11 +15,11 @@ _TREE_EVERY_S = 1.0
 
 
 def peak_rss_bytes(pid: int) -> int | None:
-    """The most memory that a process has had resident, in bytes, None if it is gone.
+    """Return the most memory that a process has had resident, in bytes.
 
-    The kernel's own high-water mark (VmHWM), so a peak between two looks is not missed. It belongs to the program that runs now:
-    `ru_maxrss` is handed on to a child and kept through exec, so a small worker would be charged with its coordinator's peak.
-    Source: proc_pid_status(5), getrusage(2).
+    It is None if the process is gone. The kernel's own high-water mark (VmHWM) is read, so a peak between two looks is not missed. It
+    belongs to the program that runs now. `ru_maxrss` is handed on to a child and kept through exec, so a small worker would be charged
+    with its coordinator's peak. Source: proc_pid_status(5), getrusage(2).
     """
     status = read_process(pid, "status")
     # A process that ended and was not waited for yet has a status, but no memory in it.
@@ -28,25 +28,29 @@ def peak_rss_bytes(pid: int) -> int | None:
 
 
 def rss_bytes(pid: int) -> int | None:
-    """Memory that a process has resident now, in bytes, None if it is gone."""
+    """Return the memory that a process has resident now, in bytes.
+
+    It is None if the process is gone.
+    """
     pages = int((read_process(pid, "statm") or "0 0").split()[1])
     return pages * _PAGE_BYTES or None
 
 
 def tree_rss_bytes(pid: int) -> int | None:
-    """Resident memory of a process and all that it started, compilers for example, in bytes; None if it is gone.
+    """Return the resident memory of a process and its descendants, in bytes.
 
-    Pages that several of them share count for each. Looks through all processes of the machine, which takes milliseconds.
+    It is None if the process is gone. Compilers are such descendants. Pages that several of them share count for each. All processes of
+    the machine are looked through, which takes milliseconds.
     """
     own = rss_bytes(pid)
     return None if own is None else own + _descendants_bytes(pid)
 
 
 class MemoryWatch:
-    """Compares the memory of a process and all that it started with a limit.
+    """Compares the memory of a process and its descendants with a limit.
 
     Resident memory is what runs out. RLIMIT_AS would bound the address space instead, of which CUDA and torch reserve many times
-    what they use: the limit would hit programs that are small.
+    what they use, so it would hit programs that are small.
     """
 
     def __init__(self, pid: int, limit_bytes: int) -> None:
@@ -56,7 +60,9 @@ class MemoryWatch:
         self._next_look_s = 0.0
 
     def check(self) -> int | None:
-        """Resident bytes of the tree, None if the process is gone. What it started is looked up once per second only.
+        """Return the resident bytes of the tree.
+
+        It is None if the process is gone. Descendants are looked up once per second only.
 
         Raises:
             LimitError: it is more than the limit.

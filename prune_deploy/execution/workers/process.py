@@ -1,4 +1,4 @@
-"""The coordinator's side of a worker: started, asked, stopped and continued, watched, and always ended."""
+"""The coordinator's side of a worker process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIXES = {
 
 
 class WorkerError(Exception):
-    """The end of a worker: the case's status, what happened, and what can be done.
+    """The end of a worker: a status, a message and a fix.
 
     The worker is dead or must be ended. `log` is its log where `fix` tells to read it.
     """
@@ -47,11 +47,17 @@ class WorkerError(Exception):
 
 
 class RefusedError(WorkerError):
-    """A worker's answer that it cannot do what it was asked; it is well and takes the next message."""
+    """A worker's refusal to do what it was asked.
+
+    The worker is well and takes the next message.
+    """
 
 
 class Watchdog:
-    """A process that outlives this one for a moment, to end the workers of a coordinator that was killed."""
+    """A process that ends the workers of a killed coordinator.
+
+    It outlives the coordinator for a moment.
+    """
 
     def __init__(self) -> None:
         reading, self._writing = os.pipe()
@@ -76,7 +82,10 @@ class Watchdog:
 
 
 class WorkerProcess:
-    """One worker in a session and process group of its own; `module` is what it runs."""
+    """A worker process in a session and process group of its own.
+
+    `module` is the Python module that it runs.
+    """
 
     def __init__(
         self,
@@ -113,7 +122,7 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has not ended yet."""
+        """Return whether the process has not ended yet."""
         return self._process.poll() is None
 
     def await_ready(self, limit_s: float) -> float:
@@ -169,9 +178,9 @@ class WorkerProcess:
         return self.answer(limit_s, doing)
 
     def suspend(self) -> None:
-        """Stop every thread of the worker: threads that idle by spinning would take the processor from whoever is timed.
+        """Stop every thread of the worker.
 
-        Returns when the kernel says that it stands still.
+        Threads that idle by spinning would take the processor from whoever is timed. The call returns when the kernel confirms the stop.
         """
         if self._stopped or not self._signal(signal.SIGSTOP):
             return
@@ -201,7 +210,10 @@ class WorkerProcess:
         self._watchdog.remove(self.pid)
 
     def _signal(self, number: signal.Signals) -> bool:
-        """Whether it was there to get the signal. Its process stays known until it is waited for, so no stranger is hit."""
+        """Send a signal, and return whether the process was there.
+
+        A process stays known until it is waited for, so the number cannot belong to another one.
+        """
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
@@ -209,7 +221,7 @@ class WorkerProcess:
         return True
 
     def _explain_end(self) -> WorkerError:
-        """What an unexpected end was."""
+        """Return the error for an unexpected end."""
         try:
             code = self._process.wait(timeout=_STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -228,7 +240,7 @@ class WorkerProcess:
         return f": {lines[-1][:_LAST_WORDS]}" if lines else ""
 
     def _with_log(self, message: str, fix: str) -> WorkerError:
-        """An error whose fix names the log, if there is anything in it."""
+        """Return an error whose fix names the log, unless that is empty."""
         if not self._log.stat().st_size:
             return WorkerError("failed", message, fix)
         return WorkerError("failed", message, f"{fix}; its log: {self._log}", log=self._log)

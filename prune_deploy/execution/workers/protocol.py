@@ -1,9 +1,9 @@
-"""Messages between the coordinator and a worker: a JSON header and raw bytes, over one Unix socket.
+"""Messages between a coordinator and a worker over one Unix socket.
 
-The framing is our own, since half a message must not block the coordinator. A worker may be stopped, or hang in native code, in the
-midst of an answer. `multiprocessing.connection.Connection.poll` then says that there is something to read, and `recv_bytes` waits for
-the rest, past the time limit and without a look at the worker's memory. It has no timeout. Here what has arrived is kept, and the
-wait for the rest ends with `timeout_s`.
+Each has a JSON header and raw bytes. The framing is our own, since half a message must not block the coordinator. A worker may be
+stopped, or hang in native code, in the midst of an answer. `multiprocessing.connection.Connection.poll` then says that there is
+something to read, and `recv_bytes` waits for the rest, past the time limit and without a look at the worker's memory. It has no
+timeout. Here what has arrived is kept, and the wait for the rest ends with `timeout_s`.
 """
 
 from __future__ import annotations

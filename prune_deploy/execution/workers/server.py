@@ -1,6 +1,7 @@
-"""The child's side of the conversation: answers every message with one message, and dies with its coordinator.
+"""The child's side of the conversation with a coordinator.
 
-A child is started as `python -m <module> FD PID`: the descriptor of its socket and the coordinator's process number.
+It answers every message with one message, and dies with its coordinator. A child is started as `python -m <module> FD PID`, with the
+descriptor of its socket and the coordinator's process number.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Answer = Callable[[Message], tuple[dict[str, Any], bytes]]
 
 
 def run_child(answer: Answer) -> None:
-    """Serve the coordinator that the command line names, until it closes the channel."""
+    """Serve the coordinator on the command line until it closes the channel."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides when to end
     die_with(int(sys.argv[2]))
     try:
@@ -34,14 +35,20 @@ def run_child(answer: Answer) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel for a SIGKILL when the coordinator ends, however it ends; it reaches a stopped process too."""
+    """Ask the kernel for a SIGKILL when the coordinator ends.
+
+    It does not matter how it ends. The signal reaches a stopped process too.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it was gone before the request was made
         os._exit(1)
 
 
 def serve(channel: Channel, answer: Answer) -> None:
-    """Answer messages until the coordinator closes the channel; an error is an answer too."""
+    """Answer messages until the coordinator closes the channel.
+
+    An error is an answer too.
+    """
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
         try:

@@ -1,8 +1,8 @@
-"""The timed loops. Nothing but the clock stands between two runs; the clock is the host's monotonic one, or the device's events.
+"""The timed loops, with nothing but the clock between two runs.
 
-`latency` waits for each run, as a client that needs the answer does. `device` queues all runs and reads the time between events on
-the device. `throughput` keeps two runs queued and takes the time between completions. The three are different experiments: figures
-of one are never derived from another.
+The clock is the host's monotonic one, or the device's events. `latency` waits for each run, as a client that needs the answer does.
+`device` queues all runs and reads the time between events on the device. `throughput` keeps two runs queued and takes the time
+between completions. The three are different experiments, and figures of one are never derived from another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def time_runs(session: Session, runs: int, mode: Mode) -> NDArray[np.int64]:
 
 
 def time_each(session: Session, runs: int) -> NDArray[np.int64]:
-    """Host time from the start of each run until its outputs are there."""
+    """Take host time from each run's start until its outputs are there."""
     clock, run, synchronize = time.perf_counter_ns, session.run, session.synchronize
     samples = [0] * runs
     for index in range(runs):
@@ -47,12 +47,18 @@ def time_each(session: Session, runs: int) -> NDArray[np.int64]:
 
 
 def device_ms(session: Session, runs: int) -> float | None:
-    """Median time of a run on the device in milliseconds, from runs of their own; None without a device stream."""
+    """Measure the median time of a run on the device in milliseconds.
+
+    The runs are extra ones. It is None without a device stream.
+    """
     return None if session.stream is None else float(np.median(_time_queued(session, runs))) / 1e6
 
 
 def _time_queued(session: Session, runs: int) -> NDArray[np.int64]:
-    """Device time from event to event around runs that are queued without waiting; resolution is about 0.5 µs."""
+    """Take device time between events around runs that are queued without waiting.
+
+    The resolution is about 0.5 µs.
+    """
     runtime = _cuda_runtime()
     events = [_checked(runtime.cudaEventCreate()) for _ in range(runs + 1)]
     try:

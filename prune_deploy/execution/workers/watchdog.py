@@ -1,7 +1,7 @@
-"""Ends the workers, their compilers and whatever else they started, when the coordinator is gone: `python warden.py FD`.
+"""Ends process groups of a coordinator that is gone: `python watchdog.py FD`.
 
-A worker asks the kernel to die with its coordinator, but what a worker has started does not. This process holds one end of a pipe;
-its lines add ("+123") and remove ("-123") process groups, and its end, which a kill -9 brings too, ends those that are left.
+A worker asks the kernel to die with its coordinator, but its children, compilers for example, do not. This process holds one end of
+a pipe. Lines in it add ("+123") and remove ("-123") process groups. Its end, which a kill -9 brings too, ends those that are left.
 It runs without the package, so that it starts in a few milliseconds.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 
 def watch(descriptor: int) -> None:
-    """Read process groups until the pipe ends, then kill those that were not taken back."""
+    """Read process groups until the pipe ends, then kill those left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
