@@ -15,7 +15,6 @@ from prune_deploy.records.bundle import (
     Counts,
     EngineProfile,
     EngineRecord,
-    Environment,
     GroupReason,
     GroupWidth,
     Parity,
@@ -29,6 +28,7 @@ from prune_deploy.records.bundle import (
     WidthPlan,
 )
 from prune_deploy.records.compatibility import STAGES, Compatibility, CompatibilityVerdict, Stage
+from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import (
     LATENCY_ONLY,
     RTX_INT8,

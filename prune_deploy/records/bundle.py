@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import Conversion, LayerShare, Quantization
 from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.records.training import Training
@@ -251,24 +252,6 @@ class WeightsSource:
         return {"random": f"random, seed {self.seed}", "pretrained": f"pretrained {self.tag}", "file": f"file {self.path}"}[
             self.kind
         ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """Machine and libraries that a record was made on.
-
-    Values that could not be read are absent, never zero.
-    """
-
-    python: str
-    platform: str
-    cpu: str
-    cpu_count: int
-    memory_bytes: int
-    libraries: dict[str, str]
-    gpus: tuple[str, ...] = ()
-    driver: str | None = None
-    captured_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

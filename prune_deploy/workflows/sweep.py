@@ -21,7 +21,6 @@ from prune_deploy.execution.planning import LoadedBundle, PlannedCase, plan_comp
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, to_json
-from prune_deploy.reporting.figures.run_pairs import differences
 from prune_deploy.runs import PROFILES_DIR, RUN_FILE, mend_records, read_run, trace_stem
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
 from prune_deploy.workflows.bench import Observer
@@ -209,7 +208,7 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
     there = read_run(folder)
     if there.record.sweep != spec:
         raise InputError(f"{folder} holds another run", fix="choose another place with `out=DIR`, or go on with `resume`")
-    changed = differences(there.record.environment, environment)
+    changed = there.record.environment.differences(environment)
     if changed:
         raise InputError(
             f"{folder} was begun on another machine or with other libraries: {'; '.join(changed)}",

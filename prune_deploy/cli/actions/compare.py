@@ -14,7 +14,7 @@ from prune_deploy.errors import InputError, RegressionError, UndecidedError
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
 from prune_deploy.reporting.figures.gates import Gated, gate_slower, parse_share, worst
-from prune_deploy.reporting.figures.run_pairs import PairedCase, differences, pair_runs
+from prune_deploy.reporting.figures.run_pairs import PairedCase, pair_runs
 from prune_deploy.runs import RUN_FILE, read_run
 from prune_deploy.workflows.bench import plan_pair
 
@@ -63,7 +63,7 @@ def _compare_runs(old: Path, new: Path, as_json: bool, allowed: float | None, re
     pairs = list(pair_runs(first, second))
     if not pairs:
         raise InputError(f"{old} and {new} have no case in common", fix="compare runs of the same bundles, backends and batches")
-    changed = differences(first.record.environment, second.record.environment)
+    changed = first.record.environment.differences(second.record.environment)
     gated = [] if allowed is None else [gate_slower(pair.name, pair.ratio, allowed, pair.margin) for pair in pairs]
     if as_json:
         emit_json(

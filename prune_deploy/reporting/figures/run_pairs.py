@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
-from prune_deploy.records import CaseRecord, Environment, Estimate, Verdict
+from prune_deploy.records import CaseRecord, Estimate, Verdict
 from prune_deploy.runs import Run
 
 _MARGIN = 0.01
@@ -33,27 +33,6 @@ def pair_runs(first: Run, second: Run) -> Iterator[PairedCase]:
     for record in second.cases:
         if record.role == "candidate" and _identity(record) in known:
             yield _pair(known[_identity(record)], record)
-
-
-def differences(first: Environment, second: Environment) -> tuple[str, ...]:
-    """How the machines of two runs differ, one phrase per thing; empty where nothing that is on record differs."""
-    message = []
-    for field in fields(Environment):
-        if field.name in ("captured_at", "libraries"):
-            continue
-        old, new = getattr(first, field.name), getattr(second, field.name)
-        if old != new:
-            message.append(f"{field.name.replace('_', ' ')}: {_text(old)} → {_text(new)}")
-    names = sorted(first.libraries.keys() | second.libraries.keys())
-    for name in names:
-        old, new = first.libraries.get(name, "absent"), second.libraries.get(name, "absent")
-        if old != new:
-            message.append(f"{name} {old} → {new}")
-    return tuple(message)
-
-
-def _text(value: object) -> str:
-    return (", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")) or "none"
 
 
 def _identity(record: CaseRecord) -> tuple[object, ...]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from prune_deploy.records import BundleRecord, Counts, GroupWidth
 from prune_deploy.reporting.figures.formatting import MISSING, amount, share
 from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
-from prune_deploy.reporting.figures.run_pairs import differences
 from prune_deploy.reporting.renderers.grids import Grid
 
 
@@ -109,7 +108,7 @@ def machine_differences(report: Report) -> tuple[str, ...]:
     first = report.runs[0].run.record.environment
     changes = []
     for run in report.runs[1:]:
-        changed = differences(first, run.run.record.environment)
+        changed = first.differences(run.run.record.environment)
         if changed:
             changes.append(f"{run.id}: {'; '.join(changed)}")
     return tuple(changes)

@@ -10,7 +10,7 @@ import pytest
 from prune_deploy.errors import InputError
 from prune_deploy.reporting.figures.gates import gate_slower, parse_share, worst
 from prune_deploy.reporting.figures.rows import row
-from prune_deploy.reporting.figures.run_pairs import differences, pair_runs, ratio_of_ratios
+from prune_deploy.reporting.figures.run_pairs import pair_runs, ratio_of_ratios
 from prune_deploy.runs import Run
 from support.run_records import case, case_record, environment, estimate, run_record
 
@@ -112,6 +112,6 @@ def test_verdicts_on_runs(ratio: float | None, half_width: float | None, verdict
 
 
 def test_machines_that_differ_are_named() -> None:
-    assert differences(environment(), environment(captured_at="2027-01-01")) == ()
-    message = differences(environment(), environment(cpu="another CPU", libraries={"torch": "2.14.0", "timm": "1.0"}))
+    assert environment().differences(environment(captured_at="2027-01-01")) == ()
+    message = environment().differences(environment(cpu="another CPU", libraries={"torch": "2.14.0", "timm": "1.0"}))
     assert message == ("cpu: some CPU → another CPU", "timm absent → 1.0", "torch 2.15.0 → 2.14.0")
