@@ -11,7 +11,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.backends.run_options import wants_tf32
 from prune_deploy.environment import package_folder
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.specs import RunOptions
@@ -36,7 +35,7 @@ def providers_for(options: RunOptions, stream: int | None) -> list[Provider]:
         return [(CPU, {})]
     on_stream = {} if stream is None else {"user_compute_stream": str(stream)}
     cuda = {
-        "use_tf32": str(int(wants_tf32(options))),
+        "use_tf32": str(int(options.precision == "tf32")),
         "cudnn_conv_algo_search": "EXHAUSTIVE" if options.cudnn_benchmark else "HEURISTIC",
         "do_copy_in_default_stream": "1",
         **on_stream,
@@ -56,7 +55,7 @@ def prepare(options: RunOptions) -> None:
         if options.device == "cpu":
             raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use `device='cuda'`")
         _load_tensorrt(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so")
-        if not wants_tf32(options):
+        if options.precision != "tf32":
             # The provider has no option for it; NVIDIA's libraries read this variable when they are initialised.
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     if options.device == "cuda":

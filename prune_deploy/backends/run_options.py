@@ -34,11 +34,6 @@ def require(backend: Backend, options: RunOptions) -> None:
         raise CannotRunError(f"{label} is a format of NVIDIA's GPUs: a CPU has none", fix="use `device='cuda'`, or fp32")
 
 
-def wants_tf32(options: RunOptions) -> bool:
-    """Whether products on a GPU may round their operands to TF32."""
-    return options.tf32 or options.precision == "tf32"
-
-
 def require_computing(precision: Precision, share: LayerShare) -> None:
     """Refuse a session of which no layer computes in the precision that its label says.
 

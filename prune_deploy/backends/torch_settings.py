@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
-from prune_deploy.backends.run_options import wants_tf32
 from prune_deploy.errors import CannotRunError
 from prune_deploy.interfaces import Availability
 from prune_deploy.specs import RunOptions
@@ -45,7 +44,7 @@ def applied(options: RunOptions) -> Iterator[None]:
         restore.callback(_set_cudnn_benchmark, torch.backends.cudnn.benchmark)
         _set_cudnn_benchmark(options.cudnn_benchmark)
         restore.callback(_precision_restorer())
-        set_tf32(wants_tf32(options))
+        set_tf32(options.precision == "tf32")
         yield
 
 

@@ -60,8 +60,8 @@ def artifact_accuracy(
         session.check()  # fails before thousands of images are read
         result = accuracy(session, batches, reference, classes=record.num_classes)
         settings = session.settings()
-    notes = (*_notes(record, options), *result.notes)
-    return Scored(replace(result, random_weights=record.is_untrained and result.top1 is not None, notes=notes), settings)
+    warnings = (*_warnings(record, options), *result.warnings)
+    return Scored(replace(result, random_weights=record.is_untrained and result.top1 is not None, warnings=warnings), settings)
 
 
 def module_classes(folder: Path, batches: Batches, options: RunOptions) -> np.ndarray[Any, Any]:
@@ -110,7 +110,7 @@ def accuracy(
         **(_top1(best[:, 0] == labels) if fits else {"top1": None, "low": None, "high": None}),
         confidence=CONFIDENCE,
         top5=float((best == labels[:, np.newaxis]).any(axis=1).mean()) if fits and classes > _TOP else None,
-        notes=() if fits else (foreign,),
+        warnings=() if fits else (foreign,),
         unreadable=len(batches.unreadable),
         unreadable_names=tuple(batches.unreadable[:NAMES_KEPT]),
         agreement=None if reference is None else _agreement(best[:, 0], reference, batches),
@@ -150,7 +150,7 @@ def _agreement(classes: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], b
     return float((classes == reference).mean())
 
 
-def _notes(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
+def _warnings(record: BundleRecord, options: RunOptions) -> tuple[str, ...]:
     """Warn about an INT8 artifact whose ranges come from synthetic images.
 
     The ranges of its engine come from its ONNX file.

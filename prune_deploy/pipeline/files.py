@@ -22,7 +22,7 @@ from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import RTX_INT8, Artifact, Parity
-from prune_deploy.specs import PRECISIONS, EngineSpec, ExportSpec, Precision, QuantizeSpec
+from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
     from prune_deploy.export.tensorrt.progress import BuildProgress
@@ -123,7 +123,7 @@ class ArtifactMaker:
         first = bundle.describe(graph, "onnx", precision=precision, parity=parity, **more)
         return [first, *(bundle.describe(path, "onnx-data", precision=precision) for path in data)]
 
-    def _engine(self, spec: EngineSpec, library: TensorRTLibrary, build_progress: BuildProgress | None) -> Artifact:
+    def _engine(self, spec: EngineBuild, library: TensorRTLibrary, build_progress: BuildProgress | None) -> Artifact:
         self._watcher.stage(f"building the {spec.precision} engine with {library.name} {library.version} for {spec.target}")
         path = self._working / engine_file_name(spec, library)
         record = build_engine(self._working / bundle.onnx_file(spec.precision), spec, path, progress=build_progress)

@@ -44,7 +44,7 @@ def mask(model: nn.Module, spec: MaskSpec, input_size: tuple[int, int, int]) -> 
         before=counts,
         after=counts,
         groups=(),
-        notes=_notes(zeroed),
+        warnings=_notes(zeroed),
         mask=spec,
         nonzero_params=count_nonzero_params(model),
     )

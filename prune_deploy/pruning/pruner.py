@@ -168,7 +168,7 @@ def receipt_of(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Count
         notes.append(
             "the classifier's outputs were narrowed: the logits are no longer one per class (`ignore=('head',)` keeps them)"
         )
-    return Receipt(request=spec, before=before, after=before, groups=plan.groups, notes=tuple(notes))
+    return Receipt(request=spec, before=before, after=before, groups=plan.groups, warnings=tuple(notes))
 
 
 def _classifier_names(model: nn.Module) -> set[str]:

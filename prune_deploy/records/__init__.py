@@ -57,7 +57,6 @@ from prune_deploy.records.run import (
     Verdict,
 )
 from prune_deploy.records.serialize import (
-    SCHEMA_VERSION,
     from_json,
     to_json,
 )
@@ -71,6 +70,7 @@ from prune_deploy.records.trace import (
     WaterfallStep,
 )
 from prune_deploy.records.training import Epoch, Parent, Training
+from prune_deploy.records.upgrades import SCHEMA_VERSION
 
 __all__ = [
     "BETWEEN_LAYERS",

@@ -23,7 +23,7 @@ class Accuracy:
     - `data` is the set as it was requested. `unreadable` images of it took no part, and `unreadable_names` are the first of them.
     - `random_weights` is true for a network that was never trained.
     - `agreement` is the share of images whose first class is that of the bundle's FP32 module, None where it was not requested.
-    - `notes` are warnings that belong beside these figures.
+    - `warnings` are warnings that belong beside these figures.
     """
 
     data: str
@@ -39,10 +39,10 @@ class Accuracy:
     unreadable_names: tuple[str, ...] = ()
     random_weights: bool = False
     agreement: float | None = None
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """The `notes`, with a warning about untrained weights."""
+    def all_warnings(self) -> tuple[str, ...]:
+        """The `warnings`, with a warning about untrained weights."""
         chance = f"weights are random: chance level, {100 / self.classes:.3g} %, is expected"
-        return (*self.notes, *([chance] if self.random_weights else []))
+        return (*self.warnings, *([chance] if self.random_weights else []))

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import Conversion, LayerShare, Quantization
-from prune_deploy.records.serialize import SCHEMA_VERSION
 from prune_deploy.records.training import Training
+from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, Precision, PruneSpec
 
 GroupReason = Literal[
@@ -111,7 +111,7 @@ class Receipt:
     before: Counts
     after: Counts
     groups: tuple[GroupWidth, ...]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     mask: MaskSpec | None = None
     nonzero_params: int | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from prune_deploy.records.serialize import SCHEMA_VERSION
+from prune_deploy.records.upgrades import SCHEMA_VERSION
 
 Stage = Literal["build", "prune", "onnx", "parity", "engine", "reload"]
 """Stages in their order.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import cattrs
+from cattrs.gen import make_dict_structure_fn
 
 from prune_deploy.errors import InputError
-
-SCHEMA_VERSION = 1
-"""Version of every JSON file this package writes. History:
-
-1 (2026-11): bundle.json, recipe.json and width plans as first released.
-"""
+from prune_deploy.records.upgrades import SCHEMA_VERSION, is_changed, upgrade
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
 def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
     """Parse the record of class `cls` from `text`.
 
-    `source` names the file in errors.
+    `source` names the file in errors. A document of an earlier schema is read as today's, and says so in its version.
 
     Raises:
         InputError: not JSON, not this record, or written by a newer schema.
@@ -43,7 +42,28 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
             f"{source} has schema version {version}; this release reads up to {SCHEMA_VERSION}", fix="upgrade prune-deploy"
         )
     try:
+        if isinstance(version, int) and 0 < version < SCHEMA_VERSION:
+            return _converter_from(version).structure(data | {"schema_version": SCHEMA_VERSION}, cls)
         return _CONVERTER.structure(data, cls)
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of all kinds of errors
         problems = "; ".join(cattrs.transform_error(error))
         raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None
+
+
+@functools.cache
+def _converter_from(version: int) -> cattrs.Converter:
+    """A converter that upgrades each record of an earlier version before it reads it."""
+    converter = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=False)
+
+    def reader(cls: Any) -> Callable[[Any, Any], Any]:
+        read = make_dict_structure_fn(cls, converter)
+
+        def structure(data: Any, kind: Any) -> Any:
+            return read(upgrade(cls.__name__, data, version) if isinstance(data, dict) else data, kind)
+
+        return structure
+
+    converter.register_structure_hook_factory(
+        lambda cls: dataclasses.is_dataclass(cls) and is_changed(getattr(cls, "__name__", ""), version), reader
+    )
+    return converter

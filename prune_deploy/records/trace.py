@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prune_deploy.records.run import Estimate
-from prune_deploy.records.serialize import SCHEMA_VERSION
+from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import Case
 
 Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "kernel", "other"]
@@ -62,9 +62,9 @@ class Trace:
 
     Its runs are never those that were timed for a comparison. `run_ms` is the mean over the middle half of the traced runs by
     duration. `layers` hold means over the same runs, so that with the row `(between layers)` they add up to `run_ms`. Layers that
-    overlap on a device add up to more, and a note says so. `untraced_ms` is the mean over the middle half of as many runs of the same
+    overlap on a device add up to more, and a warning says so. `untraced_ms` is the mean over the middle half of as many runs of the same
     session without the profiler. The quotient of both less one is the profiler's `overhead`. `chrome_file` is the name of the Chrome
-    trace beside it. `notes` list what the profiler could not observe.
+    trace beside it. `warnings` list what the profiler could not observe.
     """
 
     case: Case
@@ -76,7 +76,7 @@ class Trace:
     layers: tuple[LayerTime, ...]
     chrome_file: str
     settings: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

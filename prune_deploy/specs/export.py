@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -204,7 +204,7 @@ class MaskSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One TensorRT engine to build from one typed ONNX file.
+    """Engines to build: by which library, for which GPU and batch sizes, and within which limits.
 
     - `batches` get one optimisation profile each (min = opt = max).
     - `workspace_mib` bounds the builder's scratch memory in MiB.
@@ -214,7 +214,6 @@ class EngineSpec:
 
     library: EngineLibrary = "auto"
     target: str = DEFAULT_TARGET
-    precision: Precision = "fp32"
     batches: tuple[int, ...] = DEFAULT_BATCHES
     workspace_mib: int | None = None
     optimization_level: int | None = None
@@ -240,12 +239,22 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineBuild(EngineSpec):
+    """One engine to build: what engines are asked for, and the precision of this one's ONNX file."""
+
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        EngineSpec.__post_init__(self)  # `super()` would look for the class that `slots` has replaced
+        parse_precisions((self.precision,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
     """Request for a whole export: model, pruning or mask, precisions and engines.
 
     The dense model has neither pruning nor mask. Each of `precisions` gets its ONNX file, all derived from the FP32 one, which
-    always exists, and an engine. `engine` is the request for the engines, and its own precision is ignored. `quantize` is the
-    request for INT8.
+    always exists, and an engine. `engine` is the request for the engines, `quantize` that for INT8.
     """
 
     model: ModelSpec
@@ -267,12 +276,12 @@ class ExportSpec:
             )
 
     @property
-    def engines(self) -> tuple[EngineSpec, ...]:
-        """The engine request of each precision, completed from the other fields."""
-        sparse = self.engine.sparse_weights
-        if sparse is None:
-            sparse = self.mask is not None and self.mask.kind == "2:4"
-        return tuple(replace(self.engine, precision=precision, sparse_weights=sparse) for precision in self.precisions)
+    def engines(self) -> tuple[EngineBuild, ...]:
+        """The engine of each precision, completed from the other fields."""
+        asked = {each.name: getattr(self.engine, each.name) for each in fields(EngineSpec)}
+        if self.engine.sparse_weights is None:
+            asked["sparse_weights"] = self.mask is not None and self.mask.kind == "2:4"
+        return tuple(EngineBuild(**asked, precision=precision) for precision in self.precisions)
 
 
 def resolve_target(text: str) -> str:

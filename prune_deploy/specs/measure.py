@@ -36,17 +36,15 @@ class RunOptions:
     Except for `variant` and `precision`, they are the same for all candidates of a comparison.
 
     - `threads` is the number inside one operator, None the runtime's own choice.
-    - `tf32` is set alike in torch, ONNX Runtime and TensorRT.
     - `cpu_freezing` makes the weights constants of the graph that torch.compile compiles, on the CPU.
     - `variant` is a backend's own way to run ("cuda-graph" of trt), "" the default.
     - `precision` is the case's label. Modules are cast to it, and a session whose layers do not compute in it is refused. With
-      None an artifact is taken as it is, and no label is checked.
+      None an artifact is taken as it is, and no label is checked. Products round their operands to TF32 with tf32 alone.
     """
 
     device: Device = "cpu"
     threads: int | None = None
     channels_last: bool = False
-    tf32: bool = False
     cudnn_benchmark: bool = False
     compile_mode: CompileMode = "default"
     cpu_freezing: bool = False
@@ -60,8 +58,6 @@ class RunOptions:
                 fix="leave it out for the runtime's own choice",
                 field="threads",
             )
-        if self.tf32 and self.precision == "fp32":
-            raise InputError("TF32 would run under an FP32 label", fix="measure it as what it is: `precision='tf32'`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
         "library": "--engine",
         "batches": "--batch",
         "workspace_mib": "--workspace",
-        **_same("target", "sparse_weights", "precision"),
+        **_same("target", "sparse_weights"),
     },
     ExportSpec: {"mask": "--mask", "precisions": "--precision"},
     QuantizeSpec: {

@@ -100,7 +100,7 @@ def _as_trace(recording: Recording, case: Case, label: str, runs: int, chrome_fi
         layers=whole_run(recording.layers, recording.run_ms),
         chrome_file=chrome_file,
         settings=recording.settings,
-        notes=(*recording.notes, *_missing(recording)),
+        warnings=(*recording.warnings, *_missing(recording)),
     )
 
 

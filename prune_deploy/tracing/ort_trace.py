@@ -61,7 +61,7 @@ class OrtTracer:
             untraced_ms=untraced,
             settings=settings,
             rest=_REST,
-            notes=() if writes_graph else (_NO_GRAPH,),
+            warnings=() if writes_graph else (_NO_GRAPH,),
         )
 
 

@@ -33,7 +33,7 @@ class Recording:
     untraced_ms: tuple[float, ...]
     settings: dict[str, str]
     rest: str
-    notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
 
     @property
     def run_ms(self) -> float:

@@ -54,7 +54,7 @@ class TorchTracer:
                 untraced_ms=untraced,
                 settings=session.settings(),
                 rest=_REST[options.device],
-                notes=(_COMPILED,) if compiled else (),
+                warnings=(_COMPILED,) if compiled else (),
             )
 
 

@@ -53,7 +53,7 @@ class TrtTracer:
             settings = session.settings()
         onnx = artifact.parent / f"{artifact.name.partition('.')[0]}.onnx"
         exported = ExportedGraph.read(onnx) if onnx.is_file() else None
-        notes = [_GAPS, *([_GRAPH] if options.variant else []), *([_UNNAMED] if exported is None else [])]
+        warnings = [_GAPS, *([_GRAPH] if options.variant else []), *([_UNNAMED] if exported is None else [])]
         return Recording(
             layers=_layers(reports, typical_runs(traced), described, exported),
             chrome={"traceEvents": _events(reports), "displayTimeUnit": "ms"},
@@ -61,7 +61,7 @@ class TrtTracer:
             untraced_ms=untraced,
             settings=settings,
             rest=_REST,
-            notes=tuple(notes),
+            warnings=tuple(warnings),
         )
 
 

@@ -1,4 +1,4 @@
-"""Make tests/golden/bundle_v1: a bundle of a few kilobytes, kept so that later releases prove that they still read this schema.
+"""Make tests/golden/bundle_vN, N the schema version: a bundle of a few kilobytes, so that later releases prove that they read this schema.
 
 Run once per schema version, never to make a failing test pass:  python tests/golden/make_bundle.py
 The ONNX file and the engine are left out, also from the record: the module is what must stay loadable.

@@ -152,7 +152,7 @@ def test_it_says_what_is_in_force_and_how_much_memory_it_takes(exported: Exporte
 def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
     message = {}
     for name in ("eager", "ort"):
-        with opened(exported, usable(name), "", images(1), tf32=enabled) as session:
+        with opened(exported, usable(name), "", images(1), precision="tf32" if enabled else "fp32") as session:
             message[name] = session.settings()
     precision = "tf32" if enabled else "ieee"
     assert message["eager"]["tf32"] == f"matmul {precision}, conv {precision}"
@@ -168,7 +168,7 @@ def test_tf32_changes_a_matrix_product() -> None:
     exact = factors[0].double() @ factors[1].double()
     errors = []
     for enabled in (False, True):
-        with applied(RunOptions(device="cuda", tf32=enabled)):
+        with applied(RunOptions(device="cuda", precision="tf32" if enabled else "fp32")):
             errors.append(float(((factors[0] @ factors[1]).double() - exact).abs().max()))
     assert errors[0] < errors[1] / 10
 

@@ -49,7 +49,7 @@ def test_layers_have_device_time_and_find_their_weights(exported: Exported, name
     assert sum(layer.share for layer in trace.layers) == pytest.approx(1.0)
     layers_us = sum(layer.time_us for layer in trace.layers)
     assert layers_us <= 1.1 * trace.run_ms * 1e3
-    assert layers_us == pytest.approx(trace.run_ms * 1e3) or any("overlap" in note for note in trace.notes)
+    assert layers_us == pytest.approx(trace.run_ms * 1e3) or any("overlap" in note for note in trace.warnings)
     weights = {layer.parameters[0] for layer in trace.layers if layer.parameters and layer.macs}
     assert len(weights) >= 15, sorted(weights)
     events = json.loads(gzip.decompress((tmp_path / trace.chrome_file).read_bytes()))["traceEvents"]

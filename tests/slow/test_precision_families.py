@@ -23,7 +23,7 @@ from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.interfaces import Silent
 from prune_deploy.models import create_model
 from prune_deploy.records import EngineRecord, Preprocessing
-from prune_deploy.specs import EngineSpec, ModelSpec, Precision, QuantizeSpec
+from prune_deploy.specs import EngineBuild, ModelSpec, Precision, QuantizeSpec
 
 FAMILIES = {
     "resnet26d": 32,
@@ -83,7 +83,7 @@ def exported(name: str, folder: Path) -> Exported:
 
 
 def engine(path: Path, precision: Precision, folder: Path) -> EngineRecord:
-    asked = EngineSpec(library="tensorrt-rtx", target="sm86", precision=precision, batches=(1, 8))
+    asked = EngineBuild(library="tensorrt-rtx", target="sm86", precision=precision, batches=(1, 8))
     return build_engine(path, asked, folder / "model.engine")
 
 

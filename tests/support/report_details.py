@@ -71,7 +71,7 @@ def _trace(record: CaseRecord, column: int) -> Trace:
         overhead=0.06,
         layers=layers,
         chrome_file=f"{trace_stem(record)}.json.gz",
-        notes=("fused activations are part of their convolution",),
+        warnings=("fused activations are part of their convolution",),
     )
 
 
@@ -123,7 +123,7 @@ def bundle(variant: Variant, before: Counts, after: Counts, machine: Environment
         model=variant.model,
         weights=WeightsSource(kind="random", seed=0),
         request=ExportSpec(model=variant.model, prune=variant.prune, engine=EngineSpec()),
-        receipt=Receipt(request=variant.prune, before=before, after=after, groups=groups, notes=("one group was rounded",)),
+        receipt=Receipt(request=variant.prune, before=before, after=after, groups=groups, warnings=("one group was rounded",)),
         preprocessing=Preprocessing(
             input_size=(3, 224, 224),
             interpolation="bicubic",

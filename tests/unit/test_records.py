@@ -48,9 +48,7 @@ PRUNE = PruneSpec(
     seed=11,
     allow_shortfall=True,
 )
-ENGINE = EngineSpec(
-    library="tensorrt-rtx", target="sm120", precision="tf32", batches=(1, 5), workspace_mib=256, optimization_level=3
-)
+ENGINE = EngineSpec(library="tensorrt-rtx", target="sm120", batches=(1, 5), workspace_mib=256, optimization_level=3)
 REQUEST = ExportSpec(model=MODEL, prune=PRUNE, engine=ENGINE)
 PROTECTED = GroupWidth(
     name="blocks.0.attn.qkv",
@@ -67,7 +65,7 @@ ROUNDED = GroupWidth(name="fc", channels=60, kept=24, asked=24, reason="rounded"
 PLAN = WidthPlan(groups=(PROTECTED, ROUNDED), model="VisionTransformer")
 SELECTION = Selection(kept={"a": (0, 2, 5), "b": ()})
 COUNTS = Counts(params=303_311_882, macs=2**62, macs_with_attention=61_000_000_000)
-RECEIPT = Receipt(request=PRUNE, before=COUNTS, after=COUNTS, groups=(PROTECTED, ROUNDED), notes=("a note",))
+RECEIPT = Receipt(request=PRUNE, before=COUNTS, after=COUNTS, groups=(PROTECTED, ROUNDED), warnings=("a warning",))
 CHECK = ParityCheck(batch=2, max_abs_diff=1e-7, relative_diff=0.1 + 0.2, cosine=1.0, top1_agreement=0.5)
 PARITY = Parity(status="passed", threshold_relative_diff=1e-3, threshold_cosine=0.999, response_cosine=1.0, checks=(CHECK, CHECK))
 ENGINE_RECORD = EngineRecord(

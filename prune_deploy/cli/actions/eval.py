@@ -56,7 +56,7 @@ def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> EvaluationReq
 
 def _document(row: EvaluationRow) -> dict[str, Any]:
     found = dataclasses.asdict(row)
-    return found | {"warnings": [] if row.accuracy is None else list(row.accuracy.warnings)}
+    return found | {"warnings": [] if row.accuracy is None else list(row.accuracy.all_warnings)}
 
 
 def _print_rows(rows: Sequence[EvaluationRow]) -> None:
@@ -81,15 +81,15 @@ def _cells(row: EvaluationRow) -> tuple[str, ...]:
     accuracy = row.accuracy
     if accuracy is None:
         return (*named, MISSING, row.status, MISSING, MISSING)
-    mark = "" if not accuracy.notes else " *"
+    mark = "" if not accuracy.warnings else " *"
     top1 = percent(accuracy.top1, accuracy.low, accuracy.high)
     return (*named, f"{accuracy.images:,}", top1 + mark, percent(accuracy.top5), percent(accuracy.agreement))
 
 
 def _sentences(accuracy: Accuracy) -> list[str]:
     """What the figures are of, and what must be said beside them."""
-    message = [f"* {note}" for note in accuracy.notes]
-    message += [remark for remark in accuracy.warnings if remark not in accuracy.notes]
+    message = [f"* {note}" for note in accuracy.warnings]
+    message += [remark for remark in accuracy.all_warnings if remark not in accuracy.warnings]
     if accuracy.unreadable:
         more = accuracy.unreadable - len(accuracy.unreadable_names)
         names = ", ".join(accuracy.unreadable_names) + (f" and {more} more" if more else "")

@@ -85,7 +85,7 @@ def _print_trace(trace: Trace, folder: Path, top: int) -> None:
         f"{trace.runs} runs; the profiler adds {100 * trace.overhead:+.1f} % to the {number(trace.untraced_ms)} ms of a run without it",
         soft_wrap=True,
     )
-    for note in trace.notes:
+    for note in trace.warnings:
         data_console.print(note, soft_wrap=True)
     data_console.print(f"trace: {folder / TRACES_DIR / trace.chrome_file} (open it at {PERFETTO})", soft_wrap=True)
 

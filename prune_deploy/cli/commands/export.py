@@ -195,7 +195,7 @@ def _show(exported: Exported) -> None:
     if receipt.groups:
         data_console.print("\nReceipt", style="bold")
         data_console.print(groups_table(receipt))
-    for note in receipt.notes:
+    for note in receipt.warnings:
         data_console.print(f"Note: {note}")
     files = table("file", "size MB", "layers", "parity with the module", title=f"\n{exported.folder}")
     for artifact in record.artifacts:

@@ -30,7 +30,7 @@ from prune_deploy.export.tensorrt.progress import BuildProgress, ProgressRelay, 
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
 from prune_deploy.records import EngineProfile, EngineRecord
 from prune_deploy.signals import deferred
-from prune_deploy.specs import EngineSpec, parse_precisions
+from prune_deploy.specs import EngineBuild
 from prune_deploy.store import write_bytes
 
 __all__ = ["BuildProgress", "build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
@@ -66,14 +66,14 @@ class _Built:
     build_s: float
 
 
-def engine_file_name(spec: EngineSpec, library: TensorRTLibrary) -> str:
+def engine_file_name(spec: EngineBuild, library: TensorRTLibrary) -> str:
     """The engine's name in a bundle, for example "model.fp16.sm86.b1-8-64.tensorrt-rtx-1.7.engine"."""
     return f"model.{spec.precision}.{spec.target}.b{'-'.join(map(str, spec.batches))}.{library.tag}.engine"
 
 
 def build_engine(
     onnx_path: Path,
-    spec: EngineSpec,
+    spec: EngineBuild,
     destination: Path,
     *,
     progress: BuildProgress | None = None,
@@ -88,7 +88,7 @@ def build_engine(
         CannotRunError: the library is unavailable here or cannot build for the target; StorageError: the plan cannot be written.
         KeyboardInterrupt: Ctrl-C, after TensorRT has stopped.
     """
-    _check_request(spec, onnx_path, destination)
+    _check_paths(onnx_path, destination)
     library = choose_library(spec.library, spec.target)
     with collecting(library) as log:
         with deferred() as stop:
@@ -99,8 +99,7 @@ def build_engine(
     return record
 
 
-def _check_request(spec: EngineSpec, onnx_path: Path, destination: Path) -> None:
-    parse_precisions((spec.precision,))
+def _check_paths(onnx_path: Path, destination: Path) -> None:
     if not onnx_path.is_file():
         raise InputError(f"{onnx_path} is not a file", fix="export the ONNX file first")
     if not destination.parent.is_dir():
@@ -111,7 +110,7 @@ def _compile(
     library: TensorRTLibrary,
     log: BuildLog,
     onnx_path: Path,
-    spec: EngineSpec,
+    spec: EngineBuild,
     relay: ProgressRelay,
 ) -> _Built:
     trt, started = library.module, time.perf_counter()
@@ -182,7 +181,7 @@ def _input_shapes(network: Any, onnx_path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _configure(library: TensorRTLibrary, builder: Any, spec: EngineSpec) -> Any:
+def _configure(library: TensorRTLibrary, builder: Any, spec: EngineBuild) -> Any:
     trt = library.module
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -221,7 +220,7 @@ def allow_sparse_weights(library: TensorRTLibrary, config: Any) -> None:
     config.set_flag(flag)
 
 
-def _add_profiles(builder: Any, config: Any, spec: EngineSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
+def _add_profiles(builder: Any, config: Any, spec: EngineBuild, inputs: Mapping[str, tuple[int, ...]]) -> None:
     for batch in spec.batches:
         profile = builder.create_optimization_profile()
         try:
@@ -254,7 +253,7 @@ def _read_layers(library: TensorRTLibrary, log: BuildLog, plan: Any) -> tuple[li
 
 
 def _record(
-    library: TensorRTLibrary, log: BuildLog, spec: EngineSpec, built: _Built, onnx_name: str, engine_name: str
+    library: TensorRTLibrary, log: BuildLog, spec: EngineBuild, built: _Built, onnx_name: str, engine_name: str
 ) -> EngineRecord:
     layers, source = _read_layers(library, log, built.plan)
     eligible, chosen = sparse_counts(log.sparsity)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineBuild
 
 
 def trtexec_command(
-    spec: EngineSpec, *, onnx_name: str, engine_name: str, inputs: Mapping[str, tuple[int, ...]], rtx: bool
+    spec: EngineBuild, *, onnx_name: str, engine_name: str, inputs: Mapping[str, tuple[int, ...]], rtx: bool
 ) -> str:
     """The line that builds `engine_name` from `onnx_name` with `trtexec`, or with `tensorrt_rtx` if `rtx`.
 

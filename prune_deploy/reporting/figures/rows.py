@@ -201,5 +201,5 @@ def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, Any]:
         "top5": accuracy.top5,
         "accuracy_images": accuracy.images,
         "data": accuracy.data,
-        "accuracy_note": "; ".join(accuracy.warnings),
+        "accuracy_note": "; ".join(accuracy.all_warnings),
     }

@@ -70,7 +70,7 @@ class TracePart:
     name: str
     link: str
     sentence: str
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     grid: Grid
 
 
@@ -101,7 +101,7 @@ def _traced(run: ReportedRun, trace: Trace, folder: Path) -> TracePart:
         link=link(run.run.folder / TRACES_DIR / trace.chrome_file, folder),
         sentence=f"{plural(trace.runs, 'run')}, {number(trace.run_ms)} ms each under the profiler, {number(trace.untraced_ms)} ms "
         f"without it: {trace.overhead:+.0%}",
-        notes=trace.notes,
+        warnings=trace.warnings,
         grid=Grid(name=trace.label, titles=titles, rows=rows, words=5, note=_left_out(len(layers))),
     )
 

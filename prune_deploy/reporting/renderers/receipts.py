@@ -25,7 +25,7 @@ class ReceiptPart:
     name: str
     asked: str
     sizes: tuple[tuple[str, str, str, str], ...]
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     groups: Grid | None
 
 
@@ -55,7 +55,7 @@ def _receipt(line: Line, bundle: BundleRecord | None, before: Counts, after: Cou
         name=line.row.bundle,
         asked=_asked(line),
         sizes=tuple((name, amount(old), amount(new), share(new / old - 1)) for name, old, new in sizes),
-        notes=() if bundle is None else bundle.receipt.notes,
+        warnings=() if bundle is None else bundle.receipt.warnings,
         groups=None if bundle is None or not bundle.receipt.groups else _groups(bundle.receipt.groups),
     )
 

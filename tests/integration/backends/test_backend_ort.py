@@ -51,7 +51,10 @@ def test_settings_come_from_the_session(made: Made) -> None:
     ("options", "expected"),
     [
         (RunOptions(device="cuda"), {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
-        (RunOptions(device="cuda", tf32=True, cudnn_benchmark=True), {"use_tf32": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}),
+        (
+            RunOptions(device="cuda", precision="tf32", cudnn_benchmark=True),
+            {"use_tf32": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"},
+        ),
     ],
 )
 def test_options_of_the_cuda_provider(options: RunOptions, expected: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prune_deploy.backends.eager import BACKEND
-from prune_deploy.backends.torch_settings import set_tf32, tf32_state
+from prune_deploy.backends.torch_settings import applied, set_tf32, tf32_state
 from prune_deploy.errors import CannotRunError
 from prune_deploy.specs import RunOptions
 from support.commands import Made, made
@@ -42,11 +42,11 @@ def test_channels_last_changes_the_layout_and_not_the_logits(made: Made) -> None
 
 
 @pytest.mark.parametrize(("enabled", "message"), [(False, "matmul ieee, conv ieee"), (True, "matmul tf32, conv tf32")])
-def test_tf32_is_set_for_all_of_cuda_and_read_back_and_put_back(made: Made, enabled: bool, message: str) -> None:
+def test_tf32_is_set_for_all_of_cuda_and_read_back_and_put_back(enabled: bool, message: str) -> None:
     before = tf32_state()
     on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
-    with BACKEND.open(made.folder, INPUTS, RunOptions(tf32=enabled)) as session:
-        assert session.settings()["tf32"] == tf32_state() == message
+    with applied(RunOptions(device="cuda", precision="tf32" if enabled else "fp32")):
+        assert tf32_state() == message
         # The older switch says the same: Inductor's templates still ask it, and PyTorch raises where the two differ.
         assert torch.backends.cuda.matmul.allow_tf32 is enabled
         assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu  # type: ignore[attr-defined]
@@ -58,7 +58,8 @@ def test_tf32_set_by_others_is_put_back(made: Made) -> None:
     before = tf32_state()
     set_tf32(True)
     try:
-        answer(made, tf32=False)
+        _, settings = answer(made)
+        assert settings["tf32"] == "matmul ieee, conv ieee"
         assert tf32_state() == "matmul tf32, conv tf32"
     finally:
         set_tf32(False)

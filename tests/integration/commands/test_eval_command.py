@@ -68,7 +68,7 @@ def test_the_document_has_all_that_was_seen(precise: Path) -> None:
     fp32, int8, fp16 = (from_json_row(rows[each]) for each in ("fp32", "int8", "fp16"))
     assert fp32 is not None
     assert int8 is not None
-    assert (fp32.agreement, fp32.images, fp32.batch, fp32.random_weights, fp32.notes) == (1.0, 60, 7, True, ())
+    assert (fp32.agreement, fp32.images, fp32.batch, fp32.random_weights, fp32.warnings) == (1.0, 60, 7, True, ())
     assert int8.agreement is not None
     assert int8.agreement >= 0.9
     share = file_of(precise, "int8").share

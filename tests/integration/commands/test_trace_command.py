@@ -71,7 +71,7 @@ def test_layers_account_for_the_run_and_their_shares_for_all(traces: dict[tuple[
         assert [layer.time_us for layer in trace.layers] == sorted((layer.time_us for layer in trace.layers), reverse=True)
         assert min(layer.time_us for layer in trace.layers if layer.macs) > 0
         assert [layer.name for layer in trace.layers].count(BETWEEN_LAYERS) == 1
-        assert not any("overlap" in note for note in trace.notes)
+        assert not any("overlap" in note for note in trace.warnings)
 
 
 def test_runtimes_agree_on_layers_multiplications_and_weights(traces: dict[tuple[str, str], Trace]) -> None:

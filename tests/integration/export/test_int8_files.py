@@ -19,7 +19,7 @@ from prune_deploy.export.onnx import check_dynamic_batch
 from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.interfaces import Silent
 from prune_deploy.records import QdqPlacement, Quantization, from_json, to_json
-from prune_deploy.specs import EngineSpec, QuantizeSpec
+from prune_deploy.specs import EngineBuild, QuantizeSpec
 from support.models.int8_models import constants, fp32, optimized, outputs, own_cache, preprocessing, quantized
 
 __all__ = ["fp32", "own_cache"]  # fixtures
@@ -127,7 +127,7 @@ def test_onnx_runtime_computes_in_int8(fp32: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rest", ["fp32", "fp16"])
 def test_tensorrt_builds_it_with_int8_layers(fp32: Path, tmp_path: Path, name: str, rest: str) -> None:
     file = quantized(fp32 / f"{name}.onnx", tmp_path, "tensorrt", rest=rest)
-    spec = EngineSpec(library="tensorrt-rtx", target="sm86", precision="int8", batches=(1,))
+    spec = EngineBuild(library="tensorrt-rtx", target="sm86", precision="int8", batches=(1,))
     record = build_engine(file.paths[0], spec, tmp_path / "model.engine")
     assert record.layer_types["Int8"] >= file.quantization.quantized
     assert ("Half" in record.layer_types) == (rest == "fp16")

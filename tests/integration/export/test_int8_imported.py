@@ -13,7 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 from prune_deploy.errors import InputError
 from prune_deploy.export.int8.quantize import accept_int8
 from prune_deploy.export.tensorrt.engine import build_engine
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineBuild
 from support.models.int8_models import fp32, optimized, own_cache, quantized
 
 __all__ = ["fp32", "own_cache"]  # fixtures
@@ -61,7 +61,7 @@ def test_a_fitting_file_is_taken(fp32: Path, theirs: Path, tmp_path: Path) -> No
     assert (record.placement, record.rest, record.calibration) == ("tensorrt", "fp32", None)
     assert (record.quantized, record.layers) == (16, 16)
     assert optimized(file.paths[0], tmp_path)["DequantizeLinear"] > 0
-    built = build_engine(file.paths[0], EngineSpec(precision="int8", library="tensorrt-rtx", batches=(1,)), tmp_path / "engine")
+    built = build_engine(file.paths[0], EngineBuild(precision="int8", library="tensorrt-rtx", batches=(1,)), tmp_path / "engine")
     assert built.layer_types["Int8"] > 0
 
 

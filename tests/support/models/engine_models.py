@@ -12,12 +12,12 @@ import pytest
 
 from prune_deploy.errors import PruneDeployError
 from prune_deploy.export.tensorrt.engine import build_engine
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineBuild
 
 
-def spec(precision: str = "fp32", **options: Any) -> EngineSpec:
-    """Return an EngineSpec, of any precision the builder knows."""
-    return EngineSpec(precision=cast(Any, precision), **{"batches": (1,), "library": "tensorrt-rtx", **options})
+def spec(precision: str = "fp32", **options: Any) -> EngineBuild:
+    """Return an EngineBuild, of any precision the builder knows."""
+    return EngineBuild(precision=cast(Any, precision), **{"batches": (1,), "library": "tensorrt-rtx", **options})
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def _save_int8(source: Path, destination: Path) -> None:
     )
 
 
-def refused(kind: type[PruneDeployError], onnx_path: Path, asked: EngineSpec, folder: Path, **options: Any) -> PruneDeployError:
+def refused(kind: type[PruneDeployError], onnx_path: Path, asked: EngineBuild, folder: Path, **options: Any) -> PruneDeployError:
     """Return the error of a build that must fail.
 
     Nothing may be left in `folder`.

@@ -14,7 +14,7 @@ from torch import nn
 
 from prune_deploy.backends import discover, torch_precision
 from prune_deploy.backends.ort_layers import count_layers
-from prune_deploy.backends.run_options import require, wants_tf32
+from prune_deploy.backends.run_options import require
 from prune_deploy.backends.torch_precision import require_precision
 from prune_deploy.backends.torch_session import TorchSession
 from prune_deploy.errors import BuildError, CannotRunError
@@ -115,8 +115,7 @@ def test_what_pytorch_cannot_compute_in_is_told(name: str, monkeypatch: pytest.M
 def test_tf32_is_a_label_of_gpus(name: str) -> None:
     with pytest.raises(CannotRunError, match="a CPU has none"):
         require(discover()[name], RunOptions(precision="tf32"))
-    assert wants_tf32(RunOptions(precision="tf32", device="cuda"))
-    assert not wants_tf32(RunOptions(precision="fp32", device="cuda"))
+    require(discover()["eager"], RunOptions(precision="fp32"))
 
 
 def test_an_emulated_precision_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_agreement_is_the_share_of_images_with_the_same_first_class_whatever_the
 def test_what_must_be_said_beside_an_accuracy_goes_with_it() -> None:
     found = accuracy(session(ReadsGrey(), 5), Batches(grey([1, 2], [1, 9]), SMALL, 5))
     assert found.warnings == ()
-    noted = replace(found, random_weights=True, notes=("latency only",))
+    noted = replace(found, random_weights=True, warnings=("latency only",))
     assert noted.warnings == ("latency only", "weights are random: chance level, 10 %, is expected")
 
 

@@ -13,7 +13,7 @@ from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.export.tensorrt import library as tensorrt_library
 from prune_deploy.export.tensorrt.engine import engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, Unavailable, available_libraries, choose_library, probe_library
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineBuild
 
 Machine = Callable[..., None]
 
@@ -149,6 +149,6 @@ def test_a_folder_left_by_an_uninstall_is_not_a_library(monkeypatch: pytest.Monk
 )
 def test_the_file_name_says_precision_target_batches_and_library(name: str, version: str, tag: str) -> None:
     library = TensorRTLibrary(name=name, version=version, module=None)
-    spec = EngineSpec(precision="tf32", target="sm89", batches=(1, 8, 64))
+    spec = EngineBuild(precision="tf32", target="sm89", batches=(1, 8, 64))
     assert library.tag == tag
     assert engine_file_name(spec, library) == f"model.tf32.sm89.b1-8-64.{tag}.engine"

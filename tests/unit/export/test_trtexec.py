@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
-from prune_deploy.specs import EngineSpec
+from prune_deploy.specs import EngineBuild
 
 
 def test_trtexec_builds_one_profile_per_batch() -> None:
-    spec = EngineSpec(batches=(1, 8), workspace_mib=256, optimization_level=4)
+    spec = EngineBuild(batches=(1, 8), workspace_mib=256, optimization_level=4)
     found = trtexec_command(spec, onnx_name="model.onnx", engine_name="m.engine", inputs={"input": (3, 224, 224)}, rtx=False)
     assert found == (
         "trtexec --onnx=model.onnx --saveEngine=m.engine --stronglyTyped "
@@ -18,7 +18,7 @@ def test_trtexec_builds_one_profile_per_batch() -> None:
 
 
 def test_tensorrt_rtx_names_the_target_and_several_inputs_share_a_profile() -> None:
-    spec = EngineSpec(precision="tf32", target="sm120", batches=(2,))
+    spec = EngineBuild(precision="tf32", target="sm120", batches=(2,))
     found = trtexec_command(spec, onnx_name="model.onnx", engine_name="m.engine", inputs={"a": (3,), "b": ()}, rtx=True)
     assert found == (
         "tensorrt_rtx --onnx=model.onnx --saveEngine=m.engine --computeCapabilities=120 "

@@ -135,8 +135,8 @@ def test_the_receipt_counts_what_is_there(model: nn.Module, spec: MaskSpec) -> N
     assert receipt.before == receipt.after
     assert receipt.before.params == dense_params
     assert receipt.nonzero_params == dense_params - found - already
-    assert f"{found:,} of " in receipt.notes[0]
-    assert NO_DENSE_SPEEDUP in receipt.notes[0]
+    assert f"{found:,} of " in receipt.warnings[0]
+    assert NO_DENSE_SPEEDUP in receipt.warnings[0]
 
 
 @pytest.mark.parametrize("spec", ALL, ids=by_kind)
@@ -238,7 +238,7 @@ def test_a_mask_that_zeroes_nothing_is_an_error(model: nn.Module, spec: MaskSpec
 
 def test_layers_left_alone_and_layers_emptied_are_named_in_the_notes() -> None:
     receipt = mask(Plain(), TWO_OF_FOUR, SIZE)
-    assert "their inputs are no multiple of four: first.0" in receipt.notes[1]
-    assert len(receipt.notes) == 2
+    assert "their inputs are no multiple of four: first.0" in receipt.warnings[1]
+    assert len(receipt.warnings) == 2
     emptied = mask(Plain(), MaskSpec(kind="ln-structured", ratio=0.95), SIZE)
-    assert re.search(r"without any weight left.*: head$", emptied.notes[-1])
+    assert re.search(r"without any weight left.*: head$", emptied.warnings[-1])

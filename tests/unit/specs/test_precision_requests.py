@@ -208,5 +208,3 @@ def test_tf32_is_a_label_of_its_own() -> None:
         (there,) = plan(bundle, [], (config,), (1,), on_gpu)[0].cases
         assert there.artifact is not None
         assert there.artifact.name in ("model.onnx", "weights.safetensors")
-    with pytest.raises(InputError, match="under an FP32 label"):
-        plan(bundle, [], parse_run_configs(("ort",), ("fp32",)), (1,), MeasureSpec(options=RunOptions(device="cuda", tf32=True)))

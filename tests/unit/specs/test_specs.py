@@ -131,7 +131,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     prune, engine = PruneSpec(ratio=0.5), EngineSpec()
     assert (prune.method, prune.scope, prune.round_to, prune.rounding, prune.ignore) == ("l2", "local", 8, "down", ("head",))
     assert (prune.heads, prune.bottleneck, prune.steps, prune.allow_shortfall) == (False, False, 1, False)
-    assert (engine.target, engine.batches, engine.precision, engine.library) == ("sm86", (1, 8, 64), "fp32", "auto")
+    assert (engine.target, engine.batches, engine.library) == ("sm86", (1, 8, 64), "auto")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -128,14 +128,14 @@ def test_a_cuda_graph_is_traced_launch_by_launch_and_that_is_said(engine: Path) 
     backend = FakeBackend()
     recording = TRACER.record(backend, engine, INPUTS, RunOptions(device="cuda", variant="cuda-graph"), 1)
     assert backend.variants_opened == [""]
-    assert any("launch by launch" in note for note in recording.notes)
+    assert any("launch by launch" in note for note in recording.warnings)
 
 
 def test_without_the_exported_graph_layers_have_the_librarys_names(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").unlink()
     recording = TRACER.record(FakeBackend(), engine, INPUTS, RunOptions(device="cuda"), 1)
     assert {layer.name for layer in recording.layers} == {layer["Name"] for layer in layers()}
-    assert any("ONNX file is not beside the engine" in note for note in recording.notes)
+    assert any("ONNX file is not beside the engine" in note for note in recording.warnings)
 
 
 def test_an_engine_that_only_names_its_layers_is_described_by_nothing_else() -> None:
