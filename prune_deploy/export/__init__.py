@@ -1,1 +1,1 @@
-"""From a module to files that can be deployed: ONNX, TensorRT engines, and the bundle that holds them."""
+"""Export of a module to deployable files: ONNX, TensorRT engines, the bundle."""

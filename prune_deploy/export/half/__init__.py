@@ -1,1 +1,1 @@
-"""FP16 and BF16 files from the FP32 file."""
+"""Conversion of the FP32 file to FP16 and BF16."""

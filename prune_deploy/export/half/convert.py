@@ -1,7 +1,7 @@
-"""The FP32 file in FP16 or BF16.
+"""Conversion of an ONNX file from FP32 to FP16 or BF16.
 
-The precision of a typed network is that of its tensors, so it is decided here and nowhere else. Inputs and outputs stay FP32: whoever
-calls the model sees no difference.
+The tensors of a typed network decide its precision, so it is decided here and nowhere else. Inputs and outputs stay FP32, so a
+caller sees no difference.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from prune_deploy.specs import PRECISIONS, Precision
 from prune_deploy.store import write_bytes
 
 LARGEST_FILE_BYTES = 1 << 30
-"""Protobuf cannot hold 2 GiB; tensors go into a file of their own well before that."""
+"""Protobuf cannot hold 2 GiB, so tensors go into a file of their own well before that."""
 
 _SMALLEST_EXTERNAL_BYTES = 1024
 _ALIGNMENT = 64
-# Convolutions, poolings and others have no BF16 before opset 22, which adds types only. So does 21, but for group normalisation.
+# Convolutions, poolings and others have no BF16 before opset 22. 21 and 22 only add types, but 21 also changes group normalisation.
 _BF16_OPSET, _RAISED_OPSETS, _NOT_RAISED = 22, (20, 21), "GroupNormalization"
 
 
 def convert(source: Path, destination: Path, precision: Precision) -> tuple[tuple[Path, ...], Conversion]:
-    """Write `source` in half precision, its inputs and outputs still FP32; the files written, and what was changed.
+    """Write `source` in half precision, its inputs and outputs still FP32.
 
-    Weights lie in a file beside the graph where those of `source` do, and where they are large.
+    Returns the written files and a record of the changes. Weights lie in a file beside the graph where those of `source` do, and
+    where they are large.
 
     Raises:
         InputError: `source` is no whole ONNX file, or `precision` is not a half one.
-        BuildError: the graph has something that cannot be converted; StorageError: the disk is full or cannot be written.
+        BuildError: the graph has something that cannot be converted.
+        StorageError: the disk is full or cannot be written.
     """
     model = _load(source)
     external = any(uses_external_data(tensor) for tensor in model.graph.initializer)
@@ -45,10 +47,11 @@ def convert(source: Path, destination: Path, precision: Precision) -> tuple[tupl
 
 
 def convert_model(model: ModelProto, precision: Precision, folder: Path = Path()) -> Conversion:
-    """Convert a model in place, Q/DQ nodes with their scales included; `folder` is where its external data lies, if it has any.
+    """Convert a model in place, including Q/DQ nodes with their scales.
 
-    Tensors of integers, eight-bit weights among them, stay as they are. Weights are read one by one, so external ones need no more
-    memory than their result. A BF16 model of opset 20 becomes one of opset 22, the first that has BF16 convolutions.
+    `folder` is where its external data lies, if it has any. Integer tensors, eight-bit weights among them, stay as they are.
+    Weights are read one by one, so external ones need no more memory than their result. A BF16 model of opset 20 becomes one of
+    opset 22, the first that has BF16 convolutions.
 
     Raises:
         InputError: the external data is missing or damaged, or `precision` is not a half one.
@@ -68,8 +71,10 @@ def convert_model(model: ModelProto, precision: Precision, folder: Path = Path()
 
 
 def save(model: ModelProto, destination: Path, *, external: bool = False) -> tuple[Path, ...]:
-    """Write a model whose tensors are all in memory; the files written. Large tensors leave `model` for a file beside it if `external`,
-    and if they would not fit into one.
+    """Write a model whose tensors are all in memory.
+
+    Returns the written files. Large tensors leave `model` for a file beside it if `external`, and if they would not fit into one
+    file.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -85,7 +90,10 @@ def save(model: ModelProto, destination: Path, *, external: bool = False) -> tup
 
 
 def _load(path: Path) -> ModelProto:
-    """The model without external data. Not by `export.onnx`, which imports torch: a process that only converts can do without."""
+    """Load the model without external data.
+
+    `export.onnx` does the same and imports torch, which a process that only converts can do without.
+    """
     try:
         model = onnx.load(path, load_external_data=False)
         if not model.graph.node:
@@ -98,10 +106,10 @@ def _load(path: Path) -> ModelProto:
 def _raise_opset(model: ModelProto) -> None:
     if any(node.op_type == _NOT_RAISED for graph in all_graphs(model.graph) for node in graph.node):
         return
-    for each in model.opset_import:
-        if each.domain in ("", "ai.onnx") and each.version in _RAISED_OPSETS:
-            each.version = _BF16_OPSET
-            model.ir_version = max(model.ir_version, helper.find_min_ir_version_for([each]))
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version in _RAISED_OPSETS:
+            opset.version = _BF16_OPSET
+            model.ir_version = max(model.ir_version, helper.find_min_ir_version_for([opset]))
 
 
 def _tensor_bytes(graph: GraphProto) -> int:
@@ -114,7 +122,7 @@ def _size(tensor: TensorProto) -> int:
 
 
 def _move_tensors(graph: GraphProto, data: Path) -> None:
-    """Write the large tensors of a graph to `data`, and leave in the graph where they lie."""
+    """Move the large tensors of a graph into the file `data`."""
     with storage_errors(data), data.open("wb") as stream:
         for tensor in graph.initializer:
             if tensor.HasField("raw_data") and _size(tensor) >= _SMALLEST_EXTERNAL_BYTES:

@@ -1,8 +1,8 @@
-"""A graph in half precision: which tensors become half, which have to stay FP32, and the casts between the two.
+"""Conversion of a graph to half precision: tensors that change, and casts.
 
-What has to stay is read from ONNX's own schemas: an input or output whose types include FP32 but not the half type; and a few operators
-that TensorRT reads in FP32 only. Everything else of type FP32 becomes half, except the model's own inputs and outputs, so that a caller
-sees no difference.
+ONNX's own schemas tell what has to stay FP32: an input or output whose types include FP32 but not the half type. So do a few
+operators that TensorRT reads in FP32 only. Everything else of type FP32 becomes half, except the model's own inputs and outputs,
+so that a caller sees no difference.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ _FLOAT = TensorProto.FLOAT
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of the tensors that a graph sees, its own and those of the graphs around it, by name.
+    """Facts about the tensors that a graph sees, by name.
 
-    `codes` has ONNX's numbers of the types in the FP32 model, `wide` the FP32 tensors that stay so, `held` those that pinned inputs
-    read, `renamed` the model's outputs while they are half, and `casts` the tensors that exist in the other type already.
+    They cover its own tensors and those of the graphs around it.
+
+    - `codes` has ONNX's numbers of the types in the FP32 model.
+    - `wide` has the FP32 tensors that stay so.
+    - `held` has the tensors that pinned inputs read.
+    - `renamed` has the model's outputs while they are half.
+    - `casts` has the tensors that exist in the other type already.
     """
 
     codes: dict[str, int] = field(default_factory=dict)
@@ -37,14 +42,18 @@ class _Scope:
     casts: dict[str, str] = field(default_factory=dict)
 
     def inner(self) -> _Scope:
-        """The scope of a subgraph. What it adds is its own, for it may never run."""
+        """Return the scope of a subgraph, whose additions stay its own.
+
+        A subgraph may never run, so the graphs around it cannot use what it adds.
+        """
         return _Scope(dict(self.codes), set(self.wide), set(self.held), dict(self.renamed), dict(self.casts))
 
 
 class HalfConverter:
-    """Converts one model's graph in place; afterwards `kept`, `clipped` and `lifted` say what happened.
+    """Converter of one model's graph in place.
 
-    `opsets` are the model's versions by domain, `folder` is where its external data lies.
+    Afterwards `kept` has the names of nodes that stayed FP32, and `clipped` and `lifted` count changed constants. `opsets` are
+    the model's versions by domain, `folder` is where its external data lies.
     """
 
     def __init__(self, half: HalfType, opsets: dict[str, int], folder: Path) -> None:
@@ -59,7 +68,7 @@ class HalfConverter:
         """Convert the model's main graph, and the graphs inside its nodes.
 
         Raises:
-            BuildError: the type of a tensor cannot be told, so nothing could be said about its consumers.
+            BuildError: the type of a tensor is unknown, so nothing can be said about its consumers.
             InputError: the external data is missing or damaged.
         """
         self._names = {name for each in all_graphs(graph) for node in each.node for name in (*node.input, *node.output)}
@@ -74,7 +83,10 @@ class HalfConverter:
         self._end(graph, scope, placed)
 
     def _subgraph(self, graph: GraphProto, outer: _Scope) -> list[int]:
-        """Convert the body of a loop or a branch; the types that its outputs had."""
+        """Convert the body of a loop or a branch.
+
+        Returns the types that its outputs had in FP32.
+        """
         scope = outer.inner()
         placed = self._begin(graph, scope, set())
         codes = [scope.codes.get(tensor.name, 0) for tensor in graph.output]
@@ -86,7 +98,10 @@ class HalfConverter:
         return codes
 
     def _begin(self, graph: GraphProto, scope: _Scope, outputs: set[str]) -> list[NodeProto]:
-        """Convert constants and nodes; the nodes in their order, with the casts that they need. `outputs` are those of the model."""
+        """Convert constants and nodes, and return the nodes with their casts.
+
+        The nodes keep their order. `outputs` are those of the model.
+        """
         if graph.sparse_initializer:
             raise BuildError("the graph has sparse constants, which are not converted", fix="write them as dense tensors")
         for tensor in (*graph.input, *graph.value_info, *graph.output):
@@ -133,7 +148,10 @@ class HalfConverter:
         placed.append(node)
 
     def _constant(self, tensor: TensorProto, name: str, scope: _Scope) -> None:
-        """Convert a constant, unless a node needs it in FP32. `name` is that of the tensor that it is the value of."""
+        """Convert a constant, unless a node needs it in FP32.
+
+        `name` is that of the tensor whose value it is.
+        """
         if tensor.data_type != _FLOAT or name in scope.held:
             scope.wide |= {name} if tensor.data_type == _FLOAT else set()
             if uses_external_data(tensor):
@@ -151,7 +169,7 @@ class HalfConverter:
         tensor.raw_data = rounded.values.tobytes()
 
     def _set_type(self, node: NodeProto) -> None:
-        """Let a node whose output's type is an attribute make half tensors."""
+        """Set the half type where an attribute holds the output's type."""
         for attribute in node.attribute:
             if attribute.name in TYPE_ATTRIBUTES and attribute.type == AttributeProto.INT and attribute.i == _FLOAT:
                 attribute.i = self._half.code
@@ -163,7 +181,7 @@ class HalfConverter:
             self._constant(value, node.output[0], _Scope())
 
     def _as(self, name: str, scope: _Scope, placed: list[NodeProto], *, wide: bool) -> str:
-        """The tensor in the type wanted, through a cast where it has the other."""
+        """Return the tensor in the requested type, through a cast where needed."""
         if (name in scope.wide) == wide:
             return name
         if name not in scope.casts:
@@ -188,7 +206,7 @@ class HalfConverter:
             self._mend(getattr(kind, which).elem_type)
 
     def _learn_outputs(self, node: NodeProto, scope: _Scope, body: list[int]) -> None:
-        """Note the types of a node's outputs, where the model does not say them itself."""
+        """Note output types that the model does not state itself."""
         for index, name in enumerate(node.output):
             if name and not scope.codes.get(name):
                 scope.codes[name] = self._types.of_output(node, index, scope.codes, body)
@@ -199,7 +217,7 @@ class HalfConverter:
 
 
 def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and all that are inside its nodes, at any depth."""
+    """Iterate over the graph and all graphs nested in its nodes."""
     yield graph
     for node in graph.node:
         for body in _bodies(node):

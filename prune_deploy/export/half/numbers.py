@@ -1,4 +1,7 @@
-"""FP16 and BF16 as numbers: rounding FP32 constants without losing their sign, their finiteness or that they are not zero."""
+"""Rounding of FP32 constants to FP16 and BF16.
+
+A rounded constant keeps its sign, stays finite if it was, and becomes zero only if it was zero.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _WITHOUT_SIGN = np.uint16(0x7FFF)
 
 
 class Rounded(NamedTuple):
-    """Values in half precision, and how many of them were too large for the type, and how many too small to be more than zero."""
+    """Values in half precision, and counts of the adjusted ones.
+
+    `clipped` counts values that were too large for the type, `lifted` those that would have become zero.
+    """
 
     values: Array
     clipped: int
@@ -25,9 +31,10 @@ class Rounded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HalfType:
-    """A type of 16 bits: our name, ONNX's number, numpy's type, ONNX's name of its tensors, and the bits of infinity.
+    """A type of 16 bits, described for numpy and for ONNX.
 
-    The bits of infinity are one above those of the largest number.
+    `name` is our name, `code` ONNX's number, `dtype` numpy's type and `schema` ONNX's name of its tensors. `infinity` has the
+    bits of infinity, which are one above those of the largest number.
     """
 
     name: Precision
@@ -38,7 +45,7 @@ class HalfType:
 
     @classmethod
     def of(cls, precision: Precision) -> HalfType:
-        """The type of a precision of 16 bits."""
+        """Return the type of a precision of 16 bits."""
         row = PRECISIONS[precision]
         dtype = np.dtype(row.array_type)
         return cls(
@@ -50,10 +57,11 @@ class HalfType:
         )
 
     def round(self, values: Array) -> Rounded:
-        """FP32 `values` to the nearest number of this type, of the same shape; infinities and NaN stay what they are.
+        """Round FP32 `values` to the nearest number of this type, shape unchanged.
 
-        A finite number does not become infinite but the largest finite one (an attention mask of -1e9 times zero would be NaN), and one
-        that is not zero does not become zero but the smallest number (an epsilon is there to be divided by).
+        Infinities and NaN stay what they are. A finite number becomes at most the largest finite one, because an attention mask
+        of -1e9 times zero would otherwise be NaN. A number other than zero becomes at least the smallest one, because an epsilon
+        is there to be divided by.
         """
         with np.errstate(over="ignore", under="ignore"):
             half = values.astype(self.dtype)

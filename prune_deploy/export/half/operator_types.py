@@ -1,4 +1,7 @@
-"""Which types ONNX's operators take and give, read from its schemas: what can be half precision, and what a node makes."""
+"""Types that ONNX's operators take and give, read from its schemas.
+
+They tell which tensors can be half precision, and what type a node makes.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,30 @@ _OWN = {"ai.onnx": ""}
 """The other name of ONNX's own domain."""
 
 TYPE_ATTRIBUTES = frozenset({"to", "dtype"})
-"""Attributes that hold the type of a node's output. `stash_type` is not among them: it is what the node computes in, and stays FP32."""
+"""Attributes that hold the type of a node's output.
+
+`stash_type` is not among them: it is the type that the node computes in, and stays FP32.
+"""
 
 _NORMALIZATION = "LayerNormalization"
-"""Its outputs but the first have the type that `stash_type` says, which stays FP32, whatever else the schema allows."""
+"""All its outputs but the first have the type that `stash_type` names, which stays FP32, whatever else the schema allows."""
 
 
 class Pins(NamedTuple):
-    """Which inputs and outputs of an operator stay FP32, if they are floating point at all. The last stands for all that follow."""
+    """Flags of an operator's inputs and outputs that stay FP32.
+
+    They matter only for floating-point tensors. The last flag stands for all that follow.
+    """
 
     inputs: tuple[bool, ...]
     outputs: tuple[bool, ...]
 
     def of_inputs(self, positions: Iterable[int]) -> set[int]:
-        """Those of `positions` that stay FP32."""
+        """Return those of `positions` that stay FP32."""
         return {index for index in positions if self.inputs[min(index, len(self.inputs) - 1)]}
 
     def of_outputs(self, positions: Iterable[int]) -> set[int]:
-        """Those of `positions` that stay FP32."""
+        """Return those of `positions` that stay FP32."""
         return {index for index in positions if self.outputs[min(index, len(self.outputs) - 1)]}
 
 
@@ -47,9 +56,9 @@ class OperatorTypes:
         self.pins = functools.cache(self._pins)
 
     def _pins(self, op: str, domain: str) -> Pins:
-        """What of an operator stays FP32."""
+        """Find the inputs and outputs of an operator that stay FP32."""
         schema = self._schema(op, domain)
-        # An operator that ONNX does not know may know nothing of half precision.
+        # An operator that ONNX does not know may not support half precision.
         if schema is None or op in PRECISIONS[self._half.name].fp32_in_tensorrt:
             return Pins((True,), (True,))
         inputs, outputs = (
@@ -59,24 +68,26 @@ class OperatorTypes:
         return Pins(inputs, (outputs[0], True) if op == _NORMALIZATION else outputs)
 
     def of_output(self, node: NodeProto, index: int, codes: Mapping[str, int], body: Sequence[int]) -> int:
-        """ONNX's number of the type of one output, 0 where it is certain only that it is not FP32. `codes` has the types of tensors by
-        name, `body` those of the outputs of the graph inside the node, if there is one.
+        """Return ONNX's number of the type of one output.
+
+        It is 0 where only this is certain: the type is not FP32. `codes` has the types of tensors by name. `body` has those of
+        the outputs of the graph inside the node, if there is one.
 
         Raises:
-            BuildError: it cannot be told.
+            BuildError: the type is unknown.
         """
         if body:
-            # A loop's body gives its condition first; other bodies give the node's own outputs.
+            # A loop's body gives its condition first. Other bodies give the node's own outputs.
             return body[index + len(body) - len(node.output)]
         if node.op_type == "Constant":
             return constant_tensor(node).data_type
-        message = {attribute.name: attribute for attribute in node.attribute}
+        attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == "ConstantOfShape":
-            return message["value"].t.data_type if "value" in message else _FLOAT
-        for attribute in TYPE_ATTRIBUTES & message.keys():
-            return int(message[attribute].i)
+            return attributes["value"].t.data_type if "value" in attributes else _FLOAT
+        for attribute in TYPE_ATTRIBUTES & attributes.keys():
+            return int(attributes[attribute].i)
         if node.op_type == _NORMALIZATION and index:
-            return int(message["stash_type"].i) if "stash_type" in message else _FLOAT
+            return int(attributes["stash_type"].i) if "stash_type" in attributes else _FLOAT
         schema = self._schema(node.op_type, node.domain)
         formal = schema.outputs[min(index, len(schema.outputs) - 1)] if schema else None
         if schema is not None and formal is not None:
@@ -97,15 +108,21 @@ class OperatorTypes:
 
 
 def element_code(kind: TypeProto) -> int:
-    """The number of the type that tensors have, on their own, in a sequence or as an option; 0 where there is none."""
-    which = kind.WhichOneof("value")
-    if which == "tensor_type":
+    """Return the number of a value's element type, 0 without one.
+
+    The value may be a tensor, a sequence of tensors or an optional one.
+    """
+    kind_name = kind.WhichOneof("value")
+    if kind_name == "tensor_type":
         return kind.tensor_type.elem_type
-    return element_code(getattr(kind, which).elem_type) if which in ("sequence_type", "optional_type") else 0
+    return element_code(getattr(kind, kind_name).elem_type) if kind_name in ("sequence_type", "optional_type") else 0
 
 
 def constant_tensor(node: NodeProto) -> TensorProto:
-    """The value of a Constant node. A float number or list becomes a tensor, since those have no other type."""
+    """Return the value of a Constant node as a tensor.
+
+    A float number or list is replaced by a tensor, since it has no other type.
+    """
     for attribute in node.attribute:
         if attribute.name in ("value_float", "value_floats"):
             one = attribute.name == "value_float"
