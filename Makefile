@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow nightly test-gpu check docs format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu check docs format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -33,11 +33,14 @@ demo: setup      ## prune ViT-Large by half, export it, measure and trace it bes
 	$(BIN)/prune-deploy report $$run
 
 test: check      ## static checks, then unit and integration tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" tests/unit tests/integration
-	$(BIN)/python -m pytest -m alone tests/integration
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone" tests/unit tests/integration
+	$(BIN)/python -m pytest --durations=30 -m alone tests/integration
 
-test-slow: setup ## the seven large models and everything that takes minutes
-	$(BIN)/python -m pytest tests/slow
+test-more: setup ## slow tests that gate a release: large models, published rows, accuracies, faults, kills; half an hour
+	$(BIN)/python -m pytest --durations=30 -m release tests/slow
+
+test-slow: setup ## all slow tests: those of test-more, and measuring at length on a quiet machine
+	$(BIN)/python -m pytest --durations=30 tests/slow
 
 nightly: test-slow  ## the slow tests, and every family from name to engine into docs/results/compatibility.md
 	$(BIN)/prune-deploy compatibility --markdown docs/results/compatibility.md

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.release
+
 COMMAND = Path(sys.executable).with_name("prune-deploy")
 
 # What each kind needs to learn 898 images of 8 x 8 pixels: networks with batch norms take SGD, whose many small batches also settle

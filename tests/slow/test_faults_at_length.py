@@ -9,6 +9,8 @@ import pytest
 from support.commands import here, spawn
 from support.fakes.faulty_backends import install
 
+pytestmark = pytest.mark.release
+
 __all__ = ["here"]  # a fixture
 
 

@@ -17,6 +17,8 @@ from prune_deploy.interfaces import Silent
 from prune_deploy.models import LoadedModel, create_model
 from prune_deploy.specs import ModelSpec, QuantizeSpec
 
+pytestmark = pytest.mark.release
+
 _BATCH = 32
 _LARGEST_DROP = 0.01
 """One point of top-1."""

@@ -15,6 +15,8 @@ from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import ModelSpec, PruneSpec
 from support import GOLDEN
 
+pytestmark = pytest.mark.release
+
 PUBLISHED = GOLDEN / "pytorch_pruning_a2000.csv"
 SIZE = (3, 224, 224)
 METHODS = {"depgraph-l1": "l1", "depgraph-random": "random", "depgraph-group": "bn-scale"}

@@ -19,6 +19,8 @@ from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec
 from support.reloading import UNCHANGED, reload, write_expected
 
+pytestmark = pytest.mark.release
+
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 

@@ -11,6 +11,8 @@ import pytest
 from prune_deploy.runs import read_run
 from support.killed_sweeps import COMMAND, GRID, kill_until_done, without_records
 
+pytestmark = pytest.mark.release
+
 HOW = ("--batch", "1,2", "--together", "2", "--share-machine", "--out", "run")
 
 
