@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import InputError, setting
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.failure import Failure
+from prune_deploy.execution.loaded_bundle import LoadedBundle
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
-from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, BundleRecord, Role
+from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, Role
 from prune_deploy.specs import PRECISIONS, Across, Case, MeasureSpec, Precision, RunOptions, parse_precisions
-from prune_deploy.store import file_sha256, read_bundle
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedBundle:
-    """A bundle to measure, read and hashed.
-
-    `damage` is set where a file is not the one that was exported.
-    """
-
-    folder: Path
-    record: BundleRecord
-    damage: Failure | None = None
-
-    @property
-    def label(self) -> str:
-        """The bundle's name in tables."""
-        return self.folder.resolve().name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,27 +46,6 @@ class PlannedComparison:
     def can_run(self) -> bool:
         """Return whether the baseline can run."""
         return self.cases[0].candidate is not None
-
-
-def read_loaded_bundle(folder: Path) -> LoadedBundle:
-    """Read a bundle and compare its files with their hashes.
-
-    Raises:
-        InputError: the folder is no bundle.
-    """
-    record = read_bundle(folder)
-    for artifact in record.artifacts:
-        path = folder / artifact.name
-        if not path.is_file():
-            return _damaged(folder, record, f"{artifact.name} is missing")
-        if file_sha256(path) != artifact.sha256:
-            return _damaged(folder, record, f"{artifact.name} is not the file that was exported: its hash differs")
-    return LoadedBundle(folder=folder, record=record)
-
-
-def _damaged(folder: Path, record: BundleRecord, what: str) -> LoadedBundle:
-    failure = Failure(status="failed", reason=what, fix="restore the bundle, or export it again with `force=True`")
-    return LoadedBundle(folder=folder, record=record, damage=failure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

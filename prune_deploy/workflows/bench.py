@@ -10,14 +10,8 @@ from typing import Protocol
 from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
 from prune_deploy.execution.comparison import ComparisonInterrupted, predicted_s
-from prune_deploy.execution.planning import (
-    LoadedBundle,
-    PlannedComparison,
-    RunConfig,
-    parse_run_configs,
-    plan,
-    read_loaded_bundle,
-)
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import PlannedComparison, RunConfig, parse_run_configs, plan
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord
 from prune_deploy.runs import trace_stem

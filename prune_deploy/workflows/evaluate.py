@@ -13,14 +13,8 @@ from typing import get_args
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.accuracy import AccuracyRequest
 from prune_deploy.execution.failure import Failure, with_failure
-from prune_deploy.execution.planning import (
-    LoadedBundle,
-    PlannedCase,
-    RunConfig,
-    parse_run_configs,
-    plan_case,
-    read_loaded_bundle,
-)
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import PlannedCase, RunConfig, parse_run_configs, plan_case
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions

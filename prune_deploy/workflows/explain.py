@@ -13,7 +13,8 @@ from prune_deploy.environment import read_cpuinfo, usable_cpus
 from prune_deploy.errors import InputError, setting, storage_errors
 from prune_deploy.execution.baseline import is_dense
 from prune_deploy.execution.failure import Failure, with_failure
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import read_loaded_bundle
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Explanation, Status, Trace, to_json

@@ -17,7 +17,8 @@ from prune_deploy.errors import storage_errors
 from prune_deploy.execution.accuracy import AccuracyRequest, measure_accuracy
 from prune_deploy.execution.comparison import CACHES_DIR, run_comparison
 from prune_deploy.execution.jobs.client import BuildWorkerClient
-from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import trace_case
 from prune_deploy.execution.workers.process import Watchdog

@@ -17,7 +17,8 @@ from prune_deploy.backends import discover
 from prune_deploy.environment import capture
 from prune_deploy.errors import InputError
 from prune_deploy.execution.failure import Failure
-from prune_deploy.execution.planning import LoadedBundle, PlannedCase, plan_comparison
+from prune_deploy.execution.loaded_bundle import LoadedBundle
+from prune_deploy.execution.planning import PlannedCase, plan_comparison
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, to_json

@@ -13,7 +13,8 @@ from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.comparison import base_record
 from prune_deploy.execution.failure import Failure, with_failure
-from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import read_loaded_bundle
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.records import CaseRecord, Trace
 from prune_deploy.runs import trace_stem

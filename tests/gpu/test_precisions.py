@@ -12,7 +12,8 @@ import pytest
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError
-from prune_deploy.execution.planning import artifact_for, parse_run_configs, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import read_loaded_bundle
+from prune_deploy.execution.planning import artifact_for, parse_run_configs
 from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported

@@ -25,7 +25,7 @@ from prune_deploy.specs import RunOptions
 _DEVICE_RUNS = 3
 
 
-class Worker:
+class MeasureWorker:
     """The sessions of this process, by the candidate's number."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -92,7 +92,7 @@ class Worker:
 def main() -> None:
     """Entry point."""
     with ExitStack() as stack:
-        run_child(Worker(stack).answer)
+        run_child(MeasureWorker(stack).answer)
 
 
 if __name__ == "__main__":

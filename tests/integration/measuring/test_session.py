@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.execution.planning import LoadedBundle, parse_run_configs, plan_comparison
+from prune_deploy.execution.loaded_bundle import LoadedBundle
+from prune_deploy.execution.planning import parse_run_configs, plan_comparison
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.report import read_report

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.execution.planning import LoadedBundle, artifact_for, parse_run_configs, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import artifact_for, parse_run_configs
 from prune_deploy.records import Artifact
 from support.commands import call
 

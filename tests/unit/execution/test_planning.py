@@ -11,7 +11,8 @@ import pytest
 
 from prune_deploy.errors import InputError
 from prune_deploy.execution.baseline import identity, is_dense
-from prune_deploy.execution.planning import LoadedBundle, PlannedComparison, parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import PlannedComparison, parse_run_configs, plan
 from prune_deploy.records import WeightsSource
 from prune_deploy.specs import Across, MeasureSpec
 from prune_deploy.store import read_bundle

@@ -12,7 +12,8 @@ from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.execution.baseline import is_dense
 from prune_deploy.execution.comparison import run_comparison
 from prune_deploy.execution.failure import Failure
-from prune_deploy.execution.planning import LoadedBundle, PlannedCase, PlannedComparison
+from prune_deploy.execution.loaded_bundle import LoadedBundle
+from prune_deploy.execution.planning import PlannedCase, PlannedComparison
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.export.tensorrt.engine import allow_sparse_weights
 from prune_deploy.export.tensorrt.layers import sparse_counts

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from prune_deploy.errors import InputError
-from prune_deploy.execution.planning import (
-    LoadedBundle,
-    PlannedComparison,
-    artifact_for,
-    parse_run_configs,
-    plan,
-    planning_warnings,
-    read_loaded_bundle,
-)
+from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
+from prune_deploy.execution.planning import PlannedComparison, artifact_for, parse_run_configs, plan, planning_warnings
 from prune_deploy.records import (
     LATENCY_ONLY,
     RTX_INT8,
