@@ -52,7 +52,7 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
 
 @functools.cache
 def _converter_from(version: int) -> cattrs.Converter:
-    """A converter that upgrades each record of an earlier version before it reads it."""
+    """Return a converter that upgrades records of an earlier version."""
     converter = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=False)
 
     def reader(cls: Any) -> Callable[[Any, Any], Any]:

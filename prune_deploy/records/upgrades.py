@@ -24,14 +24,17 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Changes to one class's fields: renamed ones, removed ones, and those whose value lives on in another."""
+    """Changes to the fields of one class: renamed, removed and moved ones."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
     moved: Mapping[str, Callable[[Document, Any], Document]] = field(default_factory=dict)
 
     def apply(self, data: Document) -> Document:
-        """Return the fields of the next version. A new name that is there already stays beside the old one and is refused later."""
+        """Return the fields of the next version.
+
+        A new name that exists already stays beside the old one and is refused later.
+        """
         found = {name: value for name, value in data.items() if name not in self.removed}
         for old, new in self.renamed.items():
             if old in found and new not in found:
@@ -44,7 +47,10 @@ class Change:
 
 
 def _tf32_as_precision(options: Document, tf32: object) -> Document:
-    """TF32 beside another precision let FP32 layers of, say, an FP16 file round to TF32, which no precision says today."""
+    """Turn the field `tf32` into a precision.
+
+    Beside another precision it let FP32 layers, of an FP16 file for example, round to TF32. No precision says that today.
+    """
     if not tf32:
         return options
     if options.get("precision") not in (None, "tf32"):
@@ -69,7 +75,7 @@ CHANGES: Mapping[int, Mapping[str, Change]] = {
 
 
 def is_changed(name: str, version: int) -> bool:
-    """Whether the class called `name` has changed since `version`."""
+    """Tell whether the class called `name` has changed since `version`."""
     return any(name in CHANGES[each] for each in range(version, SCHEMA_VERSION))
 
 

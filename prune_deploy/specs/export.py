@@ -204,7 +204,7 @@ class MaskSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """Engines to build: by which library, for which GPU and batch sizes, and within which limits.
+    """Engines to build: library, GPU, batch sizes and limits.
 
     - `batches` get one optimisation profile each (min = opt = max).
     - `workspace_mib` bounds the builder's scratch memory in MiB.
@@ -240,7 +240,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineBuild(EngineSpec):
-    """One engine to build: what engines are asked for, and the precision of this one's ONNX file."""
+    """One engine to build, in the precision of its ONNX file."""
 
     precision: Precision = "fp32"
 

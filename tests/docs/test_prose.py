@@ -27,7 +27,6 @@ PENDING_FOLDERS = {
     "cli/options",
     "cli/output",
     "export",
-    "export/half",
     "export/int8",
     "export/tensorrt",
     "pipeline",
