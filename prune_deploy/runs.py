@@ -136,7 +136,7 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]] | None = None
 
 
 def _is_finished(records: Sequence[CaseRecord], labels: Collection[str] | None) -> bool:
-    """Whether these are all the records of their comparison."""
+    """Return whether these are all the records of their comparison."""
     if labels is None:
         return len(records) >= records[0].comparison_cases
     return {record.label for record in records} >= set(labels)
@@ -180,16 +180,10 @@ def trace_stem(record: CaseRecord) -> str:
     The files are traces/<stem>.json.gz for Perfetto, and traces/<stem>.layers.json as a Trace.
     """
     case = record.case
-    if not (_is_across_by_name(record) if record.across is None else record.across):
+    if not record.across:
         return f"{record.comparison}-{record.label}"
     # A comparison across backends or precisions contains each bundle several times.
     return "-".join(filter(None, (record.comparison, case.backend, case.options.variant, case.precision, record.label)))
-
-
-def _is_across_by_name(record: CaseRecord) -> bool:
-    """Whether a record that does not state it, of schema version 1, is across backends or precisions."""
-    batch = record.case.batch
-    return record.comparison.endswith((f"-across-b{batch}", f"-across-precisions-b{batch}"))
 
 
 def read_traces(folder: Path) -> dict[str, Trace]:

@@ -168,7 +168,7 @@ class CaseRecord:
     - `telemetry_notes` explain missing readings.
     - `comparison` names the group that was measured together. Its raw nanoseconds lie in `samples_file`, as candidate `index`.
     - `comparison_cases` is the number of cases in that group, and `across` what it spans beside models. In records of schema
-      version 1 they are 0 and None.
+      version 1 the number is 0.
     - `variant` is the model with its pruning or mask.
     - `counts` are None where the network could not even be made.
     - `nonzero_params` is set where weights were zeroed in tensors that kept their shapes.
@@ -205,7 +205,7 @@ class CaseRecord:
     warnings: tuple[str, ...] = ()
     comparison: str = ""
     comparison_cases: int = 0
-    across: Across | None = None
+    across: Across = ""
     placement: Placement | None = None
     samples_file: str = ""
     samples_sha256: str = ""

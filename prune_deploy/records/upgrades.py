@@ -16,7 +16,8 @@ SCHEMA_VERSION = 2
 
 1 (2026-11): bundle.json, recipe.json, width plans, runs and traces as first released.
 2 (2026-11): `notes` of Receipt, Trace and Accuracy are `warnings`. RunOptions has no `tf32`, which its precision says. EngineSpec has no
-precision, which EngineBuild has.
+precision, which EngineBuild has. RunRecord has `is_open`. CaseRecord has `comparison_cases`, and `across`, which the comparison's name
+said.
 """
 
 Document = dict[str, Any]
@@ -60,6 +61,14 @@ def _tf32_as_precision(options: Document, tf32: object) -> Document:
     return options | {"precision": "tf32"}
 
 
+def _across_of_name(record: Document, comparison: Any) -> Document:
+    """The name of a comparison ended with what it was across."""
+    batch = record.get("case", {}).get("batch")
+    endings = {"backends": f"-across-b{batch}", "precisions": f"-across-precisions-b{batch}"}
+    across = next((each for each, ending in endings.items() if str(comparison).endswith(ending)), "")
+    return record | {"comparison": comparison, "across": across}
+
+
 _NOTES = Change(renamed={"notes": "warnings"})
 
 CHANGES: Mapping[int, Mapping[str, Change]] = {
@@ -67,6 +76,7 @@ CHANGES: Mapping[int, Mapping[str, Change]] = {
         "Receipt": _NOTES,
         "Trace": _NOTES,
         "Accuracy": _NOTES,
+        "CaseRecord": Change(moved={"comparison": _across_of_name}),
         "RunOptions": Change(moved={"tf32": _tf32_as_precision}),
         "EngineSpec": Change(removed=frozenset({"precision"})),
     },

@@ -170,7 +170,6 @@ class Sweep:
             variant=variant,
             comparison=step.name,
             comparison_cases=len(step.variants),
-            across="",
             ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 

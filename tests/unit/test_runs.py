@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import resource
 from pathlib import Path
 
 import pytest
 
 from prune_deploy.errors import InputError, StorageError, VerificationError
-from prune_deploy.records import CaseRecord
+from prune_deploy.records import CaseRecord, to_json
 from prune_deploy.runs import (
     RECORDS_FILE,
     append_cases,
@@ -192,13 +193,23 @@ def test_names_of_traces_follow_what_the_record_says_not_how_it_is_named(across:
     assert trace_stem(record) == (f"net-across-b1-{case.backend}-{case.precision}-net-l2" if across else "net-across-b1-net-l2")
 
 
-def test_records_of_schema_version_1_are_known_by_their_names() -> None:
-    record = dataclasses.replace(case_record(), across=None, label="net-l2")
-    batch, backend, precision = record.case.batch, record.case.backend, record.case.precision
-    for name in (f"net-across-b{batch}", f"net-ort-across-precisions-b{batch}"):
-        stem = trace_stem(dataclasses.replace(record, comparison=name))
-        assert stem == f"{name}-{backend}-{precision}-net-l2"
-    assert trace_stem(dataclasses.replace(record, comparison="net-ort-b1")) == "net-ort-b1-net-l2"
+@pytest.mark.parametrize(
+    ("name", "across"),
+    [
+        ("net-across-b{}", "backends"),
+        ("net-ort-across-precisions-b{}", "precisions"),
+        ("net-ort-b{}", ""),
+        ("net-across-b9{}", ""),
+    ],
+)
+def test_records_of_schema_version_1_said_it_in_the_name_of_their_comparison(folder: Path, name: str, across: Across) -> None:
+    record = dataclasses.replace(case_record(), comparison=name.format(case_record().case.batch), schema_version=1)
+    old = json.loads(to_json(record))
+    del old["across"], old["comparison_cases"]
+    (folder / RECORDS_FILE).write_text(json.dumps(old) + "\n")
+    (read,) = read_run(folder).cases
+    assert (read.comparison, read.across, read.comparison_cases) == (record.comparison, across, 0)
+    assert trace_stem(read) == trace_stem(dataclasses.replace(record, across=across))
 
 
 @pytest.mark.parametrize("unknown", [("c", "net-l2"), ("a", "other-l2")])
