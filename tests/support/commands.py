@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from prune_deploy.cli.main import main
+from support.shared import made_once
 
 HANGING_S = 500
 """What takes longer than this hangs, however busy the machine is."""
@@ -43,6 +43,9 @@ SHARED = (
 
 It is a transformer, so that its recipe has more than tensors.
 """
+_OUTPUT = "output.json"
+"""Holds what the export of the shared bundle printed."""
+
 TINY = ("export", "--model", "test_byobnet", "--num-classes", "10", "--precision", "fp32")
 
 """Request of the model that exports fastest.
@@ -171,16 +174,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
     Its parent is the folder in which the script was called.
     """
-    return _make(tmp_path_factory.getbasetemp())
+    folder = made_once(tmp_path_factory, "pruned", _make)
+    output = json.loads((folder / _OUTPUT).read_text())
+    return Made(folder / "bundle", Result(0, output["stdout"], output["stderr"]))
 
 
-@functools.cache  # pytest makes a fixture again for each module that imports it
-def _make(base: Path) -> Made:
-    folder = base / "shared_bundle"
-    folder.mkdir()
+def _make(folder: Path) -> None:
     result = spawn(*SHARED, folder=folder)
     assert result.code == 0, result.stderr
-    return Made(folder / "bundle", result)
+    (folder / _OUTPUT).write_text(json.dumps({"stdout": result.stdout, "stderr": result.stderr}))
 
 
 @pytest.fixture

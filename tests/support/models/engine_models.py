@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ import pytest
 from prune_deploy.errors import PruneDeployError
 from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.specs import EngineBuild
+from support.shared import made_once
 
 
 def spec(precision: str = "fp32", **options: Any) -> EngineBuild:
@@ -26,16 +26,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     These are resnet.onnx and vit.onnx (timm's smallest, random weights) and FP16 and INT8 versions of resnet.onnx.
     """
-    return _export(tmp_path_factory.getbasetemp())
+    return made_once(tmp_path_factory, "engine_models", _export)
 
 
-@functools.cache  # pytest makes a fixture again for each module that imports it
-def _export(base: Path) -> Path:
+def _export(folder: Path) -> None:
     import timm
     import torch
 
-    folder = base / "engine_models"
-    folder.mkdir()
     for short, name in (("resnet", "test_resnet.r160_in1k"), ("vit", "test_vit.r160_in1k")):
         torch.manual_seed(0)
         module = timm.create_model(name, pretrained=False, num_classes=10).eval()
@@ -53,7 +50,6 @@ def _export(base: Path) -> Path:
         program.save(str(folder / f"{short}.onnx"))
     _save_half(folder / "resnet.onnx", folder / "resnet.fp16.onnx")
     _save_int8(folder / "resnet.onnx", folder / "resnet.int8.onnx")
-    return folder
 
 
 def _save_half(source: Path, destination: Path) -> None:

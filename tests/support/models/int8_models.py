@@ -5,7 +5,6 @@ Their preprocessing comes with them.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from prune_deploy.export.int8.quantize import Int8File, make_int8
 from prune_deploy.interfaces import Silent
 from prune_deploy.records import Preprocessing, QdqPlacement
 from prune_deploy.specs import QuantizeSpec
+from support.shared import made_once
 
 SIZE = 64
 """Height and width of the networks' inputs in pixels: enough, and fast."""
@@ -47,7 +47,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     They have 10 classes and random weights.
     """
-    return _export(tmp_path_factory.getbasetemp())
+    return made_once(tmp_path_factory, "int8_models", _export)
 
 
 @pytest.fixture(autouse=True)
@@ -57,18 +57,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "prune-deploy" / "calibration"
 
 
-@functools.cache  # pytest makes a fixture again for each module that imports it
-def _export(base: Path) -> Path:
+def _export(folder: Path) -> None:
     from prune_deploy.export.onnx import export_onnx
     from prune_deploy.models import create_model
     from prune_deploy.specs import ModelSpec
 
-    folder = base / "int8_models"
-    folder.mkdir()
     for name in ("test_resnet", "test_vit"):
         loaded = create_model(ModelSpec(name=name, num_classes=10, input_size=(3, SIZE, SIZE)))
         export_onnx(loaded.module, (3, SIZE, SIZE), folder / f"{name}.onnx")
-    return folder
 
 
 def preprocessing(channels: int = 3, size: int = SIZE) -> Preprocessing:

@@ -5,7 +5,6 @@ It has every file that one can have, of a small network for the digits.
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundl
 from prune_deploy.execution.planning import artifact_for, parse_run_configs
 from prune_deploy.records import Artifact
 from support.commands import call
+from support.shared import made_once
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SIZE = (3, 32, 32)
@@ -26,17 +26,13 @@ def precise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     INT8 is calibrated on digits. No test may change it.
     """
-    return _make(tmp_path_factory.getbasetemp())
+    return made_once(tmp_path_factory, "precise", _make) / "bundle"
 
 
-@functools.cache  # pytest makes a fixture again for each module that imports it
-def _make(base: Path) -> Path:
-    folder = base / "precise" / "bundle"
-    ended = call(
-        *NETWORK, "--precision", ",".join(PRECISIONS), "--calib", "digits", "--calib-samples", "16", "--out", folder, "--json"
-    )
+def _make(folder: Path) -> None:
+    calibration = ("--calib", "digits", "--calib-samples", "16")
+    ended = call(*NETWORK, "--precision", ",".join(PRECISIONS), *calibration, "--out", folder / "bundle", "--json")
     assert ended.code == 0, ended.stderr
-    return folder
 
 
 def file_of(folder: Path, precision: str, backend: str = "ort") -> Artifact:
