@@ -9,48 +9,27 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, checker
 
-from prune_deploy.errors import BuildError, InputError, StorageError
+from prune_deploy.errors import InputError, StorageError
 from prune_deploy.export.half import convert as precision
 from prune_deploy.export.half.convert import convert, convert_model, save
 from prune_deploy.export.half.numbers import HalfType
 from prune_deploy.specs import Precision
+from support.models.text_graphs import RNG, Array, constant, model_of, ops, run
 
-Array = np.ndarray[Any, Any]
 FP16, BF16 = HalfType.of("fp16"), HalfType.of("bf16")
+
+
 HALVES = [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)]
 
 
-def model_of(text: str, *, weights: dict[str, Array] | None = None, check: bool = True) -> onnx.ModelProto:
-    """A model from ONNX's own text form, "g (float[batch,4] x) => (float[batch,4] y) { … }", with `weights` as constants."""
-    model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 20]>\n' + text)
-    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{node.op_type}_{number}"
-    if check:
-        checker.check_model(model, full_check=True)
-    return model
-
-
-def run(model: onnx.ModelProto, **inputs: Array) -> list[Array]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, inputs))
-
-
-def constant(model: onnx.ModelProto, name: str) -> Array:
-    return next(numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == name)
-
-
-def ops(model: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in model.graph.node]
-
-
 LINEAR = "g (float[batch,4] input) => (float[batch,3] logits) { logits = Gemm (input, w, b) }"
-RNG = np.random.default_rng(0)
+
+
 WEIGHTS: dict[str, Array] = {"w": RNG.standard_normal((4, 3), np.float32), "b": RNG.standard_normal(3, np.float32)}
+
+
 IMAGES = RNG.standard_normal((5, 4), np.float32)
 
 
@@ -170,119 +149,6 @@ def test_constant_nodes_and_attributes_that_name_a_type() -> None:
     assert run(model, x=np.full((2, 3), -6.5e4, np.float32))[0] == pytest.approx(
         np.array([[(504 * 2 + i + 0.5) / 2 for i in (1, 2, 3)]] * 2), rel=5e-2
     )
-
-
-def test_resize_keeps_its_scales_in_fp32_and_is_half_itself() -> None:
-    text = 'g (float[batch,1,2,2] x) => (float[batch,1,4,4] y) { y = Resize <mode = "nearest"> (x, , scales) }'
-    model = model_of(text, weights={"scales": np.array([1, 1, 2, 2], np.float32)})
-    for name in ("fp16", "bf16"):
-        half = onnx.ModelProto.FromString(model.SerializeToString())
-        assert convert_model(half, "fp16" if name == "fp16" else "bf16").kept_fp32 == ()
-        assert constant(half, "scales").dtype == np.float32
-        assert ops(half) == ["Cast", "Resize", "Cast"]
-        checker.check_model(half, full_check=True)
-
-
-def test_an_operator_without_a_half_type_stays_in_fp32_and_is_named() -> None:
-    text = """g (float[batch,8] x) => (float[batch,2] y, int64[n] z) {
-        start = Constant <value = float {0.0}> () end = Constant <value = float {8.0}> () step = Constant <value = float {1.0}> ()
-        steps = Range (start, end, step)
-        added = Add (x, steps)
-        y, places = TopK (added, k)
-        boxes = Reshape (y, shape)
-        scores = Reshape (steps, shape2)
-        z3 = NonMaxSuppression (boxes, scores)
-        z = Reshape (z3, flat)
-    }"""
-    weights: dict[str, Array] = {
-        "k": np.array([2]),
-        "shape": np.array([1, -1, 4]),
-        "shape2": np.array([1, 1, -1]),
-        "flat": np.array([-1]),
-    }
-    model = model_of(text, weights=weights)
-    assert convert_model(model, "fp16").kept_fp32 == ("node_Range_3", "node_NonMaxSuppression_8")
-    checker.check_model(model, full_check=True)
-    assert ops(model).count("Cast") == 5, "the model's input and output, steps to half, boxes and scores to FP32"
-
-
-def test_an_operator_that_tensorrt_reads_in_fp32_only_stays_so() -> None:
-    text = "g (float[batch,4] x) => (float[batch,4] y) { h = Relu (x) i = HardSwish (h) y = Relu (i) }"
-    assert convert_model(model_of(text), "fp16").kept_fp32 == ()
-    model = model_of(text)
-    assert convert_model(model, "bf16").kept_fp32 == ("node_HardSwish_1",)
-    assert ops(model) == ["Cast", "Relu", "Cast", "HardSwish", "Cast", "Relu", "Cast"]
-
-
-def test_an_operator_that_onnx_does_not_know_stays_in_fp32() -> None:
-    graph = onnx.parser.parse_graph("g (float[batch,4] x) => (float[batch,4] y) { h = Relu (x) i = Quux (h) y = Relu (i) }")
-    graph.node[1].domain, graph.node[1].name = "com.example", "strange"
-    graph.value_info.append(helper.make_tensor_value_info("i", TensorProto.FLOAT, ["batch", 4]))
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.example", 1)]
-    model = helper.make_model(graph, opset_imports=opsets)
-    assert convert_model(model, "fp16").kept_fp32 == ("strange",)
-    assert ops(model) == ["Cast", "Relu", "Cast", "Quux", "Cast", "Relu", "Cast"]
-    del graph.value_info[:]
-    with pytest.raises(BuildError, match="cannot be told"):
-        convert_model(helper.make_model(graph, opset_imports=opsets), "fp16")
-
-
-def test_branches_and_loops_are_converted_too() -> None:
-    text = """g (float[batch,3] x) => (float[batch,3] y) {
-        flag = Constant <value = bool {1}> ()
-        chosen = If (flag) <
-            then_branch = t () => (float[b,3] r) { c = Constant <value = float[1] {2.0}> () r = Mul (x, c) },
-            else_branch = e () => (float[b,3] r) { r = Add (x, w) }
-        >
-        trips = Constant <value = int64 {3}> ()
-        y = Loop (trips, flag, chosen) <
-            body = l (int64 i, bool go, float[b,3] v) => (bool on, float[b,3] u) {
-                on = Identity (go) number = Cast <to = 1> (i) s = Add (v, number) u = Add (s, w)
-            }
-        >
-    }"""
-    model = model_of(text, weights={"w": np.array([0.25], np.float32)})
-    images = np.ones((2, 3), np.float32)
-    expected = run(model, x=images)[0]
-    assert convert_model(model, "fp16").kept_fp32 == ()
-    checker.check_model(model, full_check=True)
-    np.testing.assert_allclose(run(model, x=images)[0], expected, rtol=1e-2)
-    bodies = [attribute.g for node in model.graph.node for attribute in node.attribute if attribute.g.node]
-    types = {tensor.type.tensor_type.elem_type for body in bodies for tensor in (*body.input, *body.output)}
-    assert TensorProto.FLOAT not in types
-
-
-def test_a_shared_constant_stays_one_and_names_and_metadata_stay() -> None:
-    text = "g (float[batch,4] x) => (float[batch,4] y) { h = MatMul (x, w) i = Relu (h) y = MatMul (i, w) }"
-    model = model_of(text, weights={"w": RNG.standard_normal((4, 4), np.float32)})
-    for node in model.graph.node:
-        entry = node.metadata_props.add()
-        entry.key, entry.value = "pkg.torch.onnx.name_scopes", f"['', '{node.name}']"
-    convert_model(model, "fp16")
-    assert [tensor.name for tensor in model.graph.initializer] == ["w"]
-    inner = list(model.graph.node)[1:-1]
-    assert [node.name for node in inner] == ["node_MatMul_0", "node_Relu_1", "node_MatMul_2"]
-    assert [node.metadata_props[0].value for node in inner] == [f"['', '{node.name}']" for node in inner]
-
-
-def test_an_output_that_is_read_inside_too_is_cast_once() -> None:
-    text = "g (float[batch,4] x) => (float[batch,4] y, float[batch,4] z) { y = Relu (x) z = Exp (y) }"
-    model = model_of(text)
-    images = RNG.standard_normal((3, 4), np.float32)
-    expected = run(model, x=images)
-    convert_model(model, "fp16")
-    assert ops(model) == ["Cast", "Relu", "Exp", "Cast", "Cast"]
-    for got, want in zip(run(model, x=images), expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-2, atol=1e-3)
-
-
-def test_norms_keep_their_statistics_in_fp32() -> None:
-    text = "g (float[batch,4] x) => (float[batch,4] y) { n, mean, inv = LayerNormalization (x, s) y = Add (n, mean) }"
-    for name in ("fp16", "bf16"):
-        model = model_of(text, weights={"s": np.ones(4, np.float32)})
-        assert convert_model(model, "fp16" if name == "fp16" else "bf16").kept_fp32 == ()
-        checker.check_model(model, full_check=True)
-        assert ops(model) == ["Cast", "LayerNormalization", "Cast", "Add", "Cast"]
 
 
 def test_scales_of_quantised_layers_become_half_and_integers_stay() -> None:

@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import safetensors
-import safetensors.torch
 import torch
-from PIL import Image
 from torch import nn
 
-from prune_deploy.data import ImageSet
-from prune_deploy.errors import InputError, OutputError, StorageError
+from prune_deploy.errors import InputError, OutputError
 from prune_deploy.pruning import methods
-from prune_deploy.records import Epoch, Parent, Preprocessing
-from prune_deploy.specs import FinetuneSpec
 from prune_deploy.training import loop
 from prune_deploy.training.callbacks import KeepZeros, Stepwise
-from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, State, discard
-from prune_deploy.training.images import Images
-from prune_deploy.training.loop import Setup, Trainer
+from prune_deploy.training.checkpoint import Checkpoint, State
+from prune_deploy.training.loop import Trainer
 from support.models.tiny_models import Plain, conv_bn, lively
-
-HOW = Preprocessing(
-    input_size=(3, 16, 16), interpolation="bilinear", crop_pct=1.0, crop_mode="center", mean=(0.5,) * 3, std=(0.25,) * 3
-)
-COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10), (10, 250, 250))
-PARENT = Parent(name="parent", key="0", weights_sha256="1")
-
-
-class Watched:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.begun: tuple[int, int, int] | None = None
-        self.steps: list[int] = []
-        self.epochs: list[Epoch] = []
-
-    def stage(self, name: str) -> None:
-        """Nothing to remember."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        self.begun = (epochs, steps, done)
-
-    def step(self, epoch: int, done: int, loss: float) -> None:
-        self.steps.append(done)
-
-    def epoch(self, epoch: Epoch) -> None:
-        self.epochs.append(epoch)
+from support.training import Watched, coloured, settings, setup
 
 
 class Dropping(Plain):
@@ -61,29 +26,6 @@ class Dropping(Plain):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout2d(super().features(x), 0.3, self.training)
-
-
-def coloured(count: int = 30, seed: int = 0) -> Images:
-    """Plain images of five colours, which are their classes."""
-    labels = [number % 5 for number in range(count)]
-
-    def read(index: int) -> Image.Image:
-        return Image.new("RGB", (16, 16), tuple(value + index % 3 for value in COLOURS[labels[index]]))
-
-    names = [f"image {number}" for number in range(count)]
-    return Images(ImageSet("colours", tuple("rgbyc"), labels, names, read), range(count), HOW, seed=seed)
-
-
-def setup(**changes: Any) -> Setup:
-    settled: dict[str, Any] = {"data": "digits", "epochs": 3, "batch": 8} | changes
-    spec = FinetuneSpec(**settled)
-    return Setup(spec=spec, train=coloured(seed=spec.seed), validation=coloured(10), classes=5)
-
-
-def settings(made: Setup) -> Settings:
-    return Settings(
-        spec=made.spec, parent=PARENT, train_sha256=made.train.sha256, validation_sha256=made.validation.sha256, teacher=""
-    )
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -254,104 +196,3 @@ def test_a_network_of_other_classes_is_refused_before_the_first_step() -> None:
     with pytest.raises(InputError, match="gives 5 scores, the data has 7"):
         Trainer(lively(Plain()), replace(setup(), classes=7), watched).run(nowhere)
     assert watched.steps == []
-
-
-def saved(folder: Path, step: int = 3) -> tuple[Checkpoint, State]:
-    """A checkpoint in `folder`, and what it holds."""
-    checkpoint = Checkpoint(folder, settings(setup()))
-    state = State(
-        history=History(step=step, loss_sum=0.1 + 0.2, seen=24, top1_before=1 / 3), tensors={"model.a": torch.rand(3)}, scaler={}
-    )
-    checkpoint.write(state)
-    return checkpoint, state
-
-
-def test_a_checkpoint_comes_back_to_the_last_bit_and_only_the_last_is_kept(tmp_path: Path) -> None:
-    assert Checkpoint(tmp_path / "none", settings(setup())).read() is None
-    saved(tmp_path / "training", step=2)
-    checkpoint, state = saved(tmp_path / "training")
-    found = checkpoint.read()
-    assert found is not None
-    assert found.history == state.history
-    assert torch.equal(found.tensors["model.a"], state.tensors["model.a"])
-    names = sorted(path.name for path in checkpoint.folder.iterdir())
-    assert names[0] == STATE_FILE
-    assert len(names) == 2
-    checkpoint.discard()
-    assert not checkpoint.folder.exists()
-    checkpoint.discard()
-
-
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint, state = saved(tmp_path / "training")
-
-    def full(_: Any, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(StorageError, match="No space left") as caught:
-        checkpoint.write(replace(state, history=replace(state.history, step=9)))
-    assert "free space" in caught.value.fix
-    assert len(list(checkpoint.folder.iterdir())) == 2
-    found = checkpoint.read()
-    assert found is not None
-    assert found.history.step == 3
-
-
-def test_a_kill_between_the_two_files_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    checkpoint, state = saved(tmp_path / "training")
-    (checkpoint.folder / "step-9-abcd.safetensors").write_bytes(b"half")
-    found = checkpoint.read()
-    assert found is not None
-    assert found.history == state.history
-    checkpoint.write(state)
-    assert not (checkpoint.folder / "step-9-abcd.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"spec": FinetuneSpec(data="digits", epochs=7, batch=8)}, "`epochs=3` there, 7 asked for"),
-        ({"parent": replace(PARENT, name="other")}, "another parent, parent"),
-        ({"parent": replace(PARENT, weights_sha256="2")}, "other weights of its parent"),
-        ({"train_sha256": "2"}, "other images"),
-        ({"teacher": "somebody"}, "another teacher"),
-    ],
-)
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    saved(tmp_path / "training")
-    with pytest.raises(InputError, match=message) as caught:
-        Checkpoint(tmp_path / "training", replace(settings(setup()), **changes)).read()
-    assert "`restart=True`" in caught.value.fix
-
-
-@pytest.mark.parametrize("damage", ["json", "tensors", "missing", "outside"])
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
-    checkpoint, _ = saved(tmp_path / "training")
-    state, (tensors,) = checkpoint.folder / STATE_FILE, checkpoint.folder.glob("step-*")
-    if damage == "json":
-        state.write_text("{")
-    elif damage == "tensors":
-        tensors.write_bytes(tensors.read_bytes()[:-4])
-    elif damage == "missing":
-        tensors.unlink()
-    else:
-        state.write_text(json.dumps(json.loads(state.read_text()) | {"tensors": "../step-3.safetensors"}))
-    with pytest.raises(InputError) as caught:
-        checkpoint.read()
-    assert "`restart=True`" in caught.value.fix
-
-
-def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
-    _, state = saved(tmp_path / "training")
-    with pytest.raises(InputError, match="not those of this network"):
-        Trainer(lively(Plain()), setup(), Watched()).resume(state)
-
-
-def test_nothing_but_a_checkpoint_is_discarded(tmp_path: Path) -> None:
-    checkpoint, _ = saved(tmp_path / "training")
-    (checkpoint.folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes\.txt"):
-        discard(checkpoint.folder)
-    assert (checkpoint.folder / "notes.txt").read_text() == "mine"
