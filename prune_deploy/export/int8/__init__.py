@@ -1,1 +1,1 @@
-"""INT8 files with Q/DQ nodes from the FP32 file."""
+"""Conversion of the FP32 file to INT8 files with Q/DQ nodes."""

@@ -1,4 +1,7 @@
-"""Ranges of a graph's activations on calibration images, taken batch by batch and kept for the next time."""
+"""Ranges of a graph's activations on calibration images.
+
+They are measured batch by batch, and kept in a cache for the next export.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ Array = np.ndarray[Any, Any]
 
 _VERSION = 1
 """Counts up whenever the same images would give other ranges."""
-# Of a batch's activations no more than this is held at once; a large network takes its images one by one.
+# No more than this of a batch's activations is held at once. A large network takes its images one by one.
 _BATCH_BYTES = 128 << 20
 _LARGEST_BATCH = 16
 _BINS: dict[str, int] = {"entropy": 512, "percentile": 2048}
 _QUANTIZED_BINS = 128
 _PERCENTILE = 99.99
-# Of a tensor, an image gives no more values than this to a histogram; counting all of them takes ten times as long as the network.
+# An image adds no more values of a tensor than this to a histogram. Counting all of them takes ten times as long as the network.
 _VALUES_COUNTED = 1 << 16
 
 
@@ -49,7 +52,11 @@ class Counting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Least and largest value of each tensor; of some, of each channel (the last axis), for smoothing. `unreadable` counts images."""
+    """Least and largest values of tensors on calibration images.
+
+    `channels` has those of each channel (the last axis), for the tensors that smoothing needs. `images` counts the images that
+    were used, `unreadable` those that could not be read.
+    """
 
     tensors: dict[str, Range]
     channels: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
@@ -68,28 +75,31 @@ def calibrate(
     sha256: str,
     cache: Path | None = None,
 ) -> Ranges:
-    """The ranges of `tensors` of the graph in `source` on `images`, whose hash is `sha256`; from the cache where they are there.
+    """Return the ranges of `tensors` in the graph `source` on `images`.
 
-    `channels` are those of the tensors whose channels are looked at one by one. ONNX Runtime finds entropy's and percentile's cuts; its
-    calibrators are not used whole: they choose tensors by operator only, write the network to disk again, and pass over NaN.
+    `sha256` is the hash of the images. The ranges come from the cache if they are there. `channels` names the tensors whose
+    channels are measured one by one.
+
+    ONNX Runtime computes the cuts of the methods entropy and percentile. Its calibrators are not used as a whole: they choose
+    tensors by operator only, write the network to disk again, and ignore NaN.
 
     Raises:
-        InputError: images that give NaN or infinity, that cannot be read, or that are all the same flat one.
+        InputError: images that give NaN or infinity, that cannot be read, or whose pixels are all the same.
     """
     folder = cache_folder() if cache is None else cache
-    wanted = {"tensors": sorted(tensors), "channels": sorted(channels)}
-    key = _key(file_sha256(source), sha256, method, json.dumps(wanted))
+    request = {"tensors": sorted(tensors), "channels": sorted(channels)}
+    key = _key(file_sha256(source), sha256, method, json.dumps(request))
     path = folder / f"{key}.json"
-    if (found := _cached(path, progress)) is not None and set(tensors) <= found.tensors.keys():
-        progress.stage(f"ranges of {found.images} images were taken before: {path.name[:8]}")
-        return found
+    if (cached := _cached(path, progress)) is not None and set(tensors) <= cached.tensors.keys():
+        progress.stage(f"ranges of {cached.images} images were taken before: {path.name[:8]}")
+        return cached
     ranges = _measure(source, tensors, channels, images, method, progress)
     _keep(ranges, path, progress)
     return ranges
 
 
 def cache_folder() -> Path:
-    """Where ranges are kept: under $XDG_CACHE_HOME, or under ~/.cache."""
+    """Return the cache's folder, under $XDG_CACHE_HOME or under ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "prune-deploy" / "calibration"
 
@@ -122,7 +132,10 @@ def _measure(
 
 
 class _Extremes:
-    """Least and largest values so far. numpy's minimum passes NaN on, so one in any image is found."""
+    """Least and largest values so far.
+
+    numpy's minimum passes NaN on, so a NaN in any image is found.
+    """
 
     def __init__(self, channels: frozenset[str]) -> None:
         self._wanted = channels
@@ -153,7 +166,10 @@ class _Extremes:
 
 
 class _Histograms:
-    """Cuts by ONNX Runtime's collector, over bins that span the extremes: they never grow, whatever order the images come in."""
+    """Ranges by ONNX Runtime's collector, over bins that span the extremes.
+
+    The bins never grow, whatever the order of the images.
+    """
 
     def __init__(self, method: CalibrationMethod, extremes: dict[str, Range]) -> None:
         bins = _BINS[method]
@@ -176,13 +192,16 @@ class _Histograms:
         self._collector.collect_value({name: _some(array) for name, array in arrays.items()})
 
     def ranges(self) -> dict[str, Range]:
-        with contextlib.redirect_stdout(io.StringIO()):  # the collector prints what it is about
+        with contextlib.redirect_stdout(io.StringIO()):  # the collector prints its progress
             cuts = self._collector.compute_collection_result()
         return {name: (float(cut[0]), float(cut[1])) for name, cut in cuts.items()}
 
 
 def _some(array: Array) -> Array:
-    """Values from all over a batch's tensor; an odd step keeps them from falling into the same columns."""
+    """Sample values from all over a batch's tensor.
+
+    The step is odd, which keeps the values from falling into the same columns.
+    """
     step = max(1, array.size // (_VALUES_COUNTED * len(array)))
     return array.reshape(-1)[:: step | 1]
 
@@ -190,12 +209,12 @@ def _some(array: Array) -> Array:
 def _run(session: Any, batch: Array, tensors: Sequence[str]) -> dict[str, Array]:
     name = session.get_inputs()[0].name
     arrays = {name: batch} if name in tensors else {}
-    wanted = [tensor for tensor in tensors if tensor != name]
-    return arrays | dict(zip(wanted, session.run(wanted, {name: batch}), strict=True))
+    outputs = [tensor for tensor in tensors if tensor != name]
+    return arrays | dict(zip(outputs, session.run(outputs, {name: batch}), strict=True))
 
 
 def _batch_size(session: Any, tensors: Sequence[str]) -> int:
-    """As many images as fit into the bound, from the activations of one."""
+    """Return how many images fit into the bound, judged by one's activations."""
     shape = [1, *session.get_inputs()[0].shape[1:]]
     arrays = _run(session, np.zeros(shape, np.float32), tensors)
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // max(1, sum(array.nbytes for array in arrays.values()))))

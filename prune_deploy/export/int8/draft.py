@@ -1,4 +1,4 @@
-"""A quantised network before it is decided: which layers are in it, smoothed or not, for which runtime."""
+"""Draft of a quantised network: layers and ranges, before files are written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from prune_deploy.specs import RestPrecision
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What INT8 files of the FP32 graph in `source` are made of."""
+    """Parts that INT8 files of the FP32 graph in `source` need.
+
+    `ranges` are those of its activations, `norms` the layer norms to smooth.
+    """
 
     source: Path
     ranges: Ranges
     norms: tuple[Norm, ...] = ()
 
     def smoothed(self) -> tuple[onnx.ModelProto, Ranges]:
-        """The FP32 network with what is to be smoothed smoothed, and its ranges."""
+        """Return the FP32 network with `norms` smoothed, and its ranges."""
         model = onnx.load(self.source)
         changed = smooth(model, self.norms, self.ranges)
         return model, Ranges(self.ranges.tensors | changed)
@@ -35,7 +38,9 @@ class Draft:
     def write(
         self, placement: QdqPlacement, layers: Sequence[Layer], path: Path, rest: RestPrecision = "fp32"
     ) -> tuple[Path, ...]:
-        """Write the INT8 file with those of `layers` quantised that have no reason against it; the files written.
+        """Write the INT8 file and return the written files.
+
+        Those of `layers` are quantised that have no reason against it. `rest` is the precision of everything else.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.

@@ -1,4 +1,7 @@
-"""A Q/DQ file that somebody made, taken if it is one of this model and one that TensorRT reads."""
+"""Import of a Q/DQ file that was made elsewhere.
+
+The file is accepted if it is one of this model, and one that TensorRT reads.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,11 @@ _SYMMETRIC_FIX = (
 def take_given(given: Path, source: Path, destination: Path) -> tuple[tuple[Path, ...], int, int, RestPrecision]:
     """Check `given` against the FP32 file `source` and write it to `destination`.
 
-    The files written, how many convolutions and matrix products have Q/DQ on both operands, how many there are, and the other's type.
+    Returns four values: the written files, the number of convolutions and matrix products with Q/DQ on both operands, the number
+    of all of them, and the precision of the rest.
 
     Raises:
-        InputError: it is no such file; see `prune_deploy.export.int8.quantize.accept_int8`.
+        InputError: the file is not acceptable. See `prune_deploy.export.int8.quantize.accept_int8`.
         StorageError: the disk is full or the folder cannot be written.
     """
     model = _loaded(given)
@@ -74,23 +78,23 @@ def _match(given: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> No
     """
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
-    for what, found, wanted in (("input", inputs, expected.input), ("output", list(graph.output), expected.output)):
-        if len(found) != 1:
+    for side, tensors, expected_tensors in (("input", inputs, expected.input), ("output", list(graph.output), expected.output)):
+        if len(tensors) != 1:
             raise InputError(
-                f"{setting('onnx', given)} has {len(found)} {what}s, the model has one", fix="give a file of this very model"
+                f"{setting('onnx', given)} has {len(tensors)} {side}s, the model has one", fix="give a file of this very model"
             )
-        if found[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise InputError(f"{setting('onnx', given)}: its {what} is not FP32", fix=f"keep the {what} in FP32 when converting")
-        shapes = _shape(found[0]), _shape(wanted[0])
+        if tensors[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+            raise InputError(f"{setting('onnx', given)}: its {side} is not FP32", fix=f"keep the {side} in FP32 when converting")
+        shapes = _shape(tensors[0]), _shape(expected_tensors[0])
         if shapes[0][1:] != shapes[1][1:]:
             raise InputError(
-                f"{setting('onnx', given)}: its {what} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
+                f"{setting('onnx', given)}: its {side} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
                 fix="give a file of this very model, pruned the same way",
             )
         if isinstance(shapes[0][0], int):
             raise InputError(f"{setting('onnx', given)}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
-        found[0].type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
-        _rename(graph, found[0].name, wanted[0].name)
+        tensors[0].type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
+        _rename(graph, tensors[0].name, expected_tensors[0].name)
 
 
 def _shape(tensor: onnx.ValueInfoProto) -> tuple[int | str, ...]:
@@ -138,9 +142,9 @@ def _require_symmetric(given: Path, graph: onnx.GraphProto) -> None:
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        for each in node.attribute:
-            if node.op_type == "Constant" and each.name == "value":
-                values[node.output[0]] = numpy_helper.to_array(each.t)
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                values[node.output[0]] = numpy_helper.to_array(attribute.t)
     return values
 
 

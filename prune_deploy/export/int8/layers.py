@@ -1,4 +1,7 @@
-"""Which convolutions and matrix products of an FP32 graph can be quantised, and why the others cannot."""
+"""Layers of an FP32 graph, and reasons against quantising them.
+
+The layers are convolutions and matrix products.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHT = ".weight"
-# Below this TensorRT has no INT8 kernel that pays (rules of NVIDIA's Model-Optimizer, modelopt/onnx/quantization/graph_utils.py).
+# Below this TensorRT has no INT8 kernel that is faster (rules of NVIDIA's Model-Optimizer, modelopt/onnx/quantization/graph_utils.py).
 _NARROW = 16
 _ALIGNED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A convolution or matrix product: the tensors it reads and writes, and `reason` where it is not quantised.
+    """A convolution or matrix product, with the tensors it reads and writes.
 
-    `axis` is that of its output channels in the weight; `weight` and `bias` are "" where they are no constants. `module` is the
-    network's module that it belongs to.
+    `reason` is set where it is not quantised. `axis` is that of its output channels in the weight. `weight` and `bias` are ""
+    where they are no constants. `module` is the network's module that it belongs to.
     """
 
     name: str
@@ -44,13 +47,15 @@ class Layer:
 
 
 def find_layers(graph: onnx.GraphProto) -> list[Layer]:
-    """All convolutions and matrix products of `graph`, in its order."""
+    """Return all convolutions and matrix products of `graph`, in its order."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     return [_layer(node, shapes) for node in graph.node if node.op_type in PRODUCTS]
 
 
 def keep_by_name(layers: Sequence[Layer], patterns: Iterable[str]) -> list[Layer]:
-    """The layers, those marked "by name" whose node or module fits a pattern; "layer1.*" is all of module layer1.
+    """Mark the layers "by name" whose node or module fits a pattern.
+
+    Returns all layers. The pattern "layer1.*" stands for all of module layer1.
 
     Raises:
         InputError: a pattern fits no layer.
@@ -72,13 +77,13 @@ def keep_by_name(layers: Sequence[Layer], patterns: Iterable[str]) -> list[Layer
 
 
 def keep_sensitive(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
-    """The layers, those of `names` marked "sensitive"."""
+    """Return the layers, those of `names` marked "sensitive"."""
     chosen = frozenset(names)
     return [replace(layer, reason="sensitive") if layer.name in chosen else layer for layer in layers]
 
 
 def quantisable(layers: Iterable[Layer]) -> list[Layer]:
-    """Those layers that are quantised."""
+    """Return those layers that are quantised."""
     return [layer for layer in layers if layer.reason is None]
 
 
@@ -107,7 +112,7 @@ def _layer(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> Layer
 
 def _reason(node: onnx.NodeProto, layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> UnquantizedReason | None:
     if layer.source in shapes:
-        return "unsupported"  # the constant stands first
+        return "unsupported"  # the constant is the first operand
     if not layer.weight:
         return "dynamic"
     if layer.op == "ConvTranspose" or (layer.op == "MatMul" and len(layer.shape) != 2):
@@ -135,18 +140,21 @@ def _is_narrow(node: onnx.NodeProto, layer: Layer) -> bool:
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    found = next((each for each in node.attribute if each.name == name), None)
-    return default if found is None else float(onnx.helper.get_attribute_value(found))
+    attribute = next((each for each in node.attribute if each.name == name), None)
+    return default if attribute is None else float(onnx.helper.get_attribute_value(attribute))
 
 
 def _module(node: onnx.NodeProto, weight: str) -> str:
-    """The module that owns the weight. A folded batch norm's scopes are on its convolution, so the weight's name speaks first; else it is
-    the last but one of the scopes that the exporter wrote down, the last being the node's own."""
+    """Return the module that owns the weight, "" where it is unknown.
+
+    The name of the weight decides first, because a folded batch norm's scopes are on its convolution. Otherwise it is the last
+    but one of the scopes that the exporter wrote down. The last one is the node's own.
+    """
     if weight.endswith(_WEIGHT):
         return weight.removesuffix(_WEIGHT)
     text = next((each.value for each in node.metadata_props if each.key == _SCOPES), "")
     try:
         scopes = ast.literal_eval(text) if text else []
-    except (ValueError, SyntaxError):  # somebody else's metadata
+    except (ValueError, SyntaxError):  # metadata of another exporter
         return ""
     return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""

@@ -1,4 +1,7 @@
-"""Where Q/DQ nodes go for a runtime. TensorRT and ONNX Runtime's CPU kernels fuse different patterns, and each refuses the other's."""
+"""Placement of Q/DQ nodes for a runtime.
+
+TensorRT and ONNX Runtime's CPU kernels fuse different patterns, and each refuses the other's.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,18 @@ import onnx
 from prune_deploy.export.int8.layers import Layer, quantisable
 from prune_deploy.records import QdqPlacement
 
-# What ONNX Runtime folds into the QuantizeLinear node behind it, because cutting at zero is what its range does anyway.
+# ONNX Runtime folds these into the QuantizeLinear node behind them, whose range cuts at zero anyway.
 _FOLDED = ("Relu", "Clip")
 _SIGMOIDS = ("Sigmoid",)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where activations and weights pass through INT8.
+    """Activations and weights that pass through INT8.
 
-    `inputs` are single inputs of nodes (name, position) that read a Q/DQ pair; of the tensors `everywhere` all readers do. `biases` says
-    whether the layers' biases become int32, and `unsigned` whether activations are uint8 with a zero point of their own.
+    `inputs` are single inputs of nodes (name, position) that read a Q/DQ pair. All readers of the tensors `everywhere` do.
+    `biases` tells whether the layers' biases become int32. `unsigned` tells whether activations are uint8 with a zero point of
+    their own.
     """
 
     layers: tuple[Layer, ...]
@@ -31,21 +35,23 @@ class Plan:
     unsigned: bool
 
     def tensors(self, graph: onnx.GraphProto) -> list[str]:
-        """The activations whose ranges it needs."""
+        """Return the activations whose ranges it needs."""
         nodes = {node.name: node for node in graph.node}
         return list(dict.fromkeys([*(nodes[name].input[position] for name, position in self.inputs), *self.everywhere]))
 
 
 def plan(placement: QdqPlacement, graph: onnx.GraphProto, layers: Iterable[Layer]) -> Plan:
-    """The plan of a placement for those of `layers` that have no reason to stay float."""
+    """Plan Q/DQ nodes for the `layers` without a reason against it."""
     chosen = quantisable(layers)
     return _tensorrt(graph, chosen) if placement == "tensorrt" else _onnxruntime(graph, chosen)
 
 
 def _tensorrt(graph: onnx.GraphProto, layers: Sequence[Layer]) -> Plan:
-    """Inputs of layers, never their outputs, which TensorRT fuses with what follows in float; symmetric, for it refuses zero points.
+    """Quantise inputs of layers, and the other inputs of residual sums.
 
-    Where a sum closes a residual branch, its other input: so the convolution before it fuses with the sum.
+    Outputs of layers stay float, because TensorRT fuses them with the float operators that follow. Quantisation is symmetric,
+    because TensorRT refuses zero points. The other input of a sum that closes a residual branch is quantised, so that the
+    convolution before it fuses with the sum.
     """
     inputs = [(layer.name, 0) for layer in layers]
     inputs += [(node.name, position) for node, position in _residual_sums(graph, layers)]
@@ -53,11 +59,17 @@ def _tensorrt(graph: onnx.GraphProto, layers: Sequence[Layer]) -> Plan:
 
 
 def _onnxruntime(graph: onnx.GraphProto, layers: Sequence[Layer]) -> Plan:
-    """Inputs of layers, and outputs of convolutions, behind an activation that folds; without them there is no QLinearConv.
+    """Quantise inputs of layers, and outputs of convolutions.
 
-    Sums at the end of residual branches of convolutions are quantised whole, so that the tensors between blocks stay in INT8, and so are
-    the gates of SiLU and squeeze-excitation. Measured with AVX-512 VNNI, one thread: resnet50 pruned at 0.5, batch 8, takes 55 ms, 77 with
-    float sums, 224 with signed activations and 153 in FP32; efficientnet_b0, batch 4, takes 34 ms, 47 with float gates and in FP32.
+    An output is quantised behind an activation that folds. Without quantised outputs there is no QLinearConv. Sums at the end of
+    residual branches of convolutions are quantised whole, so that the tensors between blocks stay in INT8. So are the gates of
+    SiLU and squeeze-excitation.
+
+    Measured with AVX-512 VNNI, one thread:
+
+    - resnet50 pruned at 0.5, batch 8, takes 55 ms. With float sums it takes 77 ms, with signed activations 224 ms, and in FP32
+      153 ms.
+    - efficientnet_b0, batch 4, takes 34 ms. It takes 47 ms with float gates and in FP32.
     """
     readers = _readers(graph)
     final = {each.name for each in graph.output}
@@ -72,34 +84,34 @@ def _onnxruntime(graph: onnx.GraphProto, layers: Sequence[Layer]) -> Plan:
 
 
 def _residual_sums(graph: onnx.GraphProto, layers: Sequence[Layer]) -> list[tuple[onnx.NodeProto, int]]:
-    """Sums that a quantised convolution feeds directly, and the position of their other input, the skip connection.
+    """Return sums that a quantised convolution feeds directly.
 
-    Transformers' sums come behind matrix products or scales and stay float: quantising them ruins these networks (cosine 0.94 of
-    vit_tiny instead of 0.998).
+    Each comes with the position of its other input, the skip connection. Transformers' sums come behind matrix products or scales
+    and stay float: quantising them ruins these networks (cosine 0.94 of vit_tiny instead of 0.998).
     """
     readers = _readers(graph)
-    # A convolution that others read too is no branch: it is what the branch began with.
+    # A convolution with several readers is no branch: it is the place where one begins.
     convolved = {layer.output for layer in layers if layer.op == "Conv" and len(readers[layer.output]) == 1}
     constants = {tensor.name for tensor in graph.initializer}
-    found = []
+    sums = []
     for node in graph.node:
         if node.op_type != "Add" or constants.intersection(node.input):
             continue
         branch = next((position for position, name in enumerate(node.input) if name in convolved), None)
         if branch is not None:
-            found.append((node, 1 - branch))
-    return found
+            sums.append((node, 1 - branch))
+    return sums
 
 
 def _gated(graph: onnx.GraphProto, everywhere: Iterable[str]) -> list[str]:
-    """What sigmoids make of quantised tensors, and products of two quantised tensors."""
-    known, found = set(everywhere), []
+    """Return sigmoids of quantised tensors, and products of two of them."""
+    known, gated = set(everywhere), []
     for node in graph.node:
         gate = node.op_type in _SIGMOIDS or (node.op_type == "Mul" and len(node.input) == 2)
         if gate and known.issuperset(node.input):
             known.add(node.output[0])
-            found.append(node.output[0])
-    return found
+            gated.append(node.output[0])
+    return gated
 
 
 def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
@@ -111,6 +123,9 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def _behind(tensor: str, readers: dict[str, list[onnx.NodeProto]]) -> str:
-    """The tensor itself, or what its only reader makes of it if that folds into the quantisation."""
-    found = readers[tensor]
-    return found[0].output[0] if len(found) == 1 and found[0].op_type in _FOLDED else tensor
+    """Return the output of a tensor's folding reader, or the tensor itself.
+
+    A reader folds into the quantisation if it is the only one and clips at zero.
+    """
+    nodes = readers[tensor]
+    return nodes[0].output[0] if len(nodes) == 1 and nodes[0].op_type in _FOLDED else tensor

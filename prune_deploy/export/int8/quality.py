@@ -1,4 +1,4 @@
-"""How close a quantised network comes to the FP32 one on calibration images."""
+"""Closeness of a quantised network to the FP32 one on calibration images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from prune_deploy.records.precision import Top1Of
 Array = np.ndarray[Any, Any]
 
 _BATCH = 4
-# Images that cosines are taken on, by the FP32 file's size in bytes: large networks are slow, and their answers spread less.
+# Images that cosines are computed on, by the FP32 file's size in bytes: large networks are slow, and their cosines spread less.
 _IMAGES = ((128 << 20, 16), (512 << 20, 8))
 _FEWEST_IMAGES = 4
 
 
 class QualityCheck:
-    """Holds files against the FP32 file `source`. `top1_of` says what top-1 counts: labels, where the images have the network's classes,
-    else agreement with the FP32 file."""
+    """Comparison of files with the FP32 file `source`.
+
+    `top1_of` names what top-1 counts: labels, where the images have the network's classes, else agreement with the FP32 file.
+    """
 
     def __init__(self, source: Path, images: CalibrationImages) -> None:
         self._source, self._images = source, images
@@ -33,17 +35,20 @@ class QualityCheck:
         self.top1_of: Top1Of = "fp32"
 
     def few(self) -> list[Array]:
-        """The images that cosines are taken on, in batches."""
+        """Return the images that cosines are computed on, in batches."""
         return [batch.inputs for batch in self._images.batches(_BATCH, self._count)]
 
     def cosine(self, path: Path) -> float:
-        """The least cosine of an image's outputs to the FP32 file's."""
+        """Return the least cosine of an image's outputs to the FP32 file's."""
         if self._few is None:
             self._few = self._outputs(self._source, self._count)
         return cosine(self._few, self._outputs(path, self._count))
 
     def top1_drop(self, path: Path) -> float:
-        """How much of top-1 is lost against the FP32 file, as a share of all calibration images; negative if there is more of it."""
+        """Return the loss of top-1 compared with the FP32 file.
+
+        It is a share of all calibration images, and negative where top-1 rises.
+        """
         if self._all is None:
             self._all = self._outputs(self._source, None)
             labelled = self._images.classes == self._all.shape[1]
@@ -60,7 +65,10 @@ class QualityCheck:
 
 
 def cosine(expected: Array, got: Array) -> float:
-    """The least cosine of two sets of outputs, both of shape (images, classes); 0 where one of them is not finite or all zero."""
+    """Return the least cosine of two sets of outputs.
+
+    Both have the shape (images, classes). The cosine is 0 where one of them is not finite or all zero.
+    """
     products = (expected.astype(np.float64) * got).sum(axis=1)
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
     if not (np.isfinite(norms).all() and norms.all()):

@@ -1,4 +1,4 @@
-"""INT8 files with explicit Q/DQ nodes, from the FP32 file."""
+"""INT8 files with explicit Q/DQ nodes, made from the FP32 file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _PLACEMENTS: tuple[QdqPlacement, ...] = ("tensorrt", "onnxruntime")
 
 @dataclass(frozen=True, slots=True)
 class Int8File:
-    """An ONNX file (and its data, if that lies apart) with Q/DQ nodes, and how it came about."""
+    """An ONNX file with Q/DQ nodes, and the record of its quantisation.
+
+    `paths` has the file of its data too, if that lies apart.
+    """
 
     paths: tuple[Path, ...]
     quantization: Quantization
@@ -55,9 +58,9 @@ def make_int8(
 
 
 def accept_int8(given: Path, source: Path, folder: Path) -> Int8File:
-    """Take a file with Q/DQ nodes that somebody made, once it proves to be one of this model.
+    """Import a Q/DQ file if it is one of this model.
 
-    Its input and output get the names that the FP32 file `source` has; nothing else in it changes.
+    Its input and output get the names that the FP32 file `source` has. Nothing else in it changes.
 
     Raises:
         InputError: no whole ONNX file, none with Q/DQ nodes, one of another model, or one that TensorRT rejects.
@@ -70,7 +73,10 @@ def accept_int8(given: Path, source: Path, folder: Path) -> Int8File:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What of a network can be quantised and smoothed, and the tensors whose ranges that takes; of `channels` each channel's."""
+    """Layers to quantise, norms to smooth, and tensors to calibrate.
+
+    The ranges of `tensors` are measured, and of `channels` those of each channel.
+    """
 
     layers: list[Layer]
     norms: tuple[Norm, ...]
@@ -79,18 +85,24 @@ class _Seen:
 
 
 def _look(source: Path, spec: QuantizeSpec) -> _Seen:
-    """Look at the FP32 file. The graph, which holds the weights, is gone when this returns: calibration has them in memory once more."""
+    """Analyse the FP32 file.
+
+    The graph holds the weights, and is gone when this returns: calibration has them in memory once more.
+    """
     graph = load_graph(source).graph
     layers = keep_by_name(find_layers(graph), spec.keep)
     _require_some(layers)
     norms = tuple(smoothable(graph, layers))
     # Ranges for both runtimes at once, and smoothed or not: the next export may ask for the other.
-    tensors = sorted({name for each in _PLACEMENTS for name in plan(each, graph, layers).tensors(graph)})
+    tensors = sorted({name for placement in _PLACEMENTS for name in plan(placement, graph, layers).tensors(graph)})
     return _Seen(layers, norms, tensors, sorted(norm.tensor for norm in norms))
 
 
 class _Maker:
-    """Decides what both placements share, smoothing and what each layer costs, and what each has for itself."""
+    """Maker of INT8 files for both placements.
+
+    The placements share the decision on smoothing and the costs of layers. The sensitive layers are those of each placement.
+    """
 
     def __init__(self, source: Path, folder: Path, spec: QuantizeSpec, images: CalibrationImages, progress: Progress) -> None:
         self._source, self._folder, self._spec, self._progress = source, folder, spec, progress
@@ -113,7 +125,7 @@ class _Maker:
         return [self._file(placement) for placement in placements]
 
     def _decide_smoothing(self, placement: QdqPlacement) -> None:
-        """Smooth only where the outputs come closer to FP32's by it."""
+        """Smooth only where that brings the outputs closer to FP32's."""
         self._progress.stage("trying whether smoothing helps")
         plain = replace(self._draft, norms=())
         if self._cosine(self._draft, placement) <= self._cosine(plain, placement):
@@ -151,7 +163,7 @@ class _Maker:
         return Int8File(paths, record)
 
     def _sensitive(self, placement: QdqPlacement, path: Path, rest: RestPrecision) -> list[str]:
-        """Names of the layers that stay float for what they lose."""
+        """Return the names of layers that stay float for their costs."""
         if self._spec.max_drop is None:
             return costliest(self._costs)[: self._spec.keep_top]
 
@@ -163,7 +175,10 @@ class _Maker:
         return fewest_kept(self._costs, drop, self._spec.max_drop)
 
     def _cosine(self, draft: Draft, placement: QdqPlacement) -> float:
-        """The cosine of a draft with all layers quantised that can be; what it writes is overwritten later."""
+        """Return the cosine of a draft with every quantisable layer quantised.
+
+        The file that it writes is overwritten later.
+        """
         path = self._folder / onnx_file("int8", placement)
         draft.write(placement, self._layers, path)
         return self._judge.cosine(path)

@@ -1,4 +1,4 @@
-"""Which layers lose most by INT8, and how many of them have to stay out of it."""
+"""Cost of INT8 in each layer, and layers to keep float."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from prune_deploy.export.int8.writer import quantize
 from prune_deploy.interfaces import Progress
 
 _FLAGS = "int8_layers"
-# Images that costs are taken on: a network runs once for each layer.
+# Images that costs are measured on: a network runs once for each layer.
 _COST_IMAGES = 8
 
 
 def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, progress: Progress) -> dict[str, float]:
-    """What quantising each layer alone costs: 1 less the cosine of the outputs to those of the network with none quantised.
+    """Measure the cost of quantising each layer alone.
 
-    One network is run once for each layer, with a switch at each layer between its float and its INT8 operands.
+    A cost is 1 less the cosine of the outputs to those of the network with no layer quantised. One network runs once for each
+    layer, with a switch at each layer between its float and its INT8 operands.
     """
     chosen = quantisable(layers)
     batches = _first(judge.few(), _COST_IMAGES)
@@ -46,9 +47,10 @@ def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, prog
 
 
 def fewest_kept(costs: dict[str, float], drop: Callable[[Sequence[str]], float], max_drop: float) -> list[str]:
-    """The fewest of the costliest layers that have to stay float for `drop` of the others' INT8 to be no more than `max_drop`.
+    """Return the fewest of the costliest layers that have to stay float.
 
-    Found by halving, which takes for granted that each more layer kept helps or does no harm.
+    With them in float, `drop` is no more than `max_drop`. They are found by bisection, on the assumption that keeping one more
+    layer helps or does no harm.
 
     Raises:
         BuildError: only a network without INT8 layers would lose so little.
@@ -73,7 +75,7 @@ def fewest_kept(costs: dict[str, float], drop: Callable[[Sequence[str]], float],
 
 
 def costliest(costs: dict[str, float]) -> list[str]:
-    """Names of layers, the costliest first."""
+    """Return the names of layers, the costliest first."""
     return sorted(costs, key=lambda name: -costs[name])
 
 
@@ -89,7 +91,10 @@ def _cut(batches: Sequence[Array], count: int) -> Iterator[Array]:
 
 
 def _switchboard(draft: Draft, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """The network with an input more, a flag for each layer that can be quantised: whether it is."""
+    """Build the network with a flag for each quantisable layer.
+
+    The flags are one more input, and decide which layers are quantised.
+    """
     model, ranges = draft.smoothed()
     chosen = quantisable(layers)
     floats = {layer.name: (layer.source, layer.weight) for layer in chosen}
@@ -118,7 +123,7 @@ def _switchboard(draft: Draft, layers: Sequence[Layer]) -> onnx.ModelProto:
 
 
 def _switches(graph: onnx.GraphProto, node: onnx.NodeProto, number: int, floats: tuple[str, str]) -> list[onnx.NodeProto]:
-    """Nodes that let a layer's flag choose its input and its weight."""
+    """Make the nodes by which a flag chooses a layer's operands."""
     index = f"{node.name}_number"
     graph.initializer.append(numpy_helper.from_array(np.array(number), index))
     flag = f"{node.name}_flag"

@@ -1,4 +1,7 @@
-"""ONNX Runtime sessions on graphs that are not bundle files: to look inside a network, and to judge a quantised one."""
+"""ONNX Runtime sessions on graphs that are not bundle files.
+
+They show the tensors inside a network, and run a quantised one for its quality check.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ from prune_deploy.errors import storage_errors
 from prune_deploy.export.half.convert import save
 from prune_deploy.export.onnx import load_graph
 
-# It makes a float bias between DQ and Q into int32 by a division in the graph's own type. FP16 ends at 65504 and a bias in steps of
+# It turns a float bias between DQ and Q into int32 by a division in the graph's own type. FP16 ends at 65504 and a bias in steps of
 # scale × scale does not, so the convolution gets another bias (ONNX Runtime 1.31: cosine 0.978 instead of 0.9998 of a test_resnet).
 _WRONG_IN_FP16 = "WeightBiasQuantization"
 
 
 @contextlib.contextmanager
 def open_session(path: Path, outputs: Sequence[str] = ()) -> Iterator[Any]:
-    """A session on the CPU that also gives the tensors `outputs` of the graph in `path`."""
+    """Open a session on the CPU that also returns the tensors `outputs`.
+
+    The tensors are any of the graph in `path`.
+    """
     if not outputs:
         yield _session(path)
         return
@@ -47,15 +53,18 @@ def open_session(path: Path, outputs: Sequence[str] = ()) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def open_model(model: onnx.ModelProto, beside: Path) -> Iterator[Any]:
-    """A session on the CPU for a model that no file holds; while it opens, it lies beside the file `beside`."""
+    """Open a session on the CPU for a model without a file.
+
+    While it opens, the model lies beside the file `beside`.
+    """
     path = beside.with_name(f".{beside.name}.{secrets.token_hex(4)}")
     written: tuple[Path, ...] = ()
     try:
         written = save(model, path)
         session = _session(path)
     finally:
-        for each in written:
-            each.unlink(missing_ok=True)
+        for file in written:
+            file.unlink(missing_ok=True)
     yield session
 
 

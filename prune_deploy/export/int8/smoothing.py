@@ -1,4 +1,7 @@
-"""Activation ranges moved into weights behind layer norms, so that no channel needs more of the range than the others."""
+"""Smoothing: activation ranges moved into the weights behind layer norms.
+
+No channel then needs more of the range than the others.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _ALPHA = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer norm whose output, `tensor`, is read by quantised matrix products only, and those."""
+    """A layer norm whose output only quantised matrix products read.
+
+    `tensor` is that output, and `layers` are those products.
+    """
 
     name: str
     tensor: str
@@ -29,28 +35,29 @@ class Norm:
 
 
 def smoothable(graph: onnx.GraphProto, layers: Iterable[Layer]) -> list[Norm]:
-    """Layer norms that can give their channels' ranges to the weights behind them."""
+    """Return layer norms that can give their channels' ranges to weights."""
     readers: dict[str, list[str]] = defaultdict(list)
     for node in graph.node:
         for name in node.input:
             readers[name].append(node.name)
     products = {layer.name: layer for layer in quantisable(layers) if layer.op in ("MatMul", "Gemm")}
-    found = []
+    norms = []
     for node in graph.node:
         if node.op_type != "LayerNormalization":
             continue
         behind = readers[node.output[0]]
-        # A weight that others read too cannot be scaled for one of them.
+        # A weight with several readers cannot be scaled for one of them.
         if behind and all(name in products and len(readers[products[name].weight]) == 1 for name in behind):
-            found.append(Norm(node.name, node.output[0], tuple(products[name] for name in behind)))
-    return found
+            norms.append(Norm(node.name, node.output[0], tuple(products[name] for name in behind)))
+    return norms
 
 
 def smooth(model: onnx.ModelProto, norms: Sequence[Norm], ranges: Ranges) -> dict[str, Range]:
-    """Scale `norms` and the weights behind them in place, so that the network computes the same; the new ranges of their outputs.
+    """Scale `norms` and the weights behind them, and return the new ranges.
 
-    Each channel is divided by sqrt(its largest activation / its largest weight) (SmoothQuant, Xiao et al., 2023, with alpha 0.5). The
-    new ranges span all values seen, whatever the method of calibration.
+    The network computes the same as before. It is changed in place, and the ranges are those of the norms' outputs. Each channel
+    is divided by sqrt(its largest activation / its largest weight) (SmoothQuant, Xiao et al., 2023, with alpha 0.5). The new
+    ranges span all values seen, whatever the method of calibration.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node}
@@ -68,7 +75,7 @@ def smooth(model: onnx.ModelProto, norms: Sequence[Norm], ranges: Ranges) -> dic
 
 
 def _largest_weights(norm: Norm, constants: Mapping[str, onnx.TensorProto]) -> Array:
-    """The largest weight that each input channel meets in any of the products."""
+    """Return the largest weight that each input channel meets in any product."""
     largest = [np.abs(numpy_helper.to_array(constants[layer.weight])).max(axis=layer.axis) for layer in norm.layers]
     return np.asarray(np.max(largest, axis=0))
 
@@ -80,7 +87,10 @@ def _factors(activations: Array, weights: Array) -> Array:
 
 
 def _divided(graph: onnx.GraphProto, tensor: onnx.TensorProto, norm: str, factors: Array) -> str:
-    """A constant of a norm over the factors, under a name of its own: equal constants of several norms are one tensor."""
+    """Divide a constant of a norm by the factors.
+
+    The result has a name of its own, because equal constants of several norms are one tensor.
+    """
     name = f"{norm}_{tensor.name}_smoothed"
     graph.initializer.append(numpy_helper.from_array((numpy_helper.to_array(tensor) / factors).astype(np.float32), name))
     return name

@@ -1,7 +1,7 @@
-"""Q/DQ nodes written into a graph as a plan says.
+"""Writer of Q/DQ nodes into a graph according to a plan.
 
-onnxruntime.quantization's own writer sends every reader of a quantised tensor through Q/DQ, layers that are to stay float included,
-and takes each channel of a weight by itself in Python, which for a large transformer is a minute of work.
+onnxruntime.quantization's own writer sends every reader of a quantised tensor through Q/DQ, including layers that are to stay
+float. It also handles each channel of a weight separately in Python, which takes a minute for a large transformer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _BIAS_LARGEST = 2.0**30
 
 
 def quantize(model: onnx.ModelProto, plan: Plan, ranges: Mapping[str, Range], *, half_scales: bool = False) -> None:
-    """Put Q/DQ nodes into `model`, in place. The nodes that were there keep their names and metadata.
+    """Put Q/DQ nodes into `model`, in place.
 
-    With `half_scales`, scales are numbers that FP16 has too, so that the weights are right for a graph that is then converted.
+    The nodes that were there keep their names and metadata. With `half_scales`, scales are numbers that FP16 has too, so that the
+    weights are right for a graph that is converted afterwards.
     """
     _Writer(model.graph, plan, ranges, half_scales).write()
 
@@ -63,14 +64,14 @@ class _Writer:
         node = self._nodes[layer.name]
         floor = None
         if self._plan.biases and layer.bias:
-            # A channel whose weights are next to nothing beside its bias: the bias in steps of scale × scale would not fit into int32.
+            # Where a channel's weights are tiny compared with its bias, the bias in steps of scale × scale would not fit into int32.
             floor = np.abs(numpy_helper.to_array(self._constants[layer.bias])) / (self._scales[source] * _BIAS_LARGEST)
         node.input[1], scales = self._weight(layer.weight, layer.axis, floor)
         if self._plan.biases and layer.bias:
             node.input[2] = self._bias(layer, self._scales[source] * scales)
 
     def _activation(self, tensor: str) -> str:
-        """The name of `tensor` behind a Q/DQ pair."""
+        """Return the name of `tensor` behind a Q/DQ pair."""
         if tensor not in self._pairs:
             scale, zero = self._steps(tensor)
             self._scales[tensor] = scale
@@ -86,7 +87,10 @@ class _Writer:
         return str(self._pairs[tensor][1].output[0])
 
     def _steps(self, tensor: str) -> tuple[float, int]:
-        """Scale and zero point of an activation. One that was always zero gets a scale of 1: zero is exact in any."""
+        """Return scale and zero point of an activation.
+
+        One that was always zero gets a scale of 1, because zero is exact in any scale.
+        """
         lowest, highest = min(self._ranges[tensor][0], 0.0), max(self._ranges[tensor][1], 0.0)
         if self._plan.unsigned:
             scale = self._rounded((highest - lowest) / _LEVELS) or 1.0
@@ -94,7 +98,10 @@ class _Writer:
         return self._rounded(max(-lowest, highest) / _LARGEST) or 1.0, 0
 
     def _weight(self, name: str, axis: int, floor: Array | None) -> tuple[str, Array]:
-        """The name of a weight behind a DQ node, and its scales, one for each output channel."""
+        """Return a weight's name behind a DQ node, and its scales.
+
+        There is one scale for each output channel.
+        """
         if (name, axis) not in self._weights:
             values = numpy_helper.to_array(self._constants[name])
             others = tuple(each for each in range(values.ndim) if each != axis)
@@ -132,7 +139,7 @@ class _Writer:
         return name
 
     def _rebuild(self) -> None:
-        """Nodes in an order in which each comes after what it reads, and no constant that nobody reads any more."""
+        """Order the nodes after the ones they read, and drop unread constants."""
         ordered = [*self._first]
         for tensor in self._graph.input:
             ordered += self._pairs.get(tensor.name, ())
