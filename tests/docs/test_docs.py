@@ -58,6 +58,24 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_of_headings() -> None:
+    assert anchors("# One: `two`, 3\n```bash\n# not this\n```\n## A-b c\n") == {"one-two-3", "a-b-c"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_headings_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    local = [(page.parent / target if target else page, anchor) for target, anchor in links if "://" not in target]
+    assert [(str(to), anchor) for to, anchor in local if anchor not in anchors(to.read_text(encoding="utf-8"))] == []
+
+
 def documented_lines() -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     for page in PAGES:
