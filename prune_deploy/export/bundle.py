@@ -1,4 +1,7 @@
-"""The bundle's module: written as safetensors and a recipe, loaded again without a pickle."""
+"""The bundle's module, written as safetensors and a recipe.
+
+It is loaded again without a pickle.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,14 @@ RECIPE_FILE = "recipe.json"
 PLAN_FILE = "plan.json"
 ONNX_FILE = "model.onnx"
 """The FP32 file, from which all others are derived."""
-# What decides how a skeleton is built and narrowed; recorded with the recipe so that a mismatch can be explained.
+# They decide how a skeleton is built and narrowed. The recipe records their versions so that a mismatch can be explained.
 _RECIPE_LIBRARIES = ("timm", "torch", "torch-pruning")
 
 
 def write_module(module: nn.Module, spec: ModelSpec, pruned: Pruned | None, folder: Path) -> list[Artifact]:
-    """Write weights, recipe and width plan of a (pruned) module of the resolved `spec`; the files' records are returned.
+    """Write weights, recipe and width plan of a module.
+
+    Returns the records of the written files. The module may be pruned. `spec` is its resolved model.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -49,7 +54,7 @@ def write_module(module: nn.Module, spec: ModelSpec, pruned: Pruned | None, fold
     with storage_errors(path):
         _save_tensors(tensors, path)
     write_text(folder / RECIPE_FILE, to_json(record, indent=None))
-    # safetensors writes for the owner's eyes only; a bundle is made to be passed on, as far as the umask allows.
+    # safetensors writes files that only the owner can read. A bundle is made to be passed on, as far as the umask allows.
     path.chmod((folder / RECIPE_FILE).stat().st_mode)
     written = [describe(path, "weights"), describe(folder / RECIPE_FILE, "recipe")]
     if pruned is not None:
@@ -62,14 +67,17 @@ def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     try:
         safetensors.torch.save_file(_unshared(tensors), path, metadata={"format": "pt"})
     except safetensors.SafetensorError as error:
-        # safetensors wraps the operating system's error in text; a full disk must still be told as one.
+        # safetensors wraps the operating system's error in text. A full disk must still be reported as one.
         if (number := re.search(r"os error (\d+)", str(error))) is not None:
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise
 
 
 def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors that share memory, copied apart: safetensors refuses to guess which of them owns it."""
+    """Copy tensors apart that share memory.
+
+    safetensors refuses to guess which of them owns it.
+    """
     seen: set[int] = set()
     result: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
@@ -80,9 +88,10 @@ def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The pruned module of a bundle, in eval mode on the CPU, bit-identical to the one that was saved.
+    """Load the module of a bundle, in eval mode on the CPU.
 
-    Nothing is unpickled: the dense skeleton is built without weights, narrowed by the recipe, and given the saved tensors.
+    It is pruned as the bundle says, and bit-identical to the one that was saved. Nothing is unpickled: the dense skeleton is
+    built without weights, narrowed by the recipe, and given the saved tensors.
 
     Raises:
         InputError: the folder is no bundle, or a file of it is damaged.
@@ -93,7 +102,7 @@ def load(folder: Path | str) -> nn.Module:
 
 
 def load_module(folder: Path) -> nn.Module:
-    """The module from a folder's weights and recipe alone.
+    """Load the module from a folder's weights and recipe alone.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -101,7 +110,7 @@ def load_module(folder: Path) -> nn.Module:
     recipe = read_recipe(folder)
     path = folder / WEIGHTS_FILE
     try:
-        # Copies, since a file's tensors lie at any address: kernels are slower there, and MKL rounds differently on some processors.
+        # These are copies: a file's tensors lie at any address, where kernels are slower and MKL rounds differently on some processors.
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, safetensors.SafetensorError) as error:
@@ -112,7 +121,7 @@ def load_module(folder: Path) -> nn.Module:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a bundle folder.
+    """Read the recipe of a bundle folder.
 
     Raises:
         InputError: it is missing or damaged.
@@ -124,7 +133,7 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def read_pruned(folder: Path, record: BundleRecord) -> Pruned | None:
-    """What was removed from a bundle's model, None if nothing was.
+    """Return what was removed from a bundle's model, None if nothing was.
 
     Raises:
         InputError: plan or recipe are damaged, or of a release that did not write down which channels are left.
@@ -142,7 +151,10 @@ def read_pruned(folder: Path, record: BundleRecord) -> Pruned | None:
 
 
 def onnx_file(precision: Precision, placement: QdqPlacement = "tensorrt") -> str:
-    """The name of a bundle's ONNX file of a precision; INT8 has one for TensorRT and one for ONNX Runtime's CPU kernels."""
+    """Return the name of a bundle's ONNX file of a precision.
+
+    INT8 has one for TensorRT and one for ONNX Runtime's CPU kernels.
+    """
     own = PRECISIONS[precision].runs_file_of
     if own == "fp32":
         return ONNX_FILE
@@ -150,5 +162,8 @@ def onnx_file(precision: Precision, placement: QdqPlacement = "tensorrt") -> str
 
 
 def describe(path: Path, role: str, **seen: Any) -> Artifact:
-    """The record of one finished file: its size and hash as they are on disk, and what else was `seen` of it (fields of `Artifact`)."""
+    """Return the record of one finished file.
+
+    It has the file's size and hash on disk. `seen` has further fields of `Artifact`.
+    """
     return Artifact(name=path.name, role=role, size_bytes=path.stat().st_size, sha256=file_sha256(path), **seen)

@@ -1,4 +1,7 @@
-"""One FP32 ONNX file with a dynamic batch: the source of every other artifact."""
+"""Export of one FP32 ONNX file with a dynamic batch.
+
+It is the source of every other artifact.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from prune_deploy.errors import BuildError, InputError, first_line, storage_errors
 
 OPSET = 20
-"""TensorRT-RTX fails on FP32 graphs of opset 23 and later, which hold Attention nodes; 20 is the first that writes GELU as one node."""
+"""The first opset that writes GELU as one node.
+
+TensorRT-RTX fails on FP32 graphs of opset 23 and later, which hold Attention nodes.
+"""
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
 BATCH_NAME = "batch"
-# Protobuf cannot hold 2 GiB; the weights go into model.onnx.data well before that.
+# Protobuf cannot hold 2 GiB, so the weights go into model.onnx.data well before that.
 _EXTERNAL_DATA_BYTES = 1 << 30
 
 
 def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination: Path) -> tuple[Path, ...]:
-    """Export `module` in FP32 and return the files written: the graph, and its external data where the weights are large.
+    """Export `module` in FP32 and return the files written.
 
-    `input_size` is (channels, height, width); the graph takes (batch, channels, height, width) and gives (batch, classes).
+    They are the graph, and its external data where the weights are large. `input_size` is (channels, height, width). The graph
+    takes (batch, channels, height, width) and returns (batch, classes).
 
     Raises:
         BuildError: the exporter fails, or the batch came out fixed.
@@ -51,14 +58,14 @@ def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination
 
 
 def _exported(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.ONNXProgram:
-    """The program of a module, its attention written out where the exporter cannot take PyTorch's fused one apart.
+    """Export a module, with its attention written out where that is needed.
 
-    torch 2.15 fails so on attention whose mask broadcasts over the batch (BEiT's and MaxViT's bias tables). The fused and the written-out
-    form are the same products and the same softmax in the file.
+    torch 2.15's exporter fails on PyTorch's fused attention if the mask broadcasts over the batch (BEiT's and MaxViT's bias
+    tables). The fused and the written-out form are the same products and the same softmax in the file.
     """
     try:
         return _attempt(module, input_size)
-    except Exception:  # noqa: BLE001 - whatever pass it was; an export that fails for another reason fails again
+    except Exception:  # noqa: BLE001 - any pass may fail, and an export that fails for another reason fails again
         with sdpa_kernel(SDPBackend.MATH):
             return _attempt(module, input_size)
 
@@ -66,7 +73,7 @@ def _exported(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx
 def _attempt(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.ONNXProgram:
     program = torch.onnx.export(
         module,
-        # A batch of 2 in the example: a 1 is what exporters specialise on.
+        # The example has a batch of 2, because exporters specialise on a batch of 1.
         (torch.zeros(2, *input_size),),
         dynamo=True,
         opset_version=OPSET,
@@ -81,9 +88,10 @@ def _attempt(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.
 
 
 def _strip_traces(program: torch.onnx.ONNXProgram) -> None:
-    """Drop each node's Python stack: it names files of the machine that exported, and doubles a small model's size.
+    """Drop each node's Python stack.
 
-    Module names and classes stay; they are what joins a layer of an engine to a layer of the model.
+    It names files of the machine that exported, and doubles a small model's size. Module names and classes stay. They join a
+    layer of an engine to a layer of the model.
     """
     for node in program.model.graph.all_nodes():
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
@@ -107,7 +115,7 @@ def check_dynamic_batch(path: Path) -> None:
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """The graph without external data.
+    """Load the graph without external data.
 
     Raises:
         InputError: the file is no ONNX model.
@@ -123,7 +131,10 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes off stderr; its failures arrive as exceptions."""
+    """Keep the exporter's notes off stderr.
+
+    Its failures arrive as exceptions.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,1 +1,1 @@
-"""TensorRT engines, and what was built into them."""
+"""TensorRT engines, and reports of what was built into them."""

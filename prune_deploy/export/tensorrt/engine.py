@@ -1,8 +1,8 @@
-"""Build one TensorRT engine from one ONNX file whose tensors already have the precision wanted.
+"""Build of one TensorRT engine from one ONNX file.
 
-One path for TensorRT 10.12 and newer, 11 and TensorRT-RTX: the network is typed, so the file alone decides its precision.
-The builder flags that used to ask for FP16 or INT8 are gone in TensorRT 11; code that sets them only where they exist builds FP32
-there without a word.
+The tensors of the file already have the requested precision. One way serves TensorRT 10.12 and newer, 11 and TensorRT-RTX: the
+network is typed, so the file alone decides its precision. TensorRT 11 has no builder flags for FP16 and INT8 any more. Code that
+sets them only where they exist would silently build FP32 there.
 """
 
 from __future__ import annotations
@@ -48,15 +48,18 @@ _FIXES: tuple[tuple[str, str], ...] = (
     ("dedicated kernel", "export the ONNX file with opset 20, which writes attention as plain matrix products"),
     ("Plugin not found", "the model has an operator TensorRT does not know: replace it in the model before exporting"),
 )
-"""What TensorRT's message contains → what to do about it; the first match counts."""
+"""Part of TensorRT's message → what to do about it. The first match counts."""
 
 _OTHER_FIX = "the lines above are TensorRT's own; check the ONNX file with onnx.checker, or try another `target` or `precisions`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Built:
-    """A finished plan (TensorRT's host memory, a buffer of bytes), the ONNX nodes that are products, and what the builder says it was
-    built with."""
+    """A finished plan, and the settings that the builder reports for it.
+
+    `plan` is TensorRT's host memory, a buffer of bytes. `products` are the ONNX nodes that are convolutions or matrix products.
+    `inputs` maps each input's name to its shape without the batch.
+    """
 
     plan: Any
     products: tuple[str, ...]
@@ -67,7 +70,10 @@ class _Built:
 
 
 def engine_file_name(spec: EngineBuild, library: TensorRTLibrary) -> str:
-    """The engine's name in a bundle, for example "model.fp16.sm86.b1-8-64.tensorrt-rtx-1.7.engine"."""
+    """Return the engine's name in a bundle.
+
+    An example is "model.fp16.sm86.b1-8-64.tensorrt-rtx-1.7.engine".
+    """
     return f"model.{spec.precision}.{spec.target}.b{'-'.join(map(str, spec.batches))}.{library.tag}.engine"
 
 
@@ -78,14 +84,15 @@ def build_engine(
     *,
     progress: BuildProgress | None = None,
 ) -> EngineRecord:
-    """Build the engine, check that its layers have the precision asked for, and write the raw plan to `destination`.
+    """Build the engine, check its layers' precision, and write the raw plan.
 
-    `build_s` covers parsing and building. `destination` changes only after the engine passed every check.
+    `build_s` of the record covers parsing and building. `destination` changes only after the engine passed every check.
 
     Raises:
         InputError: not an ONNX file, a damaged one, or one without a dynamic batch.
         BuildError: TensorRT reported an error, the build was cancelled, or the layers are not what the label says.
-        CannotRunError: the library is unavailable here or cannot build for the target; StorageError: the plan cannot be written.
+        CannotRunError: the library is unavailable here or cannot build for the target.
+        StorageError: the plan cannot be written.
         KeyboardInterrupt: Ctrl-C, after TensorRT has stopped.
     """
     _check_paths(onnx_path, destination)
@@ -115,7 +122,7 @@ def _compile(
 ) -> _Built:
     trt, started = library.module, time.perf_counter()
     builder = _new_builder(library, log)
-    # Always by name: the enum's integers differ between TensorRT 10 and 11.
+    # Flags go by name: the enum's integers differ between TensorRT 10 and 11.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     # The parser owns the weights, so it must live until the build ends.
     parser = trt.OnnxParser(network, log.logger)
@@ -142,7 +149,7 @@ def _new_builder(library: TensorRTLibrary, log: BuildLog) -> Any:
     try:
         return library.module.Builder(log.logger)
     except TypeError:
-        # The bindings' way to say that C++ returned nothing, for example because the driver is too old for the library's CUDA.
+        # The bindings raise it where C++ returned nothing, for example because the driver is too old for the library's CUDA.
         raise _failure(log, f"{library.name} {library.version} does not start") from None
 
 
@@ -167,7 +174,11 @@ def _parse(trt: Any, parser: Any, network: Any, log: BuildLog, onnx_path: Path) 
 
 
 def _input_shapes(network: Any, onnx_path: Path) -> dict[str, tuple[int, ...]]:
-    """Each input's shape without the batch, which must be the one dynamic dimension."""
+    """Return each input's shape without the batch.
+
+    Raises:
+        InputError: the batch is fixed, or another dimension is dynamic.
+    """
     shapes = {}
     for tensor in (network.get_input(index) for index in range(network.num_inputs)):
         batch, *rest = tuple(tensor.shape) or (0,)
@@ -195,7 +206,7 @@ def _configure(library: TensorRTLibrary, builder: Any, spec: EngineBuild) -> Any
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
     if spec.optimization_level is not None:
         config.builder_optimization_level = spec.optimization_level
-        # An unknown level is clamped without a word.
+        # An unknown level is clamped silently.
         if config.builder_optimization_level != spec.optimization_level:
             highest = config.builder_optimization_level
             raise InputError(f"{library.name} has no optimization level {spec.optimization_level}", fix=f"for example {highest}")
@@ -210,7 +221,7 @@ def allow_sparse_weights(library: TensorRTLibrary, config: Any) -> None:
     """Let the builder use kernels for 2:4 sparse weights.
 
     Raises:
-        CannotRunError: the library has no such flag; TensorRT 11 has dropped others.
+        CannotRunError: the library has no such flag. TensorRT 11 has dropped others.
     """
     flag = library.module.BuilderFlag.__members__.get("SPARSE_WEIGHTS")
     if flag is None:
@@ -237,9 +248,9 @@ def _add_profiles(builder: Any, config: Any, spec: EngineBuild, inputs: Mapping[
 
 
 def _read_layers(library: TensorRTLibrary, log: BuildLog, plan: Any) -> tuple[list[EngineLayer], str]:
-    """The engine's layers, and where they are described.
+    """Return the engine's layers, and the source of their description.
 
-    TensorRT-RTX logs its layer table with or without a GPU and for any target, so one source serves all its engines; only the
+    TensorRT-RTX logs its layer table with or without a GPU and for any target, so one source serves all its engines. Only the
     inspector describes a TensorRT engine, and it needs the GPU that TensorRT needs anyway.
     """
     if library.is_rtx:
@@ -282,7 +293,7 @@ def _record(
 
 
 def _inspect(library: TensorRTLibrary, log: BuildLog, plan: Any) -> str:
-    """The engine's own description, as JSON."""
+    """Return the engine's own description, as JSON."""
     engine = library.module.Runtime(log.logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise _failure(log, "the engine was built but does not load, so its layer types are unknown")

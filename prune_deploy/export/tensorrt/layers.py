@@ -1,7 +1,7 @@
-"""Which data types an engine's layers really compute in: read from the finished engine, never from what was asked.
+"""Data types that an engine's layers compute in, read from the engine.
 
-Two sources say the same: the inspector's JSON (TensorRT 10 and 11 write it differently), which needs a GPU, and the layer table
-that the builder logs, which TensorRT-RTX writes without one.
+The finished engine is the source, never the request. Two descriptions agree. The inspector's JSON needs a GPU, and TensorRT 10
+and 11 write it differently. The builder logs a layer table, which TensorRT-RTX writes without a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ _REPORT = "report it with the TensorRT version: this package must be taught the 
 
 @dataclass(frozen=True, slots=True)
 class EngineLayer:
-    """One layer of an engine: TensorRT's name and kind, data types of its tensors, and the ONNX nodes that it was made of."""
+    """One layer of an engine: kind, data types and ONNX nodes.
+
+    `name` and `kind` are TensorRT's. `inputs`, `constants` and `outputs` are the data types of its tensors. `nodes` are the ONNX
+    nodes that it was made of.
+    """
 
     name: str
     kind: str
@@ -53,10 +57,12 @@ class EngineLayer:
 
 
 def layers_in_table(table: str) -> list[EngineLayer]:
-    """The layers of the builder's layer table, those of all optimisation profiles.
+    """Return the layers of the builder's layer table.
+
+    They are those of all optimisation profiles.
 
     Raises:
-        BuildError: the table is not laid out as known, so nothing can be said about the engine.
+        BuildError: the table's layout is unknown, so nothing can be said about the engine.
     """
     body, end, _ = table.removeprefix(LAYER_TABLE_HEAD).partition(_TABLE_END)
     lines = [line for line in body.split("\n") if line]
@@ -64,19 +70,20 @@ def layers_in_table(table: str) -> list[EngineLayer]:
         raise BuildError("the builder's layer table has no beginning, no end or no layers: layer types are unknown", fix=_REPORT)
     layers = []
     for line in lines:
-        found = _TABLE_LINE.match(line)
-        if found is None:
+        match = _TABLE_LINE.match(line)
+        if match is None:
             raise BuildError(f"a line of the builder's layer table is not understood: {line[:200]}", fix=_REPORT)
-        inputs, constants, outputs = (_table_types(found[part], line) for part in ("inputs", "constants", "outputs"))
-        nodes = tuple(onnx_nodes(found["rest"]))
-        layers.append(EngineLayer(found["name"], found["kind"], inputs, constants, outputs, nodes))
+        inputs, constants, outputs = (_table_types(match[part], line) for part in ("inputs", "constants", "outputs"))
+        nodes = tuple(onnx_nodes(match["rest"]))
+        layers.append(EngineLayer(match["name"], match["kind"], inputs, constants, outputs, nodes))
     return layers
 
 
 def layers_in_inspector(text: str) -> list[EngineLayer]:
-    """The layers in the inspector's JSON, those of all optimisation profiles.
+    """Return the layers in the inspector's JSON.
 
-    A tensor whose type TensorRT does not tell ("N/A due to dynamic shapes") is "Unknown".
+    They are those of all optimisation profiles. A tensor whose type TensorRT leaves open ("N/A due to dynamic shapes") is
+    "Unknown".
 
     Raises:
         BuildError: not the JSON of an engine built with DETAILED verbosity.
@@ -88,7 +95,9 @@ def layers_in_inspector(text: str) -> list[EngineLayer]:
 
 
 def count_types(layers: Iterable[EngineLayer]) -> dict[str, int]:
-    """Count layers by the type they compute in, the most frequent type first.
+    """Count layers by the type they compute in.
+
+    The most frequent type comes first.
 
     Raises:
         BuildError: none of them has a tensor.
@@ -102,7 +111,9 @@ def count_types(layers: Iterable[EngineLayer]) -> dict[str, int]:
 
 
 def types_in_inspector(text: str) -> dict[str, int]:
-    """Count layers by type in the inspector's JSON, as `layers_in_inspector` and `count_types` do.
+    """Count layers by type in the inspector's JSON.
+
+    It is read by `layers_in_inspector` and counted by `count_types`.
 
     Raises:
         BuildError: not the JSON of an engine built with DETAILED verbosity.
@@ -120,50 +131,52 @@ def _inspected(layer: dict[str, Any]) -> EngineLayer:
 
 
 def sparse_counts(messages: Iterable[str]) -> tuple[int | None, int | None]:
-    """Layers whose weights have the 2:4 pattern, and layers that got a kernel for it; None where the builder does not say.
+    """Return counts of layers eligible for 2:4 sparsity, and of chosen ones.
 
-    TensorRT counts once per round of its choice, and the last round's kernels are the engine's.
+    Eligible layers have weights of that pattern, chosen ones got a kernel for it. A count is None where the builder does not
+    state it. TensorRT counts once per round of its choice, and the last round's kernels are the engine's.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for match in filter(None, map(_SPARSE_COUNTS.match, messages)):
-        found |= {name: int(number) for name, number in match.groupdict().items() if number is not None}
-    return found.get("eligible"), found.get("chosen")
+        counts |= {name: int(number) for name, number in match.groupdict().items() if number is not None}
+    return counts.get("eligible"), counts.get("chosen")
 
 
 def verify_precision(record: EngineRecord) -> None:
     """Check that the engine is what its label says.
 
     Raises:
-        BuildError: no layer, or no convolution or matrix product, computes in the precision asked for, or some layers compute in one
-            that the label rules out.
+        BuildError: no layer, or no convolution or matrix product, computes in the requested precision. The same goes for layers
+            that compute in one that the label rules out.
     """
     row = PRECISIONS[record.precision]
     required = row.engine_type
-    found = ", ".join(f"{count} {name}" for name, count in record.layer_types.items()) or "none"
+    types_text = ", ".join(f"{count} {name}" for name, count in record.layer_types.items()) or "none"
     if not record.layer_types.get(required):
         raise BuildError(
-            f"{record.precision} was asked for, but no layer of the engine computes in {required}; layers found: {found}",
+            f"{record.precision} was asked for, but no layer of the engine computes in {required}; layers found: {types_text}",
             fix=f"build from an ONNX file converted to {record.precision}: the file alone decides a typed network's precision",
         )
     stray = [name for name in record.layer_types if name in NARROW_TYPES - row.engine_types_allowed]
     if stray:
         raise BuildError(
-            f"{record.precision} was asked for, but layers of the engine compute in {' and '.join(stray)}; layers found: {found}",
+            f"{record.precision} was asked for, but layers of the engine compute in {' and '.join(stray)}; layers found: {types_text}",
             fix=f"build from an ONNX file that has only {record.precision} layers, or label the engine with the precision it has",
         )
     if record.share is not None and not record.share.computing:
         raise BuildError(
             f"{record.precision} was asked for, but none of the engine's {record.share.layers} convolutions and matrix products "
-            f"compute in {required}; layers found: {found}",
+            f"compute in {required}; layers found: {types_text}",
             fix=f"build from an ONNX file whose products are {record.precision}: the file alone decides a typed network's precision",
         )
 
 
 def _computes_in(layer: EngineLayer) -> Iterable[str]:
-    """The type one layer computes in: that of its first input, or of its first output if it reads nothing.
+    """Return the type one layer computes in, () for a layer without tensors.
 
-    A layer whose only eight-bit (or smaller) operand is that input merely widens it, so it counts as what it writes: INT8 then
-    means an INT8 product, not a lonely dequantisation. Layers without tensors (stream signal and wait) compute nothing.
+    It is that of its first input, or of its first output if it reads nothing. A layer whose only operand of eight or fewer bits
+    is that input merely widens it, so it counts as what it writes: INT8 then means an INT8 product. Layers without tensors
+    (stream signal and wait) compute nothing.
     """
     if not layer.inputs:
         return layer.outputs[:1]

@@ -1,4 +1,7 @@
-"""Which TensorRT library builds engines here: `tensorrt` on a machine with an NVIDIA GPU, `tensorrt_rtx` anywhere."""
+"""Choice of the TensorRT library that builds engines here.
+
+`tensorrt` builds on a machine with an NVIDIA GPU, `tensorrt_rtx` anywhere.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _INSTALL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRTLibrary:
-    """An imported TensorRT: `name` is "TensorRT" or "TensorRT-RTX", `module` its Python module."""
+    """An imported TensorRT library.
+
+    `name` is "TensorRT" or "TensorRT-RTX", `module` its Python module.
+    """
 
     name: str
     version: str
@@ -31,25 +37,31 @@ class TensorRTLibrary:
 
     @property
     def is_rtx(self) -> bool:
-        """True for TensorRT-RTX, which builds for any card it knows without owning it."""
+        """True for TensorRT-RTX, which builds for absent GPUs too.
+
+        It builds for any of the GPUs that it knows.
+        """
         return self.name == "TensorRT-RTX"
 
     @property
     def tag(self) -> str:
-        """Library, major and minor version for file names: "tensorrt-11.4", "tensorrt-rtx-1.7"."""
+        """Library, major and minor version, for file names.
+
+        Examples are "tensorrt-11.4" and "tensorrt-rtx-1.7".
+        """
         return f"{self.name.lower()}-{'.'.join(self.version.split('.')[:2])}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
-    """Why a library cannot build engines here, and what to install."""
+    """Reason that a library cannot build engines here, and a fix."""
 
     reason: str
     fix: str
 
 
 def probe_library(name: LibraryName) -> TensorRTLibrary | Unavailable:
-    """The library, imported, or why it cannot build engines on this machine."""
+    """Import a library, or explain why it cannot build on this machine."""
     package = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
     try:
         module: Any = importlib.import_module(package)
@@ -73,47 +85,47 @@ def probe_library(name: LibraryName) -> TensorRTLibrary | Unavailable:
 
 
 def available_libraries() -> tuple[TensorRTLibrary, ...]:
-    """The libraries that can build engines on this machine, preferred first."""
+    """Return the libraries that can build engines here, preferred first."""
     probed = (probe_library("tensorrt"), probe_library("tensorrt-rtx"))
     return tuple(library for library in probed if isinstance(library, TensorRTLibrary))
 
 
 def choose_library(name: EngineLibrary, target: str) -> TensorRTLibrary:
-    """The library that builds an engine for `target` ("sm86") on this machine.
+    """Return the library that builds an engine for `target` ("sm86") here.
 
     "auto" is TensorRT where it can build for the target, which must then be the local GPU, and TensorRT-RTX otherwise.
 
     Raises:
-        CannotRunError: the library asked for, or with "auto" each of them, is unavailable or cannot build for the target.
-        InputError: the library asked for is "none".
+        CannotRunError: the requested library, or with "auto" each of them, is unavailable or cannot build for the target.
+        InputError: the requested library is "none".
     """
     if name == "none":
         raise InputError("no engine was asked for, so no library builds one", fix="ask for auto, tensorrt or tensorrt-rtx")
     candidates: tuple[LibraryName, ...] = ("tensorrt", "tensorrt-rtx") if name == "auto" else (name,)
     reasons, fix = [], ""
     for candidate in candidates:
-        found = _for_target(probe_library(candidate), target)
-        if isinstance(found, TensorRTLibrary):
-            return found
-        reasons.append(f"{candidate}: {found.reason}")
-        fix = found.fix
+        library = _for_target(probe_library(candidate), target)
+        if isinstance(library, TensorRTLibrary):
+            return library
+        reasons.append(f"{candidate}: {library.reason}")
+        fix = library.fix
     raise CannotRunError(f"no engine for {target} can be built here: {'; '.join(reasons)}", fix=fix)
 
 
-def _for_target(found: TensorRTLibrary | Unavailable, target: str) -> TensorRTLibrary | Unavailable:
-    """The library if it can build for the target."""
-    if isinstance(found, Unavailable):
-        return found
-    if found.is_rtx:
-        known = found.module.ComputeCapability.__members__
+def _for_target(library: TensorRTLibrary | Unavailable, target: str) -> TensorRTLibrary | Unavailable:
+    """Return the library if it can build for the target."""
+    if isinstance(library, Unavailable):
+        return library
+    if library.is_rtx:
+        known = library.module.ComputeCapability.__members__
         if target.upper() in known:
-            return found
+            return library
         names = ", ".join(name.lower() for name in known if name.startswith("SM"))
         fix = f"choose one of {names}, or build with tensorrt on a machine that has the card"
-        return Unavailable(reason=f"version {found.version} does not build for {target}", fix=fix)
+        return Unavailable(reason=f"version {library.version} does not build for {target}", fix=fix)
     local = local_target()
     if target == local:
-        return found
+        return library
     fix = f"ask for {setting('target', local)}, or build with tensorrt-rtx, which needs no GPU"
     return Unavailable(reason=f"it builds only for the GPU it runs on, here {local}", fix=fix)
 

@@ -1,4 +1,4 @@
-"""TensorRT's one logger per process, and what it said during one piece of work.
+"""TensorRT's one logger per process, and its messages during a build.
 
 TensorRT keeps the first logger it is given and ignores every later one, so the logger is made once and its sink is swapped.
 Several failures (a rejected flag, a broken layer) are reported nowhere but here.
@@ -17,13 +17,16 @@ from typing import Any
 from prune_deploy.export.tensorrt.library import TensorRTLibrary
 
 LAYER_TABLE_HEAD = "Layers:\n"
-"""How the message begins in which the builder lists the finished engine's layers (VERBOSE, with DETAILED verbosity)."""
+"""Beginning of the message that lists the finished engine's layers.
+
+The builder logs it as VERBOSE, with DETAILED verbosity.
+"""
 
 SPARSITY_HEAD = "(Sparsity) "
-"""How the messages begin that count layers with 2:4 sparse weights."""
+"""Beginning of the messages that count layers with 2:4 sparse weights."""
 
 _SHOWN_ERRORS, _SHOWN_CHARACTERS = 4, 400
-# Where in NVIDIA's sources a message comes from, and its rulers: of no use to the reader.
+# Positions in NVIDIA's sources and separator lines, which are of no use to the reader.
 _NOISE = re.compile(
     r" In \w+ at /_src/[^)\s]+|^\w+\.[ch]pp:\d+: |ERROR: \w+\.[ch]pp:\d+ In function \w+: (?:\[\d+\] )?"
     r"|\[\w+\.[ch]pp:+[\w:]+\] |\[\w+\.[ch]pp:\d+: \w+\] |--- (?:Begin|End) node --- ?"
@@ -34,8 +37,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(slots=True)
 class BuildLog:
-    """What `logger` was told: errors and warnings as they came, the layer tables, what was said of sparse weights, and how many
-    messages there were at all."""
+    """Messages that `logger` received.
+
+    Errors and warnings are in the order of their arrival. `messages` counts messages of all kinds.
+    """
 
     logger: Any
     errors: list[str] = field(default_factory=list)
@@ -46,11 +51,17 @@ class BuildLog:
 
     @property
     def is_heard(self) -> bool:
-        """False if TensorRT keeps another logger, to which some or all of what matters goes."""
+        """False if TensorRT keeps another logger.
+
+        Some or all messages that matter then go to that one.
+        """
         return self.messages > 0 and not any("new logger is ignored" in warning for warning in self.warnings)
 
     def describe_errors(self) -> str:
-        """The first errors, a line each, without NVIDIA's source positions; "" if there were none."""
+        """Return the first errors, a line each, or "" if there were none.
+
+        NVIDIA's source positions are left out.
+        """
         lines = list(dict.fromkeys(filter(None, (_NOISE.sub("", " ".join(error.split())) for error in self.errors))))
         shown = [line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}…" for line in lines][:_SHOWN_ERRORS]
         more = len(lines) - len(shown)
@@ -59,12 +70,15 @@ class BuildLog:
 
 @functools.cache
 def process_logger(module: Any) -> Any:
-    """The ILogger that everything in this process hands to `module` (Builder, OnnxParser, Runtime)."""
+    """Return the process's ILogger for `module`: Builder, OnnxParser, Runtime."""
     level, base_init = module.ILogger.Severity, module.ILogger.__init__
     errors, warning = (level.INTERNAL_ERROR, level.ERROR), level.WARNING
 
     class ProcessLogger(module.ILogger):  # type: ignore[misc]  # the base class is chosen at run time
-        """Sorts messages into the current sink. Called thousands of times per build, so it does as little as possible."""
+        """Sorter of messages into the current sink.
+
+        It is called thousands of times per build, so it does as little as possible.
+        """
 
         def __init__(self) -> None:
             base_init(self)
@@ -89,7 +103,10 @@ def process_logger(module: Any) -> Any:
 
 @contextmanager
 def collecting(library: TensorRTLibrary) -> Iterator[BuildLog]:
-    """A fresh log, filled by the process's logger (`log.logger`) until the block ends. Other threads wait for the block."""
+    """Yield a fresh log, filled until the block ends.
+
+    The process's logger (`log.logger`) fills it. Other threads wait for the block.
+    """
     logger = process_logger(library.module)
     with _ONE_AT_A_TIME:
         logger.sink = log = BuildLog(logger=logger)

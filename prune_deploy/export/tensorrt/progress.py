@@ -1,6 +1,6 @@
-"""How far an engine build is, and how Ctrl-C ends it.
+"""Progress of an engine build, and its end by Ctrl-C.
 
-TensorRT calls Python back from C++ and swallows whatever a callback raises: it prints the exception and goes on, or cancels the
+TensorRT calls Python back from C++ and swallows whatever a callback raises. It prints the exception and goes on, or cancels the
 build without saying why. So callbacks here never raise: they note what happened, answer "stop", and the cause is raised later.
 """
 

@@ -1,4 +1,7 @@
-"""The command line of NVIDIA's own tool that builds the same engine, for whoever wants to do it without this package."""
+"""Command line of NVIDIA's own tool that builds the same engine.
+
+It serves readers who want to build it without this package.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from prune_deploy.specs import EngineBuild
 def trtexec_command(
     spec: EngineBuild, *, onnx_name: str, engine_name: str, inputs: Mapping[str, tuple[int, ...]], rtx: bool
 ) -> str:
-    """The line that builds `engine_name` from `onnx_name` with `trtexec`, or with `tensorrt_rtx` if `rtx`.
+    """Return the line that builds `engine_name` from `onnx_name`.
 
-    `inputs` maps each input's name to its shape without the batch. `--stronglyTyped` is needed by TensorRT 10 and ignored by 11.
-    Sources: samples/common/sampleOptions.cpp of NVIDIA/TensorRT; TensorRT-RTX documentation, "CPU-Only AOT".
+    The tool is `trtexec`, or `tensorrt_rtx` if `rtx`. `inputs` maps each input's name to its shape without the batch.
+    `--stronglyTyped` is needed by TensorRT 10 and ignored by 11.
+
+    Sources: samples/common/sampleOptions.cpp of NVIDIA/TensorRT, and the TensorRT-RTX documentation, "CPU-Only AOT".
     """
     words = ["tensorrt_rtx" if rtx else "trtexec", f"--onnx={onnx_name}", f"--saveEngine={engine_name}"]
     words += [f"--computeCapabilities={spec.target.removeprefix('sm')}"] if rtx else ["--stronglyTyped"]

@@ -1,4 +1,4 @@
-"""TensorRT's words for data types and for the ONNX nodes behind a layer."""
+"""TensorRT's words for data types and for a layer's ONNX nodes."""
 
 from __future__ import annotations
 
@@ -49,14 +49,18 @@ _NAME_SEPARATORS = re.compile(r"[+,()\[\]{} ]+")
 
 
 def type_of_word(word: str) -> str:
-    """This package's name of the type that TensorRT calls `word`, and `word` itself where it is unknown."""
+    """Return this package's name of the type that TensorRT calls `word`.
+
+    It is `word` itself where that is unknown.
+    """
     return _NAMES.get(word.lower(), word)
 
 
 def type_of_tensor(tensor: dict[str, Any]) -> str:
-    """The type of a tensor in the inspector's JSON, "Unknown" where TensorRT does not tell.
+    """Return the type of a tensor in the inspector's JSON.
 
-    TensorRT 10 says {"Format/Datatype": "Row major linear FP16 format"}, 11 {"Datatype": "Half"}, weights {"Type": "Half"}.
+    It is "Unknown" where TensorRT leaves it open. TensorRT 10 writes {"Format/Datatype": "Row major linear FP16 format"}, 11
+    {"Datatype": "Half"}, and weights have {"Type": "Half"}.
     """
     text = tensor.get("Datatype") or tensor.get("Format/Datatype") or tensor.get("Type") or ""
     word = _TYPE_WORD.search(text)
@@ -64,11 +68,14 @@ def type_of_tensor(tensor: dict[str, Any]) -> str:
 
 
 def onnx_nodes(metadata: str) -> list[str]:
-    """The ONNX nodes that a layer's metadata names."""
+    """Return the ONNX nodes that a layer's metadata names."""
     return _ONNX_LAYER.findall(metadata)
 
 
 def nodes_of_layer(layer: dict[str, Any]) -> tuple[str, ...]:
-    """The ONNX nodes that a layer of the inspector's JSON was made of, by its metadata, else by the words of its name."""
+    """Return the ONNX nodes that one layer was made of.
+
+    `layer` is one of the inspector's JSON. The nodes are those of its metadata, else the words of its name.
+    """
     named = (word for word in _NAME_SEPARATORS.split(str(layer.get("Name", ""))) if word)
     return tuple(onnx_nodes(layer.get("Metadata", "")) or named)
