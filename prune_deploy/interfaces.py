@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from prune_deploy.specs import RunOptions
 
 Need = Literal["data", "gradients", "training"]
-Consumes = Literal["module", "onnx", "engine", "nothing"]
+OPENS_FOLDER = frozenset({"module", "nothing"})
+"""Values of `Backend.consumes` that mean a bundle's folder instead of one of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +114,22 @@ class Session(Protocol):
 class Backend(Protocol):
     """A runtime. It opens artifacts; producing them is the work of `prune_deploy.export`.
 
-    `consumes` is what it opens: a bundle's folder ("module", "nothing"), an ONNX file or an engine. `variants` are the ways to run
-    that it knows, "" the plain one; `reported` are those that a user gets who names only the backend. Sessions of a backend that
-    `needs_own_process` may not share one.
+    - `name` is what a user types, `title` the runtime's name for readers.
+    - `consumes` is "module" or "nothing" for a backend that opens a bundle's folder. For others it is the role of the artifact that they
+      open: "onnx", "engine", or a role that another package writes.
+    - `variants` are the ways to run that it knows, "" the plain one. `reported` are those that a user gets who names only the backend.
+    - Sessions of a backend that `needs_own_process` may not share one.
+    - `compiles` marks a backend whose first run compiles, so that its first launch and a second one, with warm caches, are told apart.
     """
 
     name: str
     summary: str
-    consumes: Consumes
-    extra: str
+    title: str
+    consumes: str
     variants: tuple[str, ...]
     reported: tuple[str, ...]
     needs_own_process: bool
+    compiles: bool
 
     def available(self) -> Availability:
         """Whether the runtime works here."""

@@ -27,7 +27,7 @@ from prune_deploy.errors import (
     RecompiledError,
     first_line,
 )
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
 if TYPE_CHECKING:
@@ -162,12 +162,13 @@ class CompileBackend:
     """PyTorch through torch.compile and Inductor."""
 
     name = "compile"
+    title = "torch.compile"
     summary = "PyTorch through torch.compile (Inductor), whole graph, static shapes"
-    consumes: Consumes = "module"
-    extra = "torch"
+    consumes = "module"
     variants: tuple[str, ...] = ("",)
     reported: tuple[str, ...] = ("",)
     needs_own_process = True
+    compiles = True
 
     def available(self) -> Availability:
         """Whether PyTorch is there, and the C++ compiler and Python headers that Inductor's code needs."""

@@ -13,7 +13,7 @@ from prune_deploy.backends.run_options import DEFAULTS, require
 from prune_deploy.backends.torch_precision import require_precision
 from prune_deploy.backends.torch_session import TorchSession
 from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
 
@@ -21,12 +21,13 @@ class EagerBackend:
     """PyTorch in eager mode."""
 
     name = "eager"
+    title = "PyTorch eager"
     summary = "PyTorch in eager mode, from the bundle's weights and recipe"
-    consumes: Consumes = "module"
-    extra = "torch"
+    consumes = "module"
     variants: tuple[str, ...] = ("",)
     reported: tuple[str, ...] = ("",)
     needs_own_process = False
+    compiles = False
 
     def available(self) -> Availability:
         """Whether PyTorch is installed."""

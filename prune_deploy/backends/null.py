@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from prune_deploy.backends.run_options import DEFAULTS, require
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
 
@@ -52,12 +52,13 @@ class NullBackend:
     """No runtime at all."""
 
     name = "null"
+    title = "the null backend"
     summary = "computes nothing: times the harness itself"
-    consumes: Consumes = "nothing"
-    extra = "numpy"
+    consumes = "nothing"
     variants: tuple[str, ...] = ("",)
     reported: tuple[str, ...] = ("",)
     needs_own_process = False
+    compiles = False
 
     def available(self) -> Availability:
         """Always."""

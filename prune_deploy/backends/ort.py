@@ -16,7 +16,7 @@ from prune_deploy.backends.ort_errors import defective_optimizers, holds_type, i
 from prune_deploy.backends.ort_layers import share_apart
 from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require, require_computing
 from prune_deploy.errors import CannotRunError, InputError, first_line
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, RunOptions
 
@@ -191,12 +191,13 @@ class OrtBackend:
     """ONNX Runtime, CPU, CUDA or TensorRT execution provider."""
 
     name = "ort"
+    title = "ONNX Runtime"
     summary = "ONNX Runtime, from the bundle's ONNX files"
-    consumes: Consumes = "onnx"
-    extra = "onnxruntime-gpu"
+    consumes = "onnx"
     variants: tuple[str, ...] = ("", ort_providers.TENSORRT_VARIANT)
     reported: tuple[str, ...] = ("",)
     needs_own_process = False
+    compiles = False
 
     def available(self) -> Availability:
         """Whether the package is installed."""

@@ -16,7 +16,7 @@ from prune_deploy.backends.trt_session import TrtSession
 from prune_deploy.errors import CannotRunError
 from prune_deploy.export.tensorrt.library import Unavailable, probe_library
 from prune_deploy.gpus import local_target
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
 CUDA_GRAPH = "cuda-graph"
@@ -26,12 +26,13 @@ class TrtBackend:
     """TensorRT engines, launch by launch or as one CUDA graph."""
 
     name = "trt"
+    title = "TensorRT"
     summary = "TensorRT or TensorRT-RTX, from the bundle's engines; needs the GPU they were built for"
-    consumes: Consumes = "engine"
-    extra = "tensorrt"
+    consumes = "engine"
     variants: tuple[str, ...] = ("", CUDA_GRAPH)
     reported: tuple[str, ...] = ("", CUDA_GRAPH)
     needs_own_process = False
+    compiles = False
 
     def available(self) -> Availability:
         """Whether there is a GPU, CUDA's Python binding, and a library that loads engines."""

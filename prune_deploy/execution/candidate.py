@@ -15,7 +15,7 @@ from prune_deploy.specs import MeasureSpec, RunOptions
 class Candidate:
     """One artifact to run: `shape` is (batch, channels, height, width).
 
-    `needs_own_process` is what its backend says of it.
+    `needs_own_process` and `compiles` are what its backend says of itself.
     """
 
     label: str
@@ -25,6 +25,7 @@ class Candidate:
     shape: tuple[int, int, int, int]
     options: RunOptions
     needs_own_process: bool = False
+    compiles: bool = False
 
 
 @dataclass(slots=True)

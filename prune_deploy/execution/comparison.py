@@ -151,7 +151,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
     stats = measured.stats.candidates[index]
     base = replace(
         base_record(planned, case, index),
-        startup=startup_of(outcome, compiles=case.candidate is not None and case.candidate.needs_own_process),
+        startup=startup_of(outcome, compiles=case.candidate is not None and case.candidate.compiles),
         memory=memory_of(outcome, spec),
         settings=outcome.settings,
         telemetry=summarize([b.readings for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),

@@ -11,7 +11,7 @@ from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.failure import Failure
 from prune_deploy.execution.loaded_bundle import LoadedBundle
 from prune_deploy.gpus import local_target
-from prune_deploy.interfaces import Backend
+from prune_deploy.interfaces import OPENS_FOLDER, Backend
 from prune_deploy.records import LATENCY_ONLY, RTX_INT8, Artifact, Role
 from prune_deploy.specs import PRECISIONS, Across, Case, MeasureSpec, Precision, RunOptions, parse_precisions
 
@@ -188,15 +188,15 @@ def _why_not(artifact: Artifact, reason: str) -> str:
 
 def _candidate(bundle: LoadedBundle, artifact: Artifact, config: RunConfig, batch: int, options: RunOptions) -> Candidate:
     size = bundle.record.preprocessing.input_size
-    opens_folder = config.backend.consumes in ("module", "nothing")
     return Candidate(
         label=f"{bundle.label} {config.label} {config.precision}",
         role="candidate",
         backend=config.backend.name,
-        artifact=bundle.folder if opens_folder else bundle.folder / artifact.name,
+        artifact=bundle.folder if config.backend.consumes in OPENS_FOLDER else bundle.folder / artifact.name,
         shape=(batch, *size),
         options=options,
         needs_own_process=config.backend.needs_own_process,
+        compiles=config.backend.compiles,
     )
 
 
@@ -206,7 +206,8 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
     Raises:
         InputError: the bundle has none of that kind, precision, target or batch.
     """
-    role = {"module": "weights", "nothing": "weights", "onnx": "onnx", "engine": "engine"}[config.backend.consumes]
+    consumes = config.backend.consumes
+    role = "weights" if consumes in OPENS_FOLDER else consumes
     files = [artifact for artifact in bundle.record.artifacts if artifact.role == role]
     if role == "weights":
         return _module(files[0], config)
@@ -220,7 +221,7 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
         if not state.available:  # an engine would not help
             raise InputError(f"{state.reason}; {missing}", fix=state.fix)
         raise InputError(missing, fix=f"export the bundle again with {setting('precisions', (..., config.precision))}")
-    return _placed(fitting) if role == "onnx" else _engine(fitting, batch)
+    return _engine(fitting, batch) if role == "engine" else _placed(fitting)
 
 
 def _module(weights: Artifact, config: RunConfig) -> Artifact:

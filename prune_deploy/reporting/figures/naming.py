@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-_BACKENDS = {
-    "eager": "PyTorch eager",
-    "compile": "torch.compile",
-    "ort": "ONNX Runtime",
-    "trt": "TensorRT",
-    "null": "the null backend",
-}
+from prune_deploy.backends import discover
 
 
 def backend_title(name: str) -> str:
-    """A backend's name for readers: "ort" is ONNX Runtime, "trt:cuda-graph" TensorRT (cuda-graph)."""
+    """A backend's name for readers: "ort" is ONNX Runtime, "trt:cuda-graph" TensorRT (cuda-graph).
+
+    One that is not installed here keeps the name that it was recorded with.
+    """
     base, _, variant = name.partition(":")
-    title = _BACKENDS.get(base, base)
+    backend = discover().get(base)
+    title = base if backend is None else backend.title
     return f"{title} ({variant})" if variant else title
 
 

@@ -17,7 +17,7 @@ import pytest
 from prune_deploy.backends import discover, usable
 from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, RecompiledError
 from prune_deploy.gpus import local_target
-from prune_deploy.interfaces import Backend, Session
+from prune_deploy.interfaces import OPENS_FOLDER, Backend, Session
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 from prune_deploy.store import read_bundle
 from support.commands import Made, call, made, refused
@@ -82,11 +82,12 @@ def test_a_backend_says_what_it_is(backend: Backend) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]*", backend.name)
     assert discover()[backend.name] is backend
     assert len(backend.summary) > 10
-    assert backend.consumes in ("module", "onnx", "engine", "nothing")
-    assert backend.extra
+    assert backend.consumes in OPENS_FOLDER | {"onnx", "engine"}
+    assert backend.title
     assert backend.variants[0] == ""
     assert set(backend.reported) <= set(backend.variants)
     assert isinstance(backend.needs_own_process, bool)
+    assert isinstance(backend.compiles, bool)
     state = backend.available()
     assert state.available or (state.reason and state.fix), "what does not work says why, and what to do"
     if state.available:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from prune_deploy.errors import BuildError, RecompiledError
-from prune_deploy.interfaces import Availability, Backend, Consumes, Session
+from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
 ENTRY_POINTS = """[prune_deploy.backends]
@@ -129,12 +129,13 @@ class FaultyBackend:
     """
 
     name = "faulty"
+    title = "a faulty backend"
     summary = "keeps time or misbehaves on purpose"
-    consumes: Consumes = "nothing"
-    extra = "nothing"
+    consumes = "nothing"
     variants: tuple[str, ...] = ("",)
     reported: tuple[str, ...] = ("",)
     needs_own_process = False
+    compiles = False
 
     def available(self) -> Availability:
         """Return that it is always available."""
