@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prune_deploy.backends.pytorch.precision import as_function, require_precision
+from prune_deploy.backends.pytorch.session import RUN_ERRORS, TorchSession
+from prune_deploy.backends.pytorch.settings import applied, require_cuda_build, torch_available
 from prune_deploy.backends.run_options import DEFAULTS, require
-from prune_deploy.backends.torch_precision import as_function, require_precision
-from prune_deploy.backends.torch_session import RUN_ERRORS, TorchSession
-from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
 from prune_deploy.errors import (
     BuildError,
     CannotRunError,

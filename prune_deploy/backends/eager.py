@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from prune_deploy.backends.pytorch.precision import require_precision
+from prune_deploy.backends.pytorch.session import TorchSession
+from prune_deploy.backends.pytorch.settings import applied, require_cuda_build, torch_available
 from prune_deploy.backends.run_options import DEFAULTS, require
-from prune_deploy.backends.torch_precision import require_precision
-from prune_deploy.backends.torch_session import TorchSession
-from prune_deploy.backends.torch_settings import applied, require_cuda_build, torch_available
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from prune_deploy.backends import cuda_runtime, ort_providers
+from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.cuda_runtime import CudaRuntime
-from prune_deploy.backends.ort_errors import defective_optimizers, holds_type, is_memory_error, loading_error
-from prune_deploy.backends.ort_layers import share_apart
+from prune_deploy.backends.onnxruntime import providers as ort_providers
+from prune_deploy.backends.onnxruntime.errors import defective_optimizers, holds_type, is_memory_error, loading_error
+from prune_deploy.backends.onnxruntime.layers import share_apart
 from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require, require_computing
 from prune_deploy.errors import CannotRunError, InputError, first_line
 from prune_deploy.interfaces import Availability, Backend, Session

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from prune_deploy.backends import cuda_runtime, trt_engine
+from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.run_options import DEFAULTS, NO_GPU, NO_GPU_FIX, require
-from prune_deploy.backends.trt_session import TrtSession
+from prune_deploy.backends.tensorrt import engine as trt_engine
+from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.errors import CannotRunError
 from prune_deploy.export.tensorrt.library import Unavailable, probe_library
 from prune_deploy.gpus import local_target

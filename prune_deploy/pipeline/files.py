@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prune_deploy.backends.ort_layers import ort_share
+from prune_deploy.backends.onnxruntime.layers import ort_share
 from prune_deploy.data import calibration_images
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.evaluate.engine_parity import check_engine_parity

@@ -17,7 +17,7 @@ from prune_deploy.specs import RunOptions
 from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
 
 if TYPE_CHECKING:
-    from prune_deploy.backends.torch_session import TorchSession
+    from prune_deploy.backends.pytorch.session import TorchSession
 
 _RUN = "run"
 _COMPILED = "a fused kernel covers several modules, and products were assigned to layers by the shapes of their weights, in order"

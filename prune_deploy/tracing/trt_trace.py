@@ -21,7 +21,7 @@ from prune_deploy.tracing.recording import Recording, mean_over, one_run_ms, typ
 from prune_deploy.tracing.trt_layers import Described, describe, layer_of
 
 if TYPE_CHECKING:
-    from prune_deploy.backends.trt_session import TrtSession
+    from prune_deploy.backends.tensorrt.session import TrtSession
 
 _REST = "launches, and the device waiting between layers"
 _GRAPH = "layers were timed launch by launch: a CUDA graph runs as one piece"

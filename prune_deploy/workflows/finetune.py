@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prune_deploy.backends.torch_settings import require_cuda_build
+from prune_deploy.backends.pytorch.settings import require_cuda_build
 from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles

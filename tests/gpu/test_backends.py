@@ -160,7 +160,7 @@ def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
 
 
 def test_tf32_changes_a_matrix_product() -> None:
-    from prune_deploy.backends.torch_settings import applied
+    from prune_deploy.backends.pytorch.settings import applied
 
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("no TF32 before Ampere")

@@ -11,7 +11,8 @@ import onnxruntime
 import psutil
 import pytest
 
-from prune_deploy.backends import ort, ort_providers
+from prune_deploy.backends import ort
+from prune_deploy.backends.onnxruntime import providers as ort_providers
 from prune_deploy.backends.ort import BACKEND
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.gpus import local_target

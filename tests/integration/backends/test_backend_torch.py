@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prune_deploy.backends.eager import BACKEND
-from prune_deploy.backends.torch_settings import applied, set_tf32, tf32_state
+from prune_deploy.backends.pytorch.settings import applied, set_tf32, tf32_state
 from prune_deploy.errors import CannotRunError
 from prune_deploy.specs import RunOptions
 from support.commands import Made, made

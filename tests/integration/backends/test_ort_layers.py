@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from prune_deploy.backends.onnxruntime.layers import SOURCE, ort_share, share_apart
 from prune_deploy.backends.ort import BACKEND
-from prune_deploy.backends.ort_layers import SOURCE, ort_share, share_apart
 from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions

@@ -12,11 +12,12 @@ from onnx import GraphProto, TensorProto, helper
 from test_trt_session import images, opened
 from torch import nn
 
-from prune_deploy.backends import discover, torch_precision
-from prune_deploy.backends.ort_layers import count_layers
+from prune_deploy.backends import discover
+from prune_deploy.backends.onnxruntime.layers import count_layers
+from prune_deploy.backends.pytorch import precision as torch_precision
+from prune_deploy.backends.pytorch.precision import require_precision
+from prune_deploy.backends.pytorch.session import TorchSession
 from prune_deploy.backends.run_options import require
-from prune_deploy.backends.torch_precision import require_precision
-from prune_deploy.backends.torch_session import TorchSession
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prune_deploy.backends import trt, trt_engine
+from prune_deploy.backends import trt
 from prune_deploy.backends.cuda_runtime import CudaRuntime
-from prune_deploy.backends.trt_engine import EngineLabel, LoadedEngine, Profile, choose_profile
-from prune_deploy.backends.trt_session import TrtSession
+from prune_deploy.backends.tensorrt import engine as trt_engine
+from prune_deploy.backends.tensorrt.engine import EngineLabel, LoadedEngine, Profile, choose_profile
+from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.specs import Precision, RunOptions
 from support.fakes import fake_tensorrt

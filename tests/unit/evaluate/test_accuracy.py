@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from prune_deploy.backends.torch_session import TorchSession
+from prune_deploy.backends.pytorch.session import TorchSession
 from prune_deploy.data import Batches, ImageSet, open_images
 from prune_deploy.errors import InputError, OutputError
 from prune_deploy.evaluate.accuracy import accuracy

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.backends.tensorrt.engine import EngineLabel, LoadedEngine
+from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.backends.trt import TrtBackend
-from prune_deploy.backends.trt_engine import EngineLabel, LoadedEngine
-from prune_deploy.backends.trt_session import TrtSession
 from prune_deploy.records import BETWEEN_LAYERS
 from prune_deploy.specs import RunOptions
 from prune_deploy.tracing import whole_run

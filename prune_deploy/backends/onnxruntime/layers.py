@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_deploy.backends import ort_providers
-from prune_deploy.backends.ort_errors import defective_optimizers, loading_error
+from prune_deploy.backends.onnxruntime import providers as ort_providers
+from prune_deploy.backends.onnxruntime.errors import defective_optimizers, loading_error
 from prune_deploy.errors import BuildError, first_line
 from prune_deploy.records import LayerShare, from_json, to_json
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prune_deploy.backends.cuda_runtime import CudaRuntime
-from prune_deploy.backends.trt_engine import LoadedEngine, choose_profile, profiles_of
+from prune_deploy.backends.tensorrt.engine import LoadedEngine, choose_profile, profiles_of
 from prune_deploy.errors import BuildError, CannotRunError, setting
 from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.log import collecting

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prune_deploy.backends.pytorch.precision import cast, check_precision, described
+from prune_deploy.backends.pytorch.settings import tf32_state
 from prune_deploy.backends.run_options import out_of_memory
-from prune_deploy.backends.torch_precision import cast, check_precision, described
-from prune_deploy.backends.torch_settings import tf32_state
 from prune_deploy.errors import InputError, first_line
 from prune_deploy.specs import RunOptions
 

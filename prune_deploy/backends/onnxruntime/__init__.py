@@ -1,0 +1,1 @@
+"""ONNX Runtime's providers, errors and optimised layers, for the ort backend."""

@@ -1,0 +1,1 @@
+"""PyTorch's sessions, switches and precisions, for the eager and compile backends."""

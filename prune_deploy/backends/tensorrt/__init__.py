@@ -1,0 +1,1 @@
+"""TensorRT's engines and sessions, for the trt backend."""
