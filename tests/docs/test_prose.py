@@ -21,6 +21,9 @@ DOCUMENTS = sorted(
 PENDING_FOLDERS = {
     ".",
     "backends",
+    "backends/onnxruntime",
+    "backends/pytorch",
+    "backends/tensorrt",
     "cli",
     "cli/actions",
     "cli/commands",

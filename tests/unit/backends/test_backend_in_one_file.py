@@ -11,7 +11,8 @@ import pytest
 
 from prune_deploy import backends
 from prune_deploy.execution.candidate import CandidateOutcome, startup_of
-from prune_deploy.execution.planning import parse_run_configs, plan, read_loaded_bundle
+from prune_deploy.execution.loaded_bundle import read_loaded_bundle
+from prune_deploy.execution.planning import parse_run_configs, plan
 from prune_deploy.records import Artifact, Startup
 from prune_deploy.reporting.figures.naming import backend_title
 from prune_deploy.specs import MeasureSpec
