@@ -1,15 +1,18 @@
 """Physical channel pruning with DepGraph, in two separable steps: a WidthPlan (how many), then a Selection (which), executed.
 
-graph.py     what belongs together: dependency groups traced on a copy without weights
-axes/        the same from a second reading, exact where torch-pruning is wrong, blind or too slow
-grouping.py  which of the two readings is used; agreement.py says whether they agree
-probe.py     the check with weights: channels that change places everywhere change no output
-residual.py  which groups are streams that layers add to
-families.py  what torch-pruning cannot see of an architecture
-widths.py    how many channels each group keeps
-trial.py     groups whose narrowing would break the forward pass
-methods/     scores per channel
-apply.py     which channels stay, and the cut itself
-recipe.py    how a pruned module is rebuilt without a pickle
-pruner.py    the road through all of them
+groups/            what belongs together: dependency groups traced on a copy without weights
+channel_tracing/   the same from a second reading, exact where torch-pruning is wrong, blind or too slow
+find_groups.py     decides between the two readings and says whether they agree
+ignoring.py        groups that a request leaves alone
+widths.py          how many channels each group keeps
+solve.py           the plan nearest to a target
+planner.py         plans that run, as values, for one model
+imported_plans.py  plans from a file or from memory
+checks/            trial runs of a plan without weights, and the check with weights
+methods/           scores per channel
+apply.py           which channels stay, and the cut itself
+pruner.py          the pipeline through all of them; stages.py prunes on from stage to stage
+sizes.py           sizes of a sweep's variants, without weights
+masks.py           weights set to zero instead of cut
+recipe.py          how a pruned module is rebuilt without a pickle
 """

@@ -26,7 +26,7 @@ def position_scores(group: ChannelGroup, scores: torch.Tensor, *, whole_blocks: 
 def select(groups: Iterable[ChannelGroup], plan: WidthPlan, scores: Mapping[str, torch.Tensor]) -> Selection:
     """The best-scored channels of every group, as many as the plan keeps; groups that keep everything need no scores."""
     widths = {width.name: width for width in plan.groups}
-    return Selection(kept={g.name: _select_one(g, widths[g.name], scores.get(g.name)) for g in groups if g.name in widths})
+    return Selection(kept={g.name: _select_one(g, widths[g.name], scores) for g in groups if g.name in widths})
 
 
 def select_first(groups: Iterable[ChannelGroup], plan: WidthPlan) -> Selection:
@@ -34,12 +34,11 @@ def select_first(groups: Iterable[ChannelGroup], plan: WidthPlan) -> Selection:
     return select(groups, plan, {g.name: -torch.arange(g.channels, dtype=torch.float32) for g in groups})
 
 
-def _select_one(group: ChannelGroup, width: GroupWidth, scores: torch.Tensor | None) -> tuple[int, ...]:
+def _select_one(group: ChannelGroup, width: GroupWidth, scores: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
     if width.kept == group.channels:
         return tuple(range(group.channels))
-    assert scores is not None, f"group {group.name} is to be narrowed but has no scores"
     size = group.channels // group.blocks
-    ranked = torch.argsort(position_scores(group, scores, whole_blocks=width.whole_blocks), stable=True)
+    ranked = torch.argsort(position_scores(group, scores[group.name], whole_blocks=width.whole_blocks), stable=True)
     if width.whole_blocks:
         blocks = sorted(ranked[group.blocks - width.kept // size :].tolist())
         return tuple(block * size + position for block in blocks for position in range(size))

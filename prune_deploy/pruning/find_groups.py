@@ -12,7 +12,6 @@ from torch import nn
 from prune_deploy.errors import PruningError
 from prune_deploy.pruning.channel_tracing import read_groups
 from prune_deploy.pruning.checks.trial import cut_copy, failure
-from prune_deploy.pruning.groups.agreement import contradicted
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.deadline import time_limit
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S, READING_ERRORS, first_line, trace_groups
@@ -22,6 +21,9 @@ from prune_deploy.records import GroupWidth, WidthPlan
 # DepGraph reads a model in a few seconds or not at all. Counted in processor time, so that the same reading is used on a busy machine.
 _DEPGRAPH_CPU_S = 16.0
 _MOST_VIEWS = 8
+
+_Place = tuple[str, bool, int]
+"""Layer, whether its outputs or its inputs, and a position there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +165,27 @@ def _plan(groups: Sequence[ChannelGroup], kept: Sequence[int]) -> WidthPlan:
         for g, k in zip(groups, kept, strict=True)
     ]
     return WidthPlan(groups=tuple(widths), model="")
+
+
+def contradicted(groups: Sequence[ChannelGroup], reference: Sequence[ChannelGroup]) -> str:
+    """Return the name of a group that splits a channel of `reference`.
+
+    The text is empty if there is none. Channels that the reference keeps, and layers it does not know, prove nothing.
+    """
+    one: dict[tuple[int, int], tuple[int, int]] = {}
+    known = _units(reference)
+    for (place, unit), name in ((item, groups[item[1][0]].name) for item in _units(groups).items()):
+        if (same := known.get(place)) is not None and not reference[same[0]].unusable and one.setdefault(same, unit) != unit:
+            return name
+    return ""
+
+
+def _units(groups: Sequence[ChannelGroup]) -> dict[_Place, tuple[int, int]]:
+    """Map every place to its group's number and its pruning unit."""
+    return {
+        (member.name, member.is_output, position): (number, root % (group.channels // group.blocks))
+        for number, group in enumerate(groups)
+        for member in group.members
+        if not member.is_parameter and not group.unusable
+        for position, root in zip(member.positions, member.roots, strict=True)
+    }

@@ -1,149 +1,181 @@
-"""From a request to a WidthPlan that is known to run. Needs no weights: it works on the meta copy."""
+"""Plan the widths of one network. Needs no weights: it works on the meta copy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import nn
 
-from prune_deploy.errors import InputError, PruningError, setting
-from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
+from prune_deploy.errors import PruningError, setting
+from prune_deploy.pruning.checks.trial import Trials, cut_copy
 from prune_deploy.pruning.counting import count, count_macs, count_params
 from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import left_alone
+from prune_deploy.pruning.imported_plans import fit_plan, read_plan
 from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.solve import solve
 from prune_deploy.pruning.widths import KeepReason, plan_widths
-from prune_deploy.records import Counts, GroupWidth, WidthPlan, from_json
-from prune_deploy.specs import PruneSpec, parse_amount
+from prune_deploy.records import Counts, WidthPlan
+from prune_deploy.specs import IN_MEMORY, PruneSpec, parse_amount
 
 Scores = Mapping[str, torch.Tensor]
+KeepReasons = Mapping[str, KeepReason]
+_NOTHING: KeepReasons = MappingProxyType({})
 _TOLERANCE = 0.01
 
 
-class Planner:
-    """Plans widths for one model under one request; protected groups are found once and stay protected.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWidths:
+    """A plan that runs, and what was found on the way to it.
 
-    `dense` gives the widths that ratios refer to, where the model has been pruned before, and `reading` how it was read then.
+    `kept` gives the groups that were left alone, each with its reason. `notes` say how near a target the plan comes.
+    """
+
+    plan: WidthPlan
+    kept: KeepReasons
+    notes: tuple[str, ...] = ()
+
+
+class Planner:
+    """Plans widths for one model as often as wanted; a plan is a value and changes nothing here.
+
+    The meta copy and the channel groups are built once, and a trial run of the same widths happens once.
+    `input_size` is (channels, height, width). `dense` gives the widths that ratios refer to where the model has been pruned before,
+    and `analysis` how it was read then. `limit_s` bounds the building of the dependency graph, in seconds.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        spec: PruneSpec,
         input_size: tuple[int, int, int],
         *,
         dense: Mapping[str, int] | None = None,
         limit_s: float = DEFAULT_TIME_LIMIT_S,
         analysis: GroupAnalysis | None = None,
     ) -> None:
-        self.spec = spec
-        self.limit_s = limit_s
         self.input_size = input_size
         self.name = type(model).__name__
         self.meta_copy = make_meta_copy(model)
         self.groups, self.analysis = find_groups(model, input_size, limit_s=limit_s, analysis=analysis)
-        self.kept: dict[str, KeepReason] = left_alone(self.meta_copy, self.groups, spec)
         self.before = count(self.meta_copy, input_size)
-        self.dense = dict(dense) if dense is not None else {g.name: g.channels for g in self.groups}
-        self.notes: list[str] = []
+        self.dense: Mapping[str, int] = dict(dense) if dense is not None else {g.name: g.channels for g in self.groups}
+        self._trials = Trials(self.meta_copy, self.groups, input_size)
 
-    def plan(self, ratio: float | None = None, scores: Scores | None = None) -> WidthPlan:
-        """A plan that runs: for `ratio`, or else for what the request asks.
+    def plan(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
+        """Plan the widths that `spec` asks for, whether by a ratio, a target or a plan file.
+
+        `protected` names groups to leave alone beside those that `spec` itself leaves alone. `scores` have shape (channels,) and are
+        needed by the global and isomorphic scopes only.
 
         Raises:
-            PruningError: the model does not run even with everything protected, or a plan file breaks it.
-            InputError: the plan file or a target does not fit the model.
+            PruningError: the model runs under no plan, or the plan file breaks it.
+            InputError: the plan file, a target or a name in `ignore` does not fit the model.
         """
-        if self.spec.plan is not None and ratio is None:
-            return self._plan_from_file(Path(self.spec.plan))
-        while True:
-            plan = self._plan_once(ratio, scores)
-            breaking = breaking_groups(self.meta_copy, self.groups, plan, self.input_size)
-            if not breaking:
-                return plan
-            self.kept.update({name: KeepReason("protected", reason) for name, reason in breaking.items()})
+        if spec.plan is not None:
+            return self.plan_given(read_plan(spec.plan), source=spec.plan)
+        if spec.ratio is not None:
+            return self.plan_ratio(spec.ratio, spec, protected=protected, scores=scores)
+        return self.plan_target(spec, protected=protected, scores=scores)
+
+    def plan_ratio(
+        self, ratio: float, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None
+    ) -> PlannedWidths:
+        """Plan the widths at `ratio` by the rules of `spec`, whatever amount that names itself.
+
+        Raises:
+            PruningError, InputError: as `plan`.
+        """
+        kept = self._kept(spec, protected)
+        plan = self._running(lambda: self._at(ratio, spec, kept, scores), kept)
+        return PlannedWidths(plan=plan, kept=kept)
+
+    def plan_target(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
+        """Plan the widths that come nearest to the MACs or parameters that `spec` names.
+
+        Raises:
+            PruningError, InputError: as `plan`.
+        """
+        by_macs = spec.target_macs is not None
+        field, text = ("target_macs", spec.target_macs) if by_macs else ("target_params", spec.target_params)
+        target = parse_amount(str(text), self.before.macs if by_macs else self.before.params, field)
+        kept, reached = self._kept(spec, protected), 0
+
+        def nearest() -> WidthPlan:
+            nonlocal reached
+            measure = (lambda plan: self._macs(plan, kept)) if by_macs else self._params
+            plan, reached = solve(lambda ratio: self._at(ratio, spec, kept, scores), measure, target)
+            return plan
+
+        plan = self._running(nearest, kept)
+        off = reached / target - 1
+        note = f"{setting(field, text)}: {reached:,} of {target:,} asked for ({off:+.2%})"
+        if abs(off) > _TOLERANCE:
+            note += f"; widths in steps of {spec.round_to} allow no closer"
+        return PlannedWidths(plan=plan, kept=kept, notes=(note,))
+
+    def plan_given(self, plan: WidthPlan, *, source: str = IN_MEMORY) -> PlannedWidths:
+        """Check widths that were decided elsewhere and complete them with the groups that they do not name.
+
+        `source` says in errors where they come from.
+
+        Raises:
+            InputError: they name an unknown group, or a width that the group cannot have.
+            PruningError: the model does not run with them.
+        """
+        plan = fit_plan(plan, self.groups, self.name, source)
+        if error := self._trials.failure(plan):
+            raise PruningError(
+                f"the model does not run with the widths of {source}: {error}", fix="give the breaking group its dense width"
+            )
+        return PlannedWidths(plan=plan, kept={})
+
+    def left_alone(self, spec: PruneSpec) -> dict[str, KeepReason]:
+        """Give the groups that keep all their channels under `spec`, before any width is computed.
+
+        Raises:
+            InputError: a name in `ignore` matches nothing.
+        """
+        return left_alone(self.meta_copy, self.groups, spec)
 
     def counts(self, plan: WidthPlan) -> tuple[int, int]:
         """(parameters, MACs) of the planned model."""
         narrowed = cut_copy(self.meta_copy, self.groups, plan)
         return count_params(narrowed), count_macs(narrowed, self.input_size)
 
-    def _plan_once(self, ratio: float | None, scores: Scores | None) -> WidthPlan:
-        ratio = self.spec.ratio if ratio is None else ratio
-        if ratio is not None:
-            return self._at(ratio, scores)
-        by_macs = self.spec.target_macs is not None
-        field, text = ("target_macs", self.spec.target_macs) if by_macs else ("target_params", self.spec.target_params)
-        before = self.before.macs if by_macs else self.before.params
-        target = parse_amount(str(text), before, field)
-        plan, reached = solve(lambda r: self._at(r, scores), self._macs if by_macs else self._params, target)
-        off = reached / target - 1
-        note = f"{setting(field, text)}: {reached:,} of {target:,} asked for ({off:+.2%})"
-        if abs(off) > _TOLERANCE:
-            note += f"; widths in steps of {self.spec.round_to} allow no closer"
-        self.notes = [note]
-        return plan
+    def _kept(self, spec: PruneSpec, protected: KeepReasons) -> dict[str, KeepReason]:
+        return {**protected, **self.left_alone(spec)}
 
-    def _at(self, ratio: float, scores: Scores | None) -> WidthPlan:
-        return WidthPlan(
-            groups=plan_widths(self.groups, self.spec, ratio, kept=self.kept, dense=self.dense, scores=scores), model=self.name
-        )
+    def _running(self, make: Callable[[], WidthPlan], kept: dict[str, KeepReason]) -> WidthPlan:
+        """The plan of `make` once it runs; every group that breaks the model joins `kept`, and it is made again."""
+        while True:
+            plan = make()
+            breaking = self._trials.breaking_groups(plan)
+            if not breaking:
+                return plan
+            kept.update(_protected(breaking))
 
-    def _macs(self, plan: WidthPlan) -> int:
+    def _at(self, ratio: float, spec: PruneSpec, kept: KeepReasons, scores: Scores | None) -> WidthPlan:
+        widths = plan_widths(self.groups, spec, ratio, kept=kept, dense=self.dense, scores=scores)
+        return WidthPlan(groups=widths, model=self.name)
+
+    def _macs(self, plan: WidthPlan, kept: dict[str, KeepReason]) -> int:
         # While solving, groups that break the model are not known yet; such a plan has no MACs to count.
-        if failure(self.meta_copy, self.groups, plan, self.input_size):
-            breaking = breaking_groups(self.meta_copy, self.groups, plan, self.input_size)
-            self.kept.update({name: KeepReason("protected", reason) for name, reason in breaking.items()})
-            plan = replace(
-                plan,
-                groups=tuple(replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups),
-            )
+        if breaking := self._trials.breaking_groups(plan):
+            kept.update(_protected(breaking))
+            whole = (replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups)
+            plan = replace(plan, groups=tuple(whole))
         return self.counts(plan)[1]
 
     def _params(self, plan: WidthPlan) -> int:
         return count_params(cut_copy(self.meta_copy, self.groups, plan))
 
-    def _plan_from_file(self, path: Path) -> WidthPlan:
-        if not path.is_file():
-            raise InputError(
-                f"{setting('plan', path)}: no such file", fix="name a plan written by an earlier export (plan.json)", field="plan"
-            )
-        asked = {width.name: width for width in from_json(WidthPlan, path.read_bytes(), source=str(path)).groups}
-        widths = tuple(
-            self._from_file(asked.pop(g.name, None), g.name, g.channels, g.blocks, g.heads is not None) for g in self.groups
-        )
-        if asked:
-            raise InputError(
-                f"{path} names groups that {self.name} does not have: {', '.join(list(asked)[:3])}",
-                fix="use a plan of this model",
-            )
-        members = {g.name: tuple(m.name for m in g.members) for g in self.groups}
-        plan = WidthPlan(groups=tuple(replace(w, members=members[w.name]) for w in widths), model=self.name)
-        if error := failure(self.meta_copy, self.groups, plan, self.input_size):
-            raise PruningError(
-                f"the model does not run with the widths of {path}: {error}", fix="give the breaking group its dense width"
-            )
-        return plan
 
-    @staticmethod
-    def _from_file(asked: GroupWidth | None, name: str, channels: int, blocks: int, heads: bool) -> GroupWidth:
-        if asked is None:
-            return GroupWidth(name=name, channels=channels, kept=channels, blocks=blocks, asked=channels, reason="plan")
-        whole = asked.whole_blocks and heads
-        step = channels // blocks if whole else blocks
-        if asked.channels != channels or not 0 < asked.kept <= channels or asked.kept % step:
-            raise InputError(
-                f"the plan gives {name} {asked.kept} of {asked.channels} channels; the model has {channels}, kept in multiples of {step}",
-                fix="correct the plan, or make one for this model with an export of a `ratio`",
-            )
-        return GroupWidth(
-            name=name, channels=channels, kept=asked.kept, blocks=blocks, whole_blocks=whole, asked=asked.kept, reason="plan"
-        )
+def _protected(breaking: Mapping[str, str]) -> dict[str, KeepReason]:
+    return {name: KeepReason("protected", error) for name, error in breaking.items()}
 
 
 def plan_stages(
@@ -156,8 +188,8 @@ def plan_stages(
     """
     current, dense, analysis = model, None, None
     for ratio in ratios:
-        planner = Planner(current, spec, input_size, dense=dense, analysis=analysis)
+        planner = Planner(current, input_size, dense=dense, analysis=analysis)
         dense, analysis = planner.dense, planner.analysis
-        plan = planner.plan(ratio)
+        plan = planner.plan_ratio(ratio, spec).plan
         current = cut_copy(planner.meta_copy, planner.groups, plan)
         yield plan, count(current, input_size)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from prune_deploy.errors import PruningError
+from prune_deploy.errors import InputError, PruningError, setting
 from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.checks.probe import wrongly_mapped
 from prune_deploy.pruning.counting import count
+from prune_deploy.pruning.find_groups import find_groups
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import classifiers
 from prune_deploy.pruning.meta_copy import make_meta_copy
-from prune_deploy.pruning.planner import Planner
+from prune_deploy.pruning.planner import KeepReasons, PlannedWidths, Planner, Scores
 from prune_deploy.pruning.widths import KeepReason
 from prune_deploy.records import Counts, GroupWidth, Receipt, Selection, WidthPlan
-from prune_deploy.specs import PruneSpec
+from prune_deploy.specs import IN_MEMORY, PruneSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,61 +35,83 @@ class Pruned:
 
 
 def prune(
-    model: nn.Module, spec: PruneSpec, input_size: tuple[int, int, int], *, limit_s: float = DEFAULT_TIME_LIMIT_S
+    model: nn.Module,
+    spec: PruneSpec,
+    input_size: tuple[int, int, int],
+    *,
+    plan: WidthPlan | None = None,
+    limit_s: float = DEFAULT_TIME_LIMIT_S,
 ) -> Pruned:
     """Remove channels from `model` in place, as `spec` asks.
 
-    `input_size` is (channels, height, width); `limit_s` bounds the building of the dependency graph, in seconds.
+    `input_size` is (channels, height, width); `limit_s` bounds the building of the dependency graph, in seconds. With
+    `PruneSpec(plan=IN_MEMORY)` the widths are those of `plan`, which is checked as a plan file is.
 
     Raises:
         PruningError: nothing would be removed, or less than asked without `allow_shortfall`; the model is then left as it was.
-        InputError: the request does not fit the model.
+        InputError: the request or the plan does not fit the model.
     """
+    _require_one_amount(spec, plan)
     method = methods.create(spec.method, spec.seed)
-    planner = Planner(model, spec, input_size, limit_s=limit_s)
-    protect_wrongly_mapped(planner, model)
-    plan, scores = scored_plan(planner, model, method)
-    receipt = receipt_of(spec, planner, plan, planner.before)
-    refuse(receipt, plan)
+    planner = Planner(model, input_size, limit_s=limit_s)
+    protected = wrongly_mapped_groups(planner, spec, model)
+    planned, scores = scored_plan(planner, spec, model, method, protected=protected, plan=plan)
+    receipt = receipt_of(spec, planner, planned, planner.before)
+    refuse(receipt, spec)
     selection = Selection(kept={g.name: tuple(range(g.channels)) for g in planner.groups})
-    for planner_now, plan_now, chosen in _steps(model, planner, plan, method, scores):
-        cut(model, planner_now.groups, plan_now, chosen)
+    for groups, stage, chosen in _stages(model, planner, spec, planned.plan, method, scores, limit_s):
+        cut(model, groups, stage, chosen)
         selection = compose(selection, chosen)
     after = count(make_meta_copy(model), input_size)
-    return Pruned(plan, selection, replace(receipt, after=after))
+    return Pruned(planned.plan, selection, replace(receipt, after=after))
 
 
-def protect_wrongly_mapped(planner: Planner, model: nn.Module) -> None:
-    """Set groups aside whose mapping the weights prove wrong; `model` is the planner's, with its weights.
+def _require_one_amount(spec: PruneSpec, plan: WidthPlan | None) -> None:
+    if plan is not None and spec.plan != IN_MEMORY:
+        raise InputError(
+            "a plan in memory came with a request that says otherwise how much to remove",
+            fix=f"ask for {setting('plan', IN_MEMORY)}, or leave the plan out",
+            field="plan",
+        )
+
+
+def wrongly_mapped_groups(planner: Planner, spec: PruneSpec, model: nn.Module) -> dict[str, KeepReason]:
+    """Find groups whose mapping the weights prove wrong; `model` is the planner's, with its weights.
 
     Where two readings agree the network is not run for a third opinion: a large one takes its time.
+
+    Raises:
+        InputError: a name in `ignore` matches nothing.
     """
+    left_alone = planner.left_alone(spec)
     if planner.analysis.confirmed:
-        return
+        return {}
     heads = _classifier_names(model)
     # A classifier's outputs are the network's: in another order they are other outputs.
-    free = [g for g in planner.groups if g.name not in planner.kept and heads.isdisjoint(g.outputs)]
+    free = [g for g in planner.groups if g.name not in left_alone and heads.isdisjoint(g.outputs)]
     wrong = wrongly_mapped(model, free, planner.input_size)
-    planner.kept.update({name: KeepReason("protected", reason) for name, reason in wrong.items()})
+    return {name: KeepReason("protected", reason) for name, reason in wrong.items()}
 
 
-def _steps(
-    model: nn.Module, planner: Planner, plan: WidthPlan, method: Method, scores: Mapping[str, torch.Tensor]
-) -> Iterator[tuple[Planner, WidthPlan, Selection]]:
-    """The cuts that lead to `plan`: one, or `steps` of them, each choosing among what the one before left."""
-    steps = planner.spec.steps
+def _stages(
+    model: nn.Module,
+    planner: Planner,
+    spec: PruneSpec,
+    plan: WidthPlan,
+    method: Method,
+    scores: Scores,
+    limit_s: float,
+) -> Iterator[tuple[Sequence[ChannelGroup], WidthPlan, Selection]]:
+    """The cuts that lead to `plan`, `spec.steps` of them, each choosing among what the one before left."""
     dense = {width.name: width.channels for width in plan.groups}
-    for step in range(1, steps + 1):
-        now = (
-            planner
-            if step == 1
-            else Planner(model, planner.spec, planner.input_size, limit_s=planner.limit_s, analysis=planner.analysis)
-        )
-        widths = {w.name: _at_step(w, step / steps) for w in plan.groups}
+    groups: Sequence[ChannelGroup] = planner.groups
+    for step in range(1, spec.steps + 1):
+        if step > 1:
+            groups, _ = find_groups(model, planner.input_size, limit_s=limit_s, analysis=planner.analysis)
+        widths = {w.name: _at_step(w, step / spec.steps) for w in plan.groups}
         # Widths between dense and final are counted from the dense model; each step sees the model the last one left.
-        stage = replace(plan, groups=tuple(_resized(widths[g.name], g.channels, dense[g.name]) for g in now.groups))
-        current = scores if step == 1 else score(model, now.groups, method, stage)
-        yield now, stage, select(now.groups, stage, current)
+        stage = replace(plan, groups=tuple(_resized(widths[g.name], g.channels, dense[g.name]) for g in groups))
+        yield groups, stage, select(groups, stage, scores if step == 1 else score(model, groups, method, stage))
 
 
 def _at_step(width: GroupWidth, share: float) -> GroupWidth:
@@ -109,26 +132,36 @@ def compose(first: Selection, then: Selection) -> Selection:
     return Selection(kept={name: tuple(first.kept[name][i] for i in kept) for name, kept in then.kept.items()})
 
 
-def scored_plan(planner: Planner, model: nn.Module, method: Method) -> tuple[WidthPlan, dict[str, torch.Tensor]]:
-    """The plan, after groups that the method cannot score have been set aside, and the scores.
+def scored_plan(
+    planner: Planner,
+    spec: PruneSpec,
+    model: nn.Module,
+    method: Method,
+    *,
+    protected: KeepReasons | None = None,
+    plan: WidthPlan | None = None,
+) -> tuple[PlannedWidths, dict[str, torch.Tensor]]:
+    """Plan the widths without groups that the method cannot score, and give the scores with them.
+
+    `protected` names groups to leave alone whatever `spec` says, `plan` the widths of a request with `IN_MEMORY`.
 
     Raises:
-        PruningError: a plan file narrows a group that the method cannot score.
+        PruningError: a given plan narrows a group that the method cannot score.
     """
     method.prepare(model, None, None)
-    if planner.spec.plan is not None:
-        return _scored_plan_file(planner, model, method)
-    free = [g for g in planner.groups if g.name not in planner.kept]
+    kept = {**(protected or {}), **planner.left_alone(spec)}
+    if plan is not None or spec.plan is not None:
+        planned = planner.plan(spec) if plan is None else planner.plan_given(plan)
+        return planned, _scores_of_given(planned.plan, planner, model, method)
+    free = [g for g in planner.groups if g.name not in kept]
     scores = score(model, free, method, None)
-    for group in free:
-        if group.name not in scores:
-            planner.kept[group.name] = KeepReason("no-score", f"method {method.name} has nothing to go by in this group")
-    return planner.plan(scores=scores), scores
+    unscored = KeepReason("no-score", f"method {method.name} has nothing to go by in this group")
+    kept |= {group.name: unscored for group in free if group.name not in scores}
+    return planner.plan(spec, protected=kept, scores=scores), scores
 
 
-def _scored_plan_file(planner: Planner, model: nn.Module, method: Method) -> tuple[WidthPlan, dict[str, torch.Tensor]]:
-    """The plan of a file, which says itself what stays, and the scores of all that it narrows."""
-    plan = planner.plan()
+def _scores_of_given(plan: WidthPlan, planner: Planner, model: nn.Module, method: Method) -> dict[str, torch.Tensor]:
+    """The scores of all groups that a plan from elsewhere narrows; it says itself what stays."""
     scores = score(model, planner.groups, method, plan)
     unscored = [w.name for w in plan.groups if w.kept < w.channels and w.name not in scores]
     if unscored:
@@ -136,7 +169,7 @@ def _scored_plan_file(planner: Planner, model: nn.Module, method: Method) -> tup
             f"the plan narrows {unscored[0]}, where method {method.name} has nothing to go by",
             fix="choose another `method`, or give the group its dense width in the plan",
         )
-    return plan, scores
+    return scores
 
 
 def score(model: nn.Module, groups: Sequence[ChannelGroup], method: Method, plan: WidthPlan | None) -> dict[str, torch.Tensor]:
@@ -161,14 +194,14 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
     return LayerGroup(group.name, group.channels, layers)
 
 
-def receipt_of(spec: PruneSpec, planner: Planner, plan: WidthPlan, before: Counts) -> Receipt:
+def receipt_of(spec: PruneSpec, planner: Planner, planned: PlannedWidths, before: Counts) -> Receipt:
     """The receipt of a plan, as if nothing had been cut yet."""
-    notes = list(planner.notes)
-    if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in plan.groups):
+    notes, groups = list(planned.notes), planned.plan.groups
+    if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in groups):
         notes.append(
             "the classifier's outputs were narrowed: the logits are no longer one per class (`ignore=('head',)` keeps them)"
         )
-    return Receipt(request=spec, before=before, after=before, groups=plan.groups, warnings=tuple(notes))
+    return Receipt(request=spec, before=before, after=before, groups=groups, warnings=tuple(notes))
 
 
 def _classifier_names(model: nn.Module) -> set[str]:
@@ -176,24 +209,24 @@ def _classifier_names(model: nn.Module) -> set[str]:
     return {name for name, module in model.named_modules() if any(module is head for head in heads)}
 
 
-def refuse(receipt: Receipt, plan: WidthPlan) -> None:
-    """Refuse a plan that removes nothing, or less than asked for a reason nobody asked for.
+def refuse(receipt: Receipt, spec: PruneSpec) -> None:
+    """Refuse a pruning that removes nothing, or less than asked for a reason nobody asked for.
 
     Raises:
         PruningError: it does.
     """
-    assert receipt.request is not None
-    if plan.removes_nothing:
+    groups = receipt.groups
+    if all(width.kept == width.channels for width in groups):
         raise PruningError(
-            f"nothing would be removed: all {len(plan.groups)} groups keep their channels ({_tally(plan.groups)})",
-            fix=_fix_for_nothing(plan.groups),
+            f"nothing would be removed: all {len(groups)} groups keep their channels ({_tally(groups)})",
+            fix=_fix_for_nothing(groups),
         )
     short = receipt.shortfalls
-    if short and not receipt.request.allow_shortfall:
+    if short and not spec.allow_shortfall:
         named = "; ".join(f"{g.name} keeps {g.kept} of {g.channels}, {g.asked} asked ({g.reason}: {g.detail})" for g in short[:3])
         more = f"; and {len(short) - 3} more" if len(short) > 3 else ""
         raise PruningError(
-            f"{len(short)} of {len(plan.groups)} groups would keep more than asked: {named}{more}",
+            f"{len(short)} of {len(groups)} groups would keep more than asked: {named}{more}",
             fix="accept it with `allow_shortfall=True`, or name them with `ignore`; another `method` may score them",
         )
 

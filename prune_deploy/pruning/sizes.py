@@ -1,4 +1,4 @@
-"""How large the variants of a sweep are, before anything is made: on weightless twins, so that large models cost seconds.
+"""How large the variants of a sweep are, before anything is made: on meta copies, so that large models cost seconds.
 
 Local widths follow from ratios alone; scores say only which groups a method has nothing to go by, and that shows without weights too.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from prune_deploy.errors import PruningError, setting
 from prune_deploy.models import resolve, skeleton
@@ -44,7 +45,7 @@ def sizes(spec: SweepSpec) -> Iterator[tuple[Variant, Size]]:
 
 
 class _Network:
-    """One model's twin; a dependency graph is built once for all ratios and methods that share the other settings."""
+    """One model's meta copy; its channel groups are found once for all variants."""
 
     def __init__(self, spec: ModelSpec, stages: Mapping[str, Stages]) -> None:
         resolved = resolve(spec)
@@ -53,7 +54,6 @@ class _Network:
         self._model = skeleton(resolved)
         self._dense = count(make_meta_copy(self._model), self._input_size)
         self._stages = stages
-        self._planners: dict[PruneSpec, Planner] = {}
         self._counted: dict[WidthPlan, Counts] = {}
         self._staged: dict[tuple[PruneSpec, Stages], Counts] = {}
 
@@ -72,18 +72,17 @@ class _Network:
             return Size(counts=None, reason=error.message)
 
     def _pruned(self, spec: PruneSpec) -> Counts:
-        settings = _settings(spec)
-        if settings not in self._planners:
-            self._planners[settings] = Planner(self._model, settings, self._input_size)
-        planner = self._planners[settings]
-        planner.spec = spec
-        before = dict(planner.kept)
-        plan, _ = scored_plan(planner, planner.meta_copy, methods.create(spec.method, spec.seed))
-        planner.kept = before  # what one method cannot score, the next one may
-        refuse(receipt_of(spec, planner, plan, planner.before), plan)
-        if plan not in self._counted:
-            self._counted[plan] = count(cut_copy(planner.meta_copy, planner.groups, plan), self._input_size)
-        return self._counted[plan]
+        planner = self._planner
+        planned, _ = scored_plan(planner, spec, planner.meta_copy, methods.create(spec.method, spec.seed))
+        refuse(receipt_of(spec, planner, planned, planner.before), spec)
+        if planned.plan not in self._counted:
+            self._counted[planned.plan] = count(cut_copy(planner.meta_copy, planner.groups, planned.plan), self._input_size)
+        return self._counted[planned.plan]
+
+    @cached_property
+    def _planner(self) -> Planner:
+        """Built for the first variant that needs it: a sweep of stages needs none."""
+        return Planner(self._model, self._input_size)
 
     def _at_stage(self, spec: PruneSpec, wanted: Stages) -> Counts:
         """The size at the last of the stages; the road to the longest that begins like them is walked once."""
@@ -96,5 +95,5 @@ class _Network:
 
 
 def _settings(spec: PruneSpec) -> PruneSpec:
-    """All that the graph and what is left alone depend on."""
+    """All that the widths of a stage depend on beside its ratio."""
     return replace(spec, method="l2", ratio=0.5 if spec.ratio is not None else None, steps=1, seed=0)

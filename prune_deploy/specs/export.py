@@ -73,6 +73,8 @@ DEFAULT_TARGET = "sm86"
 DEFAULT_BATCHES: tuple[int, ...] = (1, 8, 64)
 DEFAULT_IGNORE: tuple[str, ...] = ("head",)
 IGNORE_WORDS: tuple[str, ...] = ("head", "norm", "attention", "none")
+IN_MEMORY = "<memory>"
+"""Value of `PruneSpec.plan` for widths that are handed over in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class PruneSpec:
     """Request for a pruning: the amount to remove and the rule.
 
     - Exactly one of `ratio` (share of each group's channels, 0 < ratio < 1), `target_macs`, `target_params` ("0.5x", "2.0G",
-      "50M") and `plan` (a WidthPlan file) is given.
+      "50M") and `plan` (the path of a WidthPlan file, or `IN_MEMORY`) is given.
     - `group_cap` is the largest share that one group may lose.
     - Kept widths become multiples of `round_to`. Where that would empty a group, `when_empty` keeps one multiple ("unit") or
       leaves the group alone ("skip", as torch-pruning does).

@@ -34,13 +34,13 @@ def size_of(code: str) -> tuple[int, int, int]:
 @functools.lru_cache(maxsize=1)
 def planner_of(code: str) -> Planner:
     """One weightless model and its graph, which serve every ratio."""
-    return Planner(skeleton(resolve(ModelSpec(name=code))), PruneSpec(ratio=0.5), size_of(code))
+    return Planner(skeleton(resolve(ModelSpec(name=code))), size_of(code))
 
 
 @pytest.mark.parametrize(("code", "ratio"), [(code, ratio) for code in SHORT_CODES for ratio in RATIOS])
 def test_a_reference_model_runs_at_every_ratio_with_no_group_protected(code: str, ratio: float) -> None:
     planner = planner_of(code)
-    plan = planner.plan(ratio)
+    plan = planner.plan(PruneSpec(ratio=ratio)).plan
     whole = [width for width in plan.groups if width.kept == width.channels]
     assert [width.name for width in whole if width.reason != "minimum"] == [w.name for w in whole if w.reason == "ignored"]
     # One multiple of eight is the least that stays: the narrowest squeeze layers of EfficientNet have no more to begin with.
@@ -55,7 +55,7 @@ def test_a_reference_model_runs_at_every_ratio_with_no_group_protected(code: str
 @pytest.mark.parametrize("code", SHORT_CODES)
 def test_half_of_the_channels_is_at_least_65_percent_of_parameters_and_macs(code: str) -> None:
     planner = planner_of(code)
-    after = count(cut_copy(planner.meta_copy, planner.groups, planner.plan(0.5)), size_of(code))
+    after = count(cut_copy(planner.meta_copy, planner.groups, planner.plan(PruneSpec(ratio=0.5)).plan), size_of(code))
     assert after.params <= 0.35 * planner.before.params
     assert after.macs <= 0.35 * planner.before.macs
     assert after.macs_with_attention <= 0.35 * planner.before.macs_with_attention

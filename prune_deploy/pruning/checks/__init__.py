@@ -1,4 +1,4 @@
-"""Checks of a plan before and after the cut.
+"""Checks of a plan before the cut.
 
-They are the trial run, the probe and their search.
+They are the trial run without weights, and the probe with them.
 """

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from prune_deploy.pruning.channel_tracing.narrowing import NarrowAttribute, NarrowTensor
-from prune_deploy.pruning.checks.search import first_breaking
+from prune_deploy.pruning.checks.trial import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.meta_copy import parameter_owner
 

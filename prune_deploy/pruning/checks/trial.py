@@ -5,18 +5,17 @@ The copy is cut and run, to find the groups whose narrowing breaks the forward p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from prune_deploy.pruning.apply import cut, select_first
-from prune_deploy.pruning.checks.search import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import first_line
 from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
-from prune_deploy.records import WidthPlan
+from prune_deploy.records import GroupWidth, WidthPlan
 
 # A batch of 2 after a batch of 1: some models fold a wrong width into the batch axis, which only one of the two survives.
 TRIAL_BATCHES = (1, 2)
@@ -47,25 +46,58 @@ def failure(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPla
     return ""
 
 
-def breaking_groups(
-    meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
-) -> dict[str, str]:
-    """Return groups that must be protected for the planned model to run.
+class Trials:
+    """Trial runs of one network's plans, where the same widths run once."""
 
-    Each has the error it causes. The whole plan is tried first, so a model that torch-pruning understands costs one trial.
-    Otherwise groups are added in model order, halving to the first one that breaks together with those before it, until all are
-    placed.
+    def __init__(self, meta_copy: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int]) -> None:
+        self._meta_copy, self._groups, self._input_size = meta_copy, groups, input_size
+        self._failures: dict[frozenset[tuple[str, int, bool]], str] = {}
+
+    def failure(self, plan: WidthPlan) -> str:
+        """Return why the planned model does not run, in one line.
+
+        The text is empty if it runs.
+        """
+        narrowed = frozenset((width.name, width.kept, width.whole_blocks) for width in plan.groups if _narrows(width))
+        if narrowed not in self._failures:
+            self._failures[narrowed] = failure(self._meta_copy, self._groups, plan, self._input_size)
+        return self._failures[narrowed]
+
+    def breaking_groups(self, plan: WidthPlan) -> dict[str, str]:
+        """Return groups that must be protected for the planned model to run.
+
+        Each has the error it causes. The whole plan is tried first, so a model that torch-pruning understands costs one trial.
+        """
+        narrowing = {width.name for width in plan.groups if _narrows(width)}
+
+        def broken_with(chosen: Sequence[ChannelGroup]) -> str:
+            return self.failure(_only(plan, {g.name for g in chosen}))
+
+        return first_breaking([g for g in self._groups if g.name in narrowing], broken_with)
+
+
+def first_breaking(groups: Sequence[ChannelGroup], broken_with: Callable[[Sequence[ChannelGroup]], str]) -> dict[str, str]:
+    """Return the groups that cannot join the others, with reasons.
+
+    A reason is the text of `broken_with`. An empty text means that a choice works. All groups are tried together first. Otherwise
+    groups are added in order, halving to the first that breaks together with those before it, until all are placed.
     """
-    narrowing = [g for g in groups if _narrows(plan, g.name)]
+    good: list[ChannelGroup] = []
+    breaking: dict[str, str] = {}
+    pending = list(groups)
+    while pending and broken_with([*good, *pending]):
+        low, high = 0, len(pending)  # the first `low` are fine, the first `high` are not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if broken_with([*good, *pending[:middle]]) else (middle, high)
+        good += pending[:low]
+        breaking[pending[low].name] = broken_with([*good, pending[low]])
+        pending = pending[high:]
+    return breaking
 
-    def broken_with(chosen: Sequence[ChannelGroup]) -> str:
-        return failure(meta_copy, groups, _only(plan, {g.name for g in chosen}), input_size)
 
-    return first_breaking(narrowing, broken_with)
-
-
-def _narrows(plan: WidthPlan, name: str) -> bool:
-    return any(width.name == name and width.kept < width.channels for width in plan.groups)
+def _narrows(width: GroupWidth) -> bool:
+    return width.kept < width.channels
 
 
 def _only(plan: WidthPlan, names: set[str]) -> WidthPlan:

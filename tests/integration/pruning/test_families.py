@@ -153,8 +153,8 @@ def test_what_is_written_is_described_and_holds_no_pickle(written: Any) -> None:
 def test_removing_channels_without_effect_changes_no_output(name: str) -> None:
     """Batch norms treat channels one by one, so a channel that no layer reads can go without a trace: if the mapping is right."""
     dense = create_model(ModelSpec(name=name, num_classes=CLASSES, input_size=FAMILIES[name])).module
-    planner = Planner(dense, PruneSpec(ratio=0.25), FAMILIES[name])
-    plan = planner.plan()
+    planner = Planner(dense, FAMILIES[name])
+    plan = planner.plan(PruneSpec(ratio=0.25)).plan
     generator = torch.Generator().manual_seed(0)
     chosen = select(planner.groups, plan, {g.name: torch.rand(g.channels, generator=generator) for g in planner.groups})
     images = synthetic_images(2, FAMILIES[name], torch.Generator().manual_seed(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from prune_deploy.pruning import methods
 from prune_deploy.pruning.counting import count, count_params
 from prune_deploy.pruning.groups.depgraph import trace_groups
 from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
+from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import Pruned, prune, score
-from prune_deploy.records import to_json
-from prune_deploy.specs import ModelSpec, PruneSpec
+from prune_deploy.records import WidthPlan, from_json, to_json
+from prune_deploy.specs import IN_MEMORY, ModelSpec, PruneSpec
 from support.models import tiny_models as tiny
 
 Size = tuple[int, int, int]
@@ -338,3 +340,41 @@ def test_a_plan_file_that_the_method_cannot_score_is_refused_before_the_cut(tmp_
     with pytest.raises(PruningError, match=r"the plan narrows patch_embed\.proj, where method bn-scale has nothing to go by"):
         prune(model, PruneSpec(plan=written_plan(tmp_path), method="bn-scale"), (3, 160, 160))
     assert count_params(model) == before
+
+
+# --- plans in memory --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_plan_that_was_changed_in_memory_is_cut_exactly(steps: int) -> None:
+    model = create_model(ModelSpec(name="test_resnet", num_classes=10)).module
+    size = (3, 160, 160)
+    planned = Planner(model, size).plan(PruneSpec(ratio=0.25, round_to=1)).plan
+    # One channel less than planned in every other group: widths that no ratio gives.
+    wanted = replace(
+        planned,
+        groups=tuple(
+            replace(w, kept=w.kept - w.blocks) if index % 2 and w.kept < w.channels else w
+            for index, w in enumerate(planned.groups)
+        ),
+    )
+    assert wanted != planned
+    pruned = prune(model, PruneSpec(plan=IN_MEMORY, method="l1", steps=steps), size, plan=wanted)
+    kept = {width.name: width.kept for width in wanted.groups}
+    assert {width.name: width.kept for width in pruned.receipt.groups} == kept
+    assert {name: len(channels) for name, channels in pruned.selection.kept.items()} == kept
+    assert all(model.get_parameter(f"{name}.weight").shape[0] == width for name, width in kept.items())
+    assert {width.reason for width in pruned.receipt.groups} == {"plan"}
+    assert pruned.receipt.request == PruneSpec(plan=IN_MEMORY, method="l1", steps=steps)
+    with torch.inference_mode():
+        assert model(torch.zeros(2, *size)).shape == (2, 10)
+
+
+def test_a_plan_in_memory_cuts_what_the_same_plan_in_a_file_cuts(tmp_path: Path) -> None:
+    size, path = (3, 160, 160), written_plan(tmp_path)
+    plan = from_json(WidthPlan, Path(path).read_bytes(), source=path)
+    of_file, of_memory = (create_model(ModelSpec(name="test_vit", num_classes=24)).module for _ in range(2))
+    first = prune(of_file, PruneSpec(plan=path), size)
+    second = prune(of_memory, PruneSpec(plan=IN_MEMORY), size, plan=plan)
+    assert (first.plan, first.selection, first.receipt.after) == (second.plan, second.selection, second.receipt.after)
+    assert all(torch.equal(a, b) for a, b in zip(of_file.parameters(), of_memory.parameters(), strict=True))

@@ -42,16 +42,18 @@ def weightless(code: str) -> nn.Module:
 
 @functools.cache
 def planner_of(code: str) -> Planner:
-    """The planner of a model's published rows, by the options that docs/results/published.md gives; one graph serves every ratio."""
-    spec = PruneSpec(ratio=0.5, round_to=8, ignore=("head", "norm", "attention"), when_empty="skip")
-    return Planner(weightless(code), spec, SIZE)
+    """A model's planner; one graph serves every ratio."""
+    return Planner(weightless(code), SIZE)
 
 
 @functools.cache
 def planned(code: str, ratio: float) -> tuple[WidthPlan, int]:
-    """Plan and parameters of the published rows of a ratio. Local widths do not depend on the method."""
+    """Plan and parameters of the published rows of a ratio, by the options that docs/results/published.md gives.
+
+    Local widths do not depend on the method.
+    """
     planner = planner_of(code)
-    plan = planner.plan(ratio)
+    plan = planner.plan(PruneSpec(ratio=ratio, round_to=8, ignore=("head", "norm", "attention"), when_empty="skip")).plan
     return plan, count_params(cut_copy(planner.meta_copy, planner.groups, plan))
 
 

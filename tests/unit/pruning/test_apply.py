@@ -24,8 +24,8 @@ Removed = dict[str, list[int]]
 
 def planned(model: nn.Module, spec: PruneSpec, size: tuple[int, int, int]) -> tuple[Planner, WidthPlan, Selection, Removed]:
     """A plan and a random selection of what it keeps."""
-    planner = Planner(model, spec, size)
-    plan = planner.plan()
+    planner = Planner(model, size)
+    plan = planner.plan(spec).plan
     generator = torch.Generator().manual_seed(3)
     chosen = select(planner.groups, plan, {g.name: torch.rand(g.channels, generator=generator) for g in planner.groups})
     removed = {g.name: sorted(set(range(g.channels)) - set(chosen.kept[g.name])) for g in planner.groups}
@@ -214,7 +214,7 @@ def narrow_streams(
     model: nn.Module, streams: Sequence[str], size: tuple[int, int, int], ratio: float
 ) -> tuple[nn.Module, Removed]:
     """The model with only its residual streams narrowed, and what they lost."""
-    everything = [g.name for g in Planner(model, PruneSpec(ratio=0.5, ignore=("none",)), size).groups]
+    everything = [g.name for g in Planner(model, size).groups]
     spec = PruneSpec(ratio=ratio, round_to=1, ignore=only(*streams)(everything))
     planner, plan, chosen, removed = planned(model, spec, size)
     assert {name for name, channels in removed.items() if channels} == set(streams)
@@ -309,7 +309,7 @@ def test_a_weightless_twin_is_cut_to_the_same_shapes(build: Callable[[], nn.Modu
 
 def test_a_plan_that_keeps_everything_leaves_the_model_as_it_is() -> None:
     dense = tiny.lively(tiny.Residual())
-    planner = Planner(dense, PruneSpec(ratio=0.5), tiny.SIZE)
+    planner = Planner(dense, tiny.SIZE)
     widths = [GroupWidth(name=g.name, channels=g.channels, kept=g.channels) for g in planner.groups]
     plan = WidthPlan(groups=tuple(widths), model="m")
     narrowed = cut_away(dense, planner, plan, select_first(planner.groups, plan))

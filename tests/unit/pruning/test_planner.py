@@ -18,11 +18,13 @@ from prune_deploy.pruning.counting import count
 from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner, plan_stages
 from prune_deploy.pruning.pruner import prune
+from prune_deploy.pruning.widths import KeepReason
 from prune_deploy.records import GroupWidth, WidthPlan, to_json
-from prune_deploy.specs import PruneSpec
+from prune_deploy.specs import IN_MEMORY, PruneSpec
 from support.models import tiny_models as tiny
 
 Size = tuple[int, int, int]
+IN_MEMORY_SPEC = PruneSpec(plan=IN_MEMORY)
 
 
 def written(plan: WidthPlan, folder: Path) -> PruneSpec:
@@ -35,7 +37,7 @@ def written(plan: WidthPlan, folder: Path) -> PruneSpec:
 def plan_of(model: nn.Module, size: Size = tiny.SIZE, **options: object) -> WidthPlan:
     """The plan of a ratio."""
     spec = PruneSpec(**({"ratio": 0.5, "round_to": 4} | options))  # type: ignore[arg-type]
-    return Planner(model, spec, size).plan()
+    return Planner(model, size).plan(spec).plan
 
 
 def changed(plan: WidthPlan, name: str, **fields: object) -> WidthPlan:
@@ -80,13 +82,18 @@ def test_a_plan_may_name_only_what_it_changes(tmp_path: Path) -> None:
 
 
 def refusal(plan: WidthPlan, folder: Path, model: nn.Module, size: Size = tiny.SIZE) -> PruneDeployError:
-    """The error of pruning by a plan file; the model must be as before."""
+    """The error of pruning by a plan file, which is also that of the plan in memory; the model must be as before."""
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    with pytest.raises(PruneDeployError) as caught:
+    with pytest.raises(PruneDeployError) as of_file:
         prune(model, written(plan, folder), size)
+    with pytest.raises(PruneDeployError) as of_memory:
+        prune(model, IN_MEMORY_SPEC, size, plan=plan)
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
-    assert caught.value.fix
-    return caught.value
+    assert type(of_file.value) is type(of_memory.value)
+    assert of_file.value.message.replace(str(folder / "plan.json"), IN_MEMORY) == of_memory.value.message
+    assert of_file.value.fix
+    assert of_file.value.fix == of_memory.value.fix
+    return of_file.value
 
 
 def test_a_plan_of_another_model_is_bad_input(tmp_path: Path) -> None:
@@ -151,6 +158,14 @@ def test_a_missing_or_damaged_plan_is_bad_input(tmp_path: Path) -> None:
         prune(tiny.Plain(), spec, tiny.SIZE)
 
 
+def test_a_plan_in_memory_comes_with_the_request_that_says_so() -> None:
+    plan = plan_of(tiny.Plain())
+    with pytest.raises(InputError, match="says otherwise how much to remove"):
+        prune(tiny.Plain(), PruneSpec(ratio=0.5), tiny.SIZE, plan=plan)
+    with pytest.raises(InputError, match="announces a plan in memory, and none came with it"):
+        prune(tiny.Plain(), IN_MEMORY_SPEC, tiny.SIZE)
+
+
 # --- iterative pruning without weights -------------------------------------------------------------------------------------------
 
 
@@ -193,8 +208,7 @@ def test_a_grouped_convolution_can_be_narrowed_until_it_is_depthwise_and_on() ->
 def test_a_plan_costs_no_weights() -> None:
     with torch.device("meta"):
         model = tiny.Residual()
-    plan = Planner(model, PruneSpec(ratio=0.5, round_to=4), tiny.SIZE).plan()
-    assert plan == Planner(tiny.lively(tiny.Residual()), PruneSpec(ratio=0.5, round_to=4), tiny.SIZE).plan()
+    assert plan_of(model) == plan_of(tiny.lively(tiny.Residual()))
 
 
 def test_a_plan_names_all_members_of_each_group() -> None:
@@ -203,7 +217,58 @@ def test_a_plan_names_all_members_of_each_group() -> None:
 
 
 def test_protected_groups_stay_protected_at_every_ratio() -> None:
-    planner = Planner(tiny.HardView(), PruneSpec(ratio=0.5), tiny.SIZE)
+    planner = Planner(tiny.HardView(), tiny.SIZE)
     for ratio in (0.5, 0.25):
-        reasons = {w.name: w.reason for w in planner.plan(ratio).groups}
+        reasons = {w.name: w.reason for w in planner.plan(PruneSpec(ratio=ratio)).plan.groups}
         assert {name for name, reason in reasons.items() if reason == "protected"} == {"second.0"}
+
+
+# --- planning has no side effects ------------------------------------------------------------------------------------------------
+
+REQUESTS = [
+    PruneSpec(ratio=0.5, round_to=4),
+    PruneSpec(ratio=0.3, round_to=1, ignore=("none",)),
+    PruneSpec(target_macs="0.6x", round_to=1),
+    PruneSpec(target_params="0.5x", bottleneck=True),
+]
+
+
+def state(planner: Planner) -> dict[str, object]:
+    """All that a planner is asked for, down to the attributes of its meta copy's modules."""
+    modules = {
+        name: {leaf: str(value) for leaf, value in vars(module).items() if not leaf.startswith("_")}
+        for name, module in planner.meta_copy.named_modules()
+    }
+    shapes = {name: p.shape for name, p in planner.meta_copy.named_parameters()}
+    fields = {name: copy.copy(value) for name, value in vars(planner).items() if name not in ("meta_copy", "_trials")}
+    return fields | {"modules": modules, "shapes": shapes}
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.combinations(REQUESTS, 2))
+def test_two_requests_give_the_same_plans_in_either_order(first: PruneSpec, second: PruneSpec) -> None:
+    planner, other = (Planner(tiny.HardView(), tiny.SIZE) for _ in range(2))
+    before = state(planner)
+    forwards = [planner.plan(spec) for spec in (first, second)]
+    assert state(planner) == before
+    assert forwards == [other.plan(spec) for spec in (second, first)][::-1]
+    assert forwards == [planner.plan(spec) for spec in (first, second)]
+
+
+def test_what_is_protected_for_one_plan_is_not_for_the_next() -> None:
+    planner = Planner(tiny.Residual(), tiny.SIZE)
+    spec = PruneSpec(ratio=0.5, round_to=4)
+    protected = {"stem.0": KeepReason("protected", "as told")}
+    kept = {w.name: w.kept for w in planner.plan(spec, protected=protected).plan.groups}
+    free = {w.name: w.kept for w in planner.plan(spec).plan.groups}
+    assert kept["stem.0"] > free["stem.0"]
+    assert {name for name in free if kept[name] != free[name]} == {"stem.0"}
+    assert protected == {"stem.0": KeepReason("protected", "as told")}
+
+
+def test_many_widths_are_planned_with_one_planner_and_each_is_what_a_fresh_one_gives() -> None:
+    planner = Planner(tiny.Residual(), tiny.SIZE)
+    plan = planner.plan(PruneSpec(ratio=0.25, round_to=1)).plan
+    widths = [changed(plan, "expand.0", kept=kept) for kept in range(1, 9)]
+    assert [planner.counts(planner.plan_given(each).plan) for each in widths] == [
+        (counts := Planner(tiny.Residual(), tiny.SIZE)).counts(counts.plan_given(each).plan) for each in widths
+    ]

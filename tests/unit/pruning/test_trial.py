@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import PruningError
-from prune_deploy.pruning.checks.trial import breaking_groups, cut_copy, failure
+from prune_deploy.pruning.checks.trial import Trials, cut_copy, failure
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import trace_groups
 from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
@@ -30,7 +30,7 @@ def breaking(model: nn.Module, but: tuple[str, ...] = ("head",), size: tuple[int
     """What the safety net finds when every group is halved."""
     meta_copy = make_meta_copy(model)
     groups = trace_groups(make_meta_copy(model), example_input(size))
-    return breaking_groups(meta_copy, groups, halved(groups, but=but), size)
+    return Trials(meta_copy, groups, size).breaking_groups(halved(groups, but=but))
 
 
 def test_a_network_that_torch_pruning_understands_needs_no_protection() -> None:
