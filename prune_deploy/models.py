@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from prune_deploy.data import synthetic_images
 from prune_deploy.errors import CannotRunError, InputError, first_line, setting
 from prune_deploy.records import Preprocessing, WeightsSource
-from prune_deploy.specs import SHORT_CODES, ModelSpec, weights_path
+from prune_deploy.specs import SHORT_CODES, ModelSpec, ResolvedModel, weights_path
 from prune_deploy.store import file_sha256
 
 SHORT_CODE_CLASSES = 10
@@ -32,19 +32,16 @@ _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Module in eval mode, with everything that a bundle records about it.
-
-    `spec` has no field left to a default.
-    """
+    """Module in eval mode, with everything that a bundle records about it."""
 
     module: nn.Module
-    spec: ModelSpec
+    resolved: ResolvedModel
     weights: WeightsSource
     preprocessing: Preprocessing
 
 
-def resolve(spec: ModelSpec) -> ModelSpec:
-    """Return the request with timm name, number of classes and input size.
+def resolve(spec: ModelSpec) -> ResolvedModel:
+    """Find timm's name, the number of classes and the input size of a request.
 
     Raises:
         InputError: timm knows no such model.
@@ -63,7 +60,13 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         reference = spec.name in SHORT_CODES and spec.weights == "random"
         classes = SHORT_CODE_CLASSES if reference else int(getattr(config, "num_classes", None) or 1000)
     size = spec.input_size or tuple(getattr(config, "input_size", None) or (3, 224, 224))
-    return replace(spec, name=name, num_classes=classes, input_size=(int(size[0]), int(size[1]), int(size[2])))
+    return ResolvedModel(
+        name=name,
+        num_classes=classes,
+        input_size=(int(size[0]), int(size[1]), int(size[2])),
+        weights=spec.weights,
+        seed=spec.seed,
+    )
 
 
 def create_model(spec: ModelSpec) -> LoadedModel:
@@ -73,47 +76,40 @@ def create_model(spec: ModelSpec) -> LoadedModel:
         InputError: unknown model, an input size it refuses, or a weights file that does not fit.
         CannotRunError: pretrained weights cannot be fetched.
     """
-    spec = resolve(spec)
-    skeleton(spec)  # refuses bad sizes before any weight is drawn
-    path = weights_path(spec.weights)
-    if spec.weights == "random":
+    resolved = resolve(spec)
+    skeleton(resolved)  # refuses bad sizes before any weight is drawn
+    path = weights_path(resolved.weights)
+    if resolved.weights == "random":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            module = _build(spec)
-            randomize_init(module, _size(spec))
-        source = WeightsSource(kind="random", seed=spec.seed)
+            torch.manual_seed(resolved.seed)
+            module = _build(resolved)
+            randomize_init(module, resolved.input_size)
+        source = WeightsSource(kind="random", seed=resolved.seed)
     elif path is None:
-        module, source = _pretrained(spec)
+        module, source = _pretrained(resolved)
     else:
-        module = _build(spec)
+        module = _build(resolved)
         load_weights(module, path)
         source = WeightsSource(kind="file", path=path.name, sha256=file_sha256(path))
-    return LoadedModel(module.eval(), spec, source, preprocessing_of(module, spec))
+    return LoadedModel(module.eval(), resolved, source, preprocessing_of(module, resolved.input_size))
 
 
-def _size(spec: ModelSpec) -> tuple[int, int, int]:
-    assert spec.input_size is not None, "the spec must be resolved"
-    return spec.input_size
-
-
-def skeleton(spec: ModelSpec) -> nn.Module:
+def skeleton(model: ResolvedModel) -> nn.Module:
     """Return the model on the meta device, in eval mode.
-
-    `spec` must be resolved.
 
     Raises:
         InputError: the model refuses the input size.
     """
-    size = _size(spec)
+    size = model.input_size
     try:
         with torch.device("meta"), torch.no_grad():
-            module = _build(spec).eval()
+            module = _build(model).eval()
             _require_whole_patches(module, size)
             module(torch.empty(1, *size))
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         shape = "x".join(map(str, size))
         raise InputError(
-            f"{spec.name} refuses an input of {shape}: {first_line(error)}",
+            f"{model.name} refuses an input of {shape}: {first_line(error)}",
             fix="leave `input_size` out for the model's own size, or choose a larger one, a multiple of its patch and window",
         ) from error
     return module
@@ -131,10 +127,10 @@ def _require_whole_patches(module: nn.Module, size: tuple[int, int, int]) -> Non
             raise ValueError(f"patches of {height}x{width} do not divide it")
 
 
-def _build(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
-    config = get_pretrained_cfg(spec.name)
+def _build(model: ResolvedModel, *, pretrained: bool = False) -> nn.Module:
+    config = get_pretrained_cfg(model.name)
     own = tuple(getattr(config, "input_size", None) or (3, 224, 224))
-    size = spec.input_size or own
+    size = model.input_size
     kwargs: dict[str, Any] = {}
     if size[0] != own[0]:
         kwargs["in_chans"] = size[0]
@@ -142,21 +138,21 @@ def _build(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
         kwargs["img_size"] = tuple(size[1:])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on the meta device, initialisers say that they do nothing
-        module: nn.Module = timm.create_model(spec.name, pretrained=pretrained, num_classes=spec.num_classes, **kwargs)
+        module: nn.Module = timm.create_model(model.name, pretrained=pretrained, num_classes=model.num_classes, **kwargs)
     return module
 
 
-def _pretrained(spec: ModelSpec) -> tuple[nn.Module, WeightsSource]:
+def _pretrained(model: ResolvedModel) -> tuple[nn.Module, WeightsSource]:
     try:
-        module = _build(spec, pretrained=True)
+        module = _build(model, pretrained=True)
     except (OSError, RuntimeError) as error:
         raise CannotRunError(
-            f"pretrained weights of {spec.name} cannot be fetched: {first_line(error)}",
+            f"pretrained weights of {model.name} cannot be fetched: {first_line(error)}",
             fix="check the internet connection, or use `weights=PATH` or `weights='random'`",
         ) from error
     config = module.pretrained_cfg
     tag = config.get("tag") if isinstance(config, dict) else None
-    return module, WeightsSource(kind="pretrained", tag=f"timm {tag or spec.name}")
+    return module, WeightsSource(kind="pretrained", tag=f"timm {tag or model.name}")
 
 
 def randomize_init(module: nn.Module, input_size: tuple[int, int, int]) -> None:
@@ -257,16 +253,16 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-def preprocessing_of(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+def preprocessing_of(module: nn.Module, input_size: tuple[int, int, int]) -> Preprocessing:
     """Return the model's preprocessing, from timm's configuration of its weights."""
-    config = resolve_data_config({"input_size": _size(spec)}, model=module)
+    config = resolve_data_config({"input_size": input_size}, model=module)
     return Preprocessing(
-        input_size=_size(spec),
+        input_size=input_size,
         interpolation=str(config["interpolation"]),
         crop_pct=float(config["crop_pct"]),
         crop_mode=str(config["crop_mode"]),
-        mean=_per_channel(config["mean"], _size(spec)[0]),
-        std=_per_channel(config["std"], _size(spec)[0]),
+        mean=_per_channel(config["mean"], input_size[0]),
+        std=_per_channel(config["std"], input_size[0]),
     )
 
 

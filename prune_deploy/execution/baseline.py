@@ -72,7 +72,7 @@ def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *,
     request = record.request
     precisions = tuple(each for each in request.precisions if each in wanted.onnx | wanted.engines) or ("fp32",)
     spec = ExportSpec(
-        model=record.model,
+        model=record.model.spec,
         prune=None,
         engine=request.engine if wanted.engines else EngineSpec(library="none"),
         precisions=precisions,

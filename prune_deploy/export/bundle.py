@@ -22,7 +22,7 @@ from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
-from prune_deploy.specs import PRECISIONS, ModelSpec, Precision
+from prune_deploy.specs import PRECISIONS, Precision, ResolvedModel
 from prune_deploy.store import file_sha256, read_bundle, write_text
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -34,18 +34,18 @@ ONNX_FILE = "model.onnx"
 _RECIPE_LIBRARIES = ("timm", "torch", "torch-pruning")
 
 
-def write_module(module: nn.Module, spec: ModelSpec, pruned: Pruned | None, folder: Path) -> list[Artifact]:
+def write_module(module: nn.Module, model: ResolvedModel, pruned: Pruned | None, folder: Path) -> list[Artifact]:
     """Write weights, recipe and width plan of a module.
 
-    Returns the records of the written files. The module may be pruned. `spec` is its resolved model.
+    Returns the records of the written files. The module may be pruned.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
     tensors, buffers = recipes.tensors_of(module)
     record = Recipe(
-        model=spec,
-        attributes=recipes.changed_attributes(models.skeleton(spec), module),
+        model=model,
+        attributes=recipes.changed_attributes(models.skeleton(model), module),
         buffers=buffers,
         selection=pruned.selection if pruned is not None else None,
         libraries={name: version(name) for name in _RECIPE_LIBRARIES},

@@ -74,7 +74,7 @@ def export_bundle(
     loaded = made.loaded
     with new_folder(folder) as working:
         watcher.stage("writing weights and recipe")
-        artifacts = bundle.write_module(loaded.module, loaded.spec, made.pruned, working)
+        artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
         files = ArtifactMaker(spec, loaded, working, watcher)
         artifacts += files.onnx_files()
         engines, note = files.engines(build_progress)
@@ -112,35 +112,29 @@ def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> 
     loaded = models.create_model(spec.model)
     if spec.mask is not None:
         watcher.stage("masking")
-        return Network(loaded, None, mask(loaded.module, spec.mask, _input_size(loaded)))
+        return Network(loaded, None, mask(loaded.module, spec.mask, loaded.resolved.input_size))
     if spec.prune is None:
-        counts = count(make_meta_copy(loaded.module), _input_size(loaded))
+        counts = count(make_meta_copy(loaded.module), loaded.resolved.input_size)
         return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
     watcher.stage("pruning")
-    pruned = prune(loaded.module, spec.prune, _input_size(loaded), limit_s=graph_limit_s)
+    pruned = prune(loaded.module, spec.prune, loaded.resolved.input_size, limit_s=graph_limit_s)
     return Network(loaded, pruned, pruned.receipt)
-
-
-def _input_size(loaded: LoadedModel) -> tuple[int, int, int]:
-    assert loaded.spec.input_size is not None
-    return loaded.spec.input_size
 
 
 def _record(key: str, spec: ExportSpec, made: Network, artifacts: tuple[Artifact, ...], note: str) -> BundleRecord:
     from prune_deploy.export.onnx import INPUT_NAME, OUTPUT_NAME
 
     loaded = made.loaded
-    assert loaded.spec.num_classes is not None
     return BundleRecord(
         key=key,
-        model=loaded.spec,
+        model=loaded.resolved,
         weights=loaded.weights,
         request=spec,
         receipt=made.receipt,
         preprocessing=loaded.preprocessing,
         input_name=INPUT_NAME,
         output_name=OUTPUT_NAME,
-        num_classes=loaded.spec.num_classes,
+        num_classes=loaded.resolved.num_classes,
         artifacts=artifacts,
         environment=capture(),
         engine_note=note,

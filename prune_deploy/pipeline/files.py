@@ -34,8 +34,7 @@ class ArtifactMaker:
 
     def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, watcher: Progress) -> None:
         self._spec, self._loaded, self._working, self._watcher = spec, loaded, working, watcher
-        assert loaded.spec.input_size is not None
-        self._size = loaded.spec.input_size
+        self._size = loaded.resolved.input_size
         self._images: torch.Tensor | None = None
 
     def onnx_files(self) -> list[Artifact]:

@@ -32,12 +32,12 @@ _TOLERANCE = 0.01
 class PlannedWidths:
     """A plan that runs, and what was found on the way to it.
 
-    `kept` gives the groups that were left alone, each with its reason. `notes` say how near a target the plan comes.
+    `kept` gives the groups that were left alone, each with its reason. `warnings` say how near a target the plan comes.
     """
 
     plan: WidthPlan
     kept: KeepReasons
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Planner:
@@ -115,7 +115,7 @@ class Planner:
         note = f"{setting(field, text)}: {reached:,} of {target:,} asked for ({off:+.2%})"
         if abs(off) > _TOLERANCE:
             note += f"; widths in steps of {spec.round_to} allow no closer"
-        return PlannedWidths(plan=plan, kept=kept, notes=(note,))
+        return PlannedWidths(plan=plan, kept=kept, warnings=(note,))
 
     def plan_given(self, plan: WidthPlan, *, source: str = IN_MEMORY) -> PlannedWidths:
         """Check widths that were decided elsewhere and complete them with the groups that they do not name.

@@ -196,7 +196,7 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
 
 def receipt_of(spec: PruneSpec, planner: Planner, planned: PlannedWidths, before: Counts) -> Receipt:
     """The receipt of a plan, as if nothing had been cut yet."""
-    notes, groups = list(planned.notes), planned.plan.groups
+    notes, groups = list(planned.warnings), planned.plan.groups
     if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in groups):
         notes.append(
             "the classifier's outputs were narrowed: the logits are no longer one per class (`ignore=('head',)` keeps them)"

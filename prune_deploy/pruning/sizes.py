@@ -49,7 +49,6 @@ class _Network:
 
     def __init__(self, spec: ModelSpec, stages: Mapping[str, Stages]) -> None:
         resolved = resolve(spec)
-        assert resolved.input_size is not None
         self._input_size = resolved.input_size
         self._model = skeleton(resolved)
         self._dense = count(make_meta_copy(self._model), self._input_size)

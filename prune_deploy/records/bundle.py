@@ -9,7 +9,7 @@ from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import Conversion, LayerShare, Quantization
 from prune_deploy.records.training import Training
 from prune_deploy.records.upgrades import SCHEMA_VERSION
-from prune_deploy.specs import ExportSpec, MaskSpec, ModelSpec, Precision, PruneSpec
+from prune_deploy.specs import ExportSpec, MaskSpec, Precision, PruneSpec, ResolvedModel
 
 GroupReason = Literal[
     "as-asked", "rounded", "minimum", "capped", "plan", "ignored", "ignored-member", "no-score", "protected", "bottleneck"
@@ -264,7 +264,7 @@ class BundleRecord:
     """
 
     key: str
-    model: ModelSpec
+    model: ResolvedModel
     weights: WeightsSource
     request: ExportSpec
     receipt: Receipt
@@ -293,7 +293,7 @@ class Recipe:
     weights file that are buffers. `selection` holds the remaining channels of the dense model.
     """
 
-    model: ModelSpec
+    model: ResolvedModel
     attributes: dict[str, dict[str, Any]]
     buffers: tuple[str, ...]
     selection: Selection | None = None

@@ -107,6 +107,30 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """Network with everything decided that a `ModelSpec` may leave open.
+
+    The fields are those of `ModelSpec`. `name` is timm's.
+    """
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    weights: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.spec  # the same values are refused
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The request that names all of it."""
+        return ModelSpec(
+            name=self.name, num_classes=self.num_classes, input_size=self.input_size, weights=self.weights, seed=self.seed
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneSpec:
     """Request for a pruning: the amount to remove and the rule.
 

@@ -34,7 +34,7 @@ def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple
         if _is_teacher(beside, record):
             return bundles.load(beside), beside.name
     watcher.stage(f"loading the dense {record.model.name}, weights {record.weights.label}")
-    loaded = create_model(record.model)
+    loaded = create_model(record.model.spec)
     if identity(replace(record, weights=loaded.weights)) != identity(record):
         raise InputError(
             f"the weights file {record.model.weights} has changed since the bundle was made",

@@ -43,7 +43,6 @@ def main() -> None:
         record = replace(exported.record, artifacts=tuple(a for a in exported.record.artifacts if a.name in KEPT))
         (FOLDER / "bundle.json").write_text(to_json(record), encoding="utf-8")
     size = record.model.input_size
-    assert size is not None
     with torch.inference_mode():
         logits = load(FOLDER)(images(size))
     FOLDER.with_suffix(".logits.json").write_text(json.dumps(logits.tolist()) + "\n", encoding="utf-8")

@@ -32,8 +32,7 @@ NAMED: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_half_of_the_parameters_go_and_the_rest_runs_reloads_and_exports(name: str, tmp_path: Path) -> None:
     loaded = create_model(ModelSpec(name=name))
-    size = loaded.spec.input_size
-    assert size is not None
+    size = loaded.resolved.input_size
     result = prune(loaded.module, PruneSpec(ratio=0.5, allow_shortfall=True), size)
     assert result.receipt.after.params <= 0.5 * result.receipt.before.params
     protected = [w.name.partition("[")[0] for w in result.plan.groups if w.reason in ("protected", "no-score")]
@@ -42,7 +41,7 @@ def test_half_of_the_parameters_go_and_the_rest_runs_reloads_and_exports(name: s
     with torch.no_grad():
         outputs = [loaded.module(images[:batch]) for batch in (1, 2)]
     assert [len(logits) for logits in outputs] == [1, 2]
-    write_module(loaded.module, loaded.spec, result, tmp_path)
+    write_module(loaded.module, loaded.resolved, result, tmp_path)
     again = load_module(tmp_path)
     with torch.no_grad():
         assert all(torch.equal(again(images[:batch].clone()), outputs[batch - 1]) for batch in (1, 2))

@@ -26,9 +26,7 @@ RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 def size_of(code: str) -> tuple[int, int, int]:
     """The input that a code stands for."""
-    size = resolve(ModelSpec(name=code)).input_size
-    assert size is not None
-    return size
+    return resolve(ModelSpec(name=code)).input_size
 
 
 @functools.lru_cache(maxsize=1)
@@ -71,7 +69,7 @@ def test_a_fresh_process_gives_bit_identical_outputs(code: str, ratio: float, tm
     assert result.receipt.shortfalls == ()
     folder = tmp_path / code
     folder.mkdir()
-    write_module(loaded.module, loaded.spec, result, folder)
+    write_module(loaded.module, loaded.resolved, result, folder)
     images = synthetic_images(2, size_of(code), torch.Generator().manual_seed(0))
     assert write_expected(loaded.module, images, folder) == [(1, 10), (2, 10)]
     del loaded, result

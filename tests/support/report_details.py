@@ -24,7 +24,7 @@ from prune_deploy.records import (
     WeightsSource,
 )
 from prune_deploy.runs import trace_stem
-from prune_deploy.specs import EngineSpec, ExportSpec, Variant
+from prune_deploy.specs import EngineSpec, ExportSpec, ResolvedModel, Variant
 
 LAYERS: tuple[tuple[str, str, float, float, float, Cause, str], ...] = (
     ("conv1", "Conv", 310.0, 240.0, 155.0, "memory-bound", "moves 25.7 MB in 240 µs: 107 GB/s of 118 GB/s measured"),
@@ -120,7 +120,7 @@ def bundle(variant: Variant, before: Counts, after: Counts, machine: Environment
     )
     return BundleRecord(
         key="0" * 64,
-        model=variant.model,
+        model=ResolvedModel(name=variant.model.name, num_classes=1000, input_size=(3, 224, 224)),
         weights=WeightsSource(kind="random", seed=0),
         request=ExportSpec(model=variant.model, prune=variant.prune, engine=EngineSpec()),
         receipt=Receipt(request=variant.prune, before=before, after=after, groups=groups, warnings=("one group was rounded",)),

@@ -35,16 +35,16 @@ def tiny_net() -> nn.Module:
 def test_short_codes_have_ten_classes_while_their_weights_are_random(code: str, name: str) -> None:
     resolved = resolve(ModelSpec(name=code))
     assert (resolved.name, resolved.num_classes) == (name, 10)
-    assert resolved.input_size is not None
     assert resolve(ModelSpec(name=code, weights="pretrained")).num_classes == 1000
     assert resolve(ModelSpec(name=code, num_classes=3)).num_classes == 3
     assert resolve(ModelSpec(name=name)).num_classes == 1000
 
 
-def test_a_resolved_spec_leaves_nothing_to_a_default_and_resolves_to_itself() -> None:
-    resolved = resolve(ModelSpec(name="vit_tiny_patch16_224"))
+def test_a_resolved_model_leaves_nothing_to_a_default_and_resolves_to_itself() -> None:
+    resolved = resolve(ModelSpec(name="vit_tiny_patch16_224", weights="pretrained", seed=3))
     assert (resolved.num_classes, resolved.input_size) == (1000, (3, 224, 224))
-    assert resolve(resolved) == resolved
+    assert (resolved.weights, resolved.seed) == ("pretrained", 3)
+    assert resolve(resolved.spec) == resolved
     assert resolve(ModelSpec(name="resnet50.a1_in1k")).name == "resnet50.a1_in1k"
 
 
@@ -90,7 +90,7 @@ def test_an_input_size_that_the_model_refuses_is_bad_input() -> None:
 
 def test_a_skeleton_has_the_shapes_and_no_data() -> None:
     resolved = resolve(spec("test_vit"))
-    shapes = {name: t.shape for name, t in create_model(resolved).module.state_dict().items()}
+    shapes = {name: t.shape for name, t in create_model(resolved.spec).module.state_dict().items()}
     bare = skeleton(resolved)
     assert {name: t.shape for name, t in bare.state_dict().items()} == shapes
     assert all(t.is_meta for t in bare.state_dict().values())

@@ -30,7 +30,7 @@ from prune_deploy.records import (
     from_json,
     to_json,
 )
-from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
+from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec, ResolvedModel
 
 MODEL = ModelSpec(name="vit_large_patch16_224", num_classes=10, input_size=(3, 224, 224), weights="pfad/gewichte ü.pt", seed=7)
 PRUNE = PruneSpec(
@@ -49,6 +49,7 @@ PRUNE = PruneSpec(
     allow_shortfall=True,
 )
 ENGINE = EngineSpec(library="tensorrt-rtx", target="sm120", batches=(1, 5), workspace_mib=256, optimization_level=3)
+RESOLVED = ResolvedModel(**dataclasses.asdict(MODEL))
 REQUEST = ExportSpec(model=MODEL, prune=PRUNE, engine=ENGINE)
 PROTECTED = GroupWidth(
     name="blocks.0.attn.qkv",
@@ -99,7 +100,7 @@ ENVIRONMENT = Environment(
 )
 BUNDLE = BundleRecord(
     key="12" * 32,
-    model=MODEL,
+    model=RESOLVED,
     weights=WeightsSource(kind="file", path="w.pt", sha256="cd" * 32),
     request=REQUEST,
     receipt=RECEIPT,
@@ -112,7 +113,7 @@ BUNDLE = BundleRecord(
     engine_note="engine built; not run",
 )
 RECIPE = Recipe(
-    model=MODEL,
+    model=RESOLVED,
     attributes={"fc": {"out_features": 5}, "norm": {"normalized_shape": {"tuple": [24]}}},
     buffers=("bn.running_mean",),
     selection=SELECTION,
@@ -120,6 +121,7 @@ RECIPE = Recipe(
 )
 EVERYTHING: list[Any] = [
     MODEL,
+    RESOLVED,
     PRUNE,
     PruneSpec(ratio=0.3),
     ENGINE,
@@ -163,6 +165,15 @@ def test_records_and_specs_survive_json(value: Any, indent: int | None) -> None:
     assert type(again) is type(value)
     assert to_json(again, indent=indent) == text
     assert from_json(type(value), text.encode(), source="memory") == value
+
+
+def test_a_resolved_model_is_written_as_the_request_for_it_and_read_only_whole() -> None:
+    assert to_json(RESOLVED) == to_json(RESOLVED.spec) == to_json(MODEL)
+    open_request = to_json(ModelSpec(name="resnet50", input_size=(3, 224, 224)))
+    assert "num_classes" in refusal(ResolvedModel, open_request).message
+    impossible = to_json(MODEL).replace('"num_classes": 10', '"num_classes": 0')
+    assert impossible != to_json(MODEL)
+    assert "num_classes" in refusal(ResolvedModel, impossible).message
 
 
 def test_tuples_come_back_as_tuples_and_numbers_exactly() -> None:

@@ -110,8 +110,7 @@ def _compare(made: Network, exported: Exported) -> None:
     from prune_deploy.data import synthetic_images
     from prune_deploy.export.bundle import load
 
-    size = made.loaded.spec.input_size
-    assert size is not None, "what was built is resolved"
+    size = made.loaded.resolved.input_size
     reloaded, generator = load(exported.folder), torch.Generator().manual_seed(_SEED)
     for batch in _BATCHES:
         images = synthetic_images(batch, size, generator)

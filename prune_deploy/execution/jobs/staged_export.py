@@ -25,8 +25,7 @@ class StagedModel:
 
         self._identity = _identity(request)
         self._loaded = models.create_model(request.model)
-        assert self._loaded.spec.input_size is not None
-        self._stages = Stages(self._loaded.module, self._loaded.spec.input_size)
+        self._stages = Stages(self._loaded.module, self._loaded.resolved.input_size)
         self._done: list[float] = []
 
     def can_reach(self, request: ExportSpec, ratios: Sequence[float]) -> bool:

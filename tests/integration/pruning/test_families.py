@@ -63,7 +63,7 @@ def write(name: str, ratio: float, folder: Path) -> Written:
     loaded = create_model(ModelSpec(name=name, num_classes=CLASSES, input_size=FAMILIES[name]))
     result = prune(loaded.module, PruneSpec(ratio=ratio), FAMILIES[name])
     folder.mkdir(parents=True)
-    artifacts = write_module(loaded.module, loaded.spec, result, folder)
+    artifacts = write_module(loaded.module, loaded.resolved, result, folder)
     images = synthetic_images(2, FAMILIES[name], torch.Generator().manual_seed(0))
     shapes = write_expected(loaded.module, images, folder)
     return Written(folder, result, tuple(shapes), tuple(artifacts))

@@ -28,7 +28,7 @@ def test_a_network_read_by_its_axes_comes_back_and_exports(name: str, tmp_path: 
     assert result.receipt.after.params <= 0.5 * result.receipt.before.params
     folder = tmp_path / name
     folder.mkdir()
-    write_module(loaded.module, loaded.spec, result, folder)
+    write_module(loaded.module, loaded.resolved, result, folder)
     images = synthetic_images(2, SIZE, torch.Generator().manual_seed(0))
     assert write_expected(loaded.module, images, folder) == [(1, CLASSES), (2, CLASSES)]
     assert reload([folder]) == {name: UNCHANGED}

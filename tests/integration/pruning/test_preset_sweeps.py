@@ -31,9 +31,8 @@ def really(variant: Variant) -> Counts | str:
     """What pruning the model with its weights gives, or the error it ends with."""
     loaded = create_model(variant.model)
     assert variant.prune is not None
-    assert loaded.spec.input_size is not None
     try:
-        return prune(loaded.module, variant.prune, loaded.spec.input_size).receipt.after
+        return prune(loaded.module, variant.prune, loaded.resolved.input_size).receipt.after
     except PruningError as error:
         return error.message
 
@@ -71,8 +70,7 @@ def test_the_sizes_of_stages_are_those_of_pruning_stage_by_stage() -> None:
     block = Block(models=("test_resnet",), methods=("l2",), ratios=(0.25, 0.5, 1.0), iterative=True, settings=SETTINGS)
     found = pruned(sizes(sweep(block)))
     loaded = create_model(found[0][0].model)
-    assert loaded.spec.input_size is not None
-    stages = Stages(loaded.module, loaded.spec.input_size)
+    stages = Stages(loaded.module, loaded.resolved.input_size)
     assert [size for _, size in found] == [
         stages.advance(variant.prune).receipt.after for variant, _ in found if variant.prune is not None
     ]

@@ -99,7 +99,7 @@ def test_target_params_are_met_within_one_percent(share: float) -> None:
     planned = planner.plan(PruneSpec(target_params=f"{share}x", round_to=1))
     params, _ = planner.counts(planned.plan)
     assert abs(params / planner.before.params / share - 1) < 0.01
-    (note,) = planned.notes
+    (note,) = planned.warnings
     assert f"`target_params='{share}x'`: {params:,} of {int(planner.before.params * share):,} asked for" in note
     assert "allow no closer" not in note
 
@@ -122,7 +122,7 @@ def test_a_target_that_steps_cannot_meet_is_said_in_the_receipt() -> None:
     planned = planner.plan(PruneSpec(target_params="0.9x", round_to=16))
     params, _ = planner.counts(planned.plan)
     assert abs(params / planner.before.params / 0.9 - 1) > 0.01
-    assert "widths in steps of 16 allow no closer" in planned.notes[0]
+    assert "widths in steps of 16 allow no closer" in planned.warnings[0]
 
 
 def test_a_target_above_the_dense_model_is_bad_input() -> None:
