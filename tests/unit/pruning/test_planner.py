@@ -244,7 +244,7 @@ def state(planner: Planner) -> dict[str, object]:
     return fields | {"modules": modules, "shapes": shapes}
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(REQUESTS, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(REQUESTS, 2)))
 def test_two_requests_give_the_same_plans_in_either_order(first: PruneSpec, second: PruneSpec) -> None:
     planner, other = (Planner(tiny.HardView(), tiny.SIZE) for _ in range(2))
     before = state(planner)
