@@ -72,8 +72,8 @@ def silence(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: dict[str, 
 def test_channels_that_no_layer_reads_can_go_without_a_trace(family: str) -> None:
     build, size = FAMILIES[family]
     model = tiny.lively(build())
-    planner = Planner(model, PruneSpec(ratio=0.25, round_to=1), size)
-    plan = planner.plan()
+    planner = Planner(model, size)
+    plan = planner.plan(PruneSpec(ratio=0.25, round_to=1)).plan
     generator = torch.Generator().manual_seed(3)
     chosen = select(planner.groups, plan, {g.name: torch.rand(g.channels, generator=generator) for g in planner.groups})
     images = tiny.images(size)
