@@ -1,4 +1,4 @@
-"""Prose rules for documents and docstrings: short sentences, no semicolons, plain first lines.
+"""Prose rules: short sentences, no semicolons, plain first lines.
 
     python tests/docs/prose.py FOLDER_OR_FILE...
 
@@ -65,7 +65,7 @@ def code_problems(source: str) -> list[Problem]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a paragraph; abbreviations and initials end none."""
+    """The sentences of a paragraph. Abbreviations and initials end none."""
     parts, begin = [], 0
     for end in _END.finditer(text):
         if not _ABBREVIATION.search(text[begin : end.start() + 1]):
@@ -75,12 +75,12 @@ def sentences(text: str) -> list[str]:
 
 
 def _word_count(text: str) -> int:
-    """Words of a text: what holds a letter or a digit; a code span is one."""
+    """Count words with a letter or digit. Code spans are one."""
     return sum(any(character.isalnum() for character in word) for word in _plain(text).split())
 
 
 def _plain(text: str) -> str:
-    """The text with each code span as one word, and links as their texts."""
+    """The text with one word per code span, and without link targets."""
     return _ENTITY.sub(" ", _LINK.sub(r"\1", _CODE_SPAN.sub("Code", text)))
 
 
@@ -105,7 +105,10 @@ def _summary_problems(block: Block) -> Iterator[Problem]:
 
 
 def _markdown_blocks(text: str) -> Iterator[Block]:
-    """Headings, paragraphs and list items; without code, tables, comments and generated parts."""
+    """Headings, paragraphs and list items.
+
+    Code, tables, comments and generated parts are left out.
+    """
     for removed in (_GENERATED, _FENCE, _COMMENT):
         text = removed.sub(lambda found: "\n" * found[0].count("\n"), text)
     lines = ["" if line.lstrip().startswith("|") else line.lstrip("> ") for line in text.splitlines()]
@@ -113,7 +116,10 @@ def _markdown_blocks(text: str) -> Iterator[Block]:
 
 
 def _docstring_blocks(first: int, text: str) -> Iterator[Block]:
-    """A docstring's paragraphs, items and entries; without drawings, tables and examples."""
+    """A docstring's paragraphs, items and entries.
+
+    Drawings, tables and examples are left out.
+    """
     lines = text.expandtabs().splitlines()
     indents = [len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()]
     margin = min(indents, default=0)
@@ -131,7 +137,10 @@ def _starts_docstring_block(line: str) -> bool:
 
 
 def _blocks(first: int, lines: Sequence[str], *, starts: Callable[[str], bool], ends: Callable[[str], bool]) -> Iterator[Block]:
-    """Split lines at blank ones, before those that start a block and after those that end one."""
+    """Split lines into blocks.
+
+    Blocks end at blank lines, before lines that start a block and after lines that end one.
+    """
     begin, held = first, list[str]()
     for number, line in enumerate((*lines, ""), first):
         if held and (not line.strip() or starts(line) or ends(line)):
@@ -147,7 +156,10 @@ def _blocks(first: int, lines: Sequence[str], *, starts: Callable[[str], bool], 
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
-    """Line, text and whether it has a summary; strings below assignments have none."""
+    """Line, text and whether the docstring has a first line.
+
+    Strings below assignments have none.
+    """
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -171,7 +183,11 @@ def files_of(path: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the problems of the named files and folders, and return the exit code."""
+    """Print the problems of the named files and folders.
+
+    Returns:
+        The exit code.
+    """
     found = [(path, problem) for argument in arguments for path in files_of(Path(argument)) for problem in problems_of(path)]
     for path, problem in found:
         print(f"{path}:{problem.line}: {problem.text}")  # noqa: T201 - a script

@@ -1,4 +1,4 @@
-"""The documents tell the truth: every command helps and is documented, every link leads somewhere, every documented line parses."""
+"""Commands are documented, links lead somewhere, and documented lines parse."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_documented_command_lines_parse(page: str, line: str) -> None:
 
 
 def imported_by(arguments: list[str], names: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a fresh process that ends with 1 if it imported one of `names`."""
+    """Run the command line. Exit code 1 means that it imported a name."""
     script = (
         "import sys; from prune_deploy.cli.main import cli; "
         f"cli.main({arguments!r}, standalone_mode=False); sys.exit(any(name in sys.modules for name in {names!r}))"

@@ -1,4 +1,4 @@
-"""The picture of the report is committed, small, and kept where no browser can draw it."""
+"""The picture of the report is small, and kept without a browser."""
 
 from __future__ import annotations
 

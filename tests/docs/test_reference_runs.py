@@ -1,4 +1,4 @@
-"""The reference runs that are committed: small, whole, and every figure of theirs follows from the raw nanoseconds beside it."""
+"""Reference runs are small and whole, and figures follow from samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the documents come from committed files, say what these say, and are not out of date."""
+"""The tables of the documents come from committed files and are current."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def findings(dense: Trace, pruned: Trace, alignment: Alignment | None = NCHWC, m
 
 
 def keys(statements: tuple[Sentence, ...]) -> list[str]:
-    """Which statements these are."""
+    """The keys of the statements."""
     return [each.key for each in statements]
 
 

@@ -1,4 +1,7 @@
-"""What several processes of one test run share: made by the first that asks, used by all."""
+"""Things that the processes of one test run share.
+
+The first process that asks makes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A worker that writes half of its answer and then stands still, with more and more memory if it is told so."""
+"""A worker that writes half of its answer and stalls.
+
+On request its memory grows meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from prune_deploy.execution.workers.protocol import Channel
 
 
 def main() -> None:
-    """Answer that it is ready, read one request, and stall in the midst of the answer."""
+    """Report readiness, read one request, and stall within the answer."""
     end = socket.socket(fileno=int(sys.argv[1]))
     channel = Channel(end)
     channel.send({"ready": True})

@@ -13,7 +13,10 @@ Array = np.ndarray[Any, Any]
 
 
 def model_of(text: str, *, weights: dict[str, Array] | None = None, check: bool = True) -> onnx.ModelProto:
-    """A model from ONNX's own text form, "g (float[batch,4] x) => (float[batch,4] y) { … }", with `weights` as constants."""
+    """A model from ONNX's own text form, with `weights` as constants.
+
+    An example is `g (float[batch,4] x) => (float[batch,4] y) { … }`.
+    """
     model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 20]>\n' + text)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
     for number, node in enumerate(model.graph.node):
