@@ -2,6 +2,9 @@
 
 The tensors of a typed network decide its precision, so it is decided here and nowhere else. Inputs and outputs stay FP32, so a
 caller sees no difference.
+
+It is not onnxconverter-common's `float16` module, which knows no BF16 and takes a fixed list of operators for FP32 instead of ONNX's
+schemas. By default it clamps constants at 10,000, and it leaves external tensors in FP32 under an FP16 label.
 """
 
 from __future__ import annotations

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
+from prune_deploy.export.arrays import Array
 from prune_deploy.specs import PRECISIONS, Precision
-
-Array = np.ndarray[Any, Any]
 
 _WITHOUT_SIGN = np.uint16(0x7FFF)
 

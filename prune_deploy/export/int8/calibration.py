@@ -22,13 +22,11 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from prune_deploy.data import CalibrationImages
 from prune_deploy.errors import InputError, StorageError, setting
+from prune_deploy.export.arrays import Array, Range
 from prune_deploy.export.int8.sessions import open_session
 from prune_deploy.interfaces import Progress
 from prune_deploy.specs import CalibrationMethod
 from prune_deploy.store import file_sha256, write_text
-
-Range = tuple[float, float]
-Array = np.ndarray[Any, Any]
 
 _VERSION = 1
 """Counts up whenever the same images would give other ranges."""

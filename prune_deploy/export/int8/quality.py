@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from prune_deploy.data import CalibrationImages
+from prune_deploy.export.arrays import Array
 from prune_deploy.export.int8.sessions import open_session
 from prune_deploy.records.precision import Top1Of
-
-Array = np.ndarray[Any, Any]
 
 _BATCH = 4
 # Images that cosines are computed on, by the FP32 file's size in bytes: large networks are slow, and their cosines spread less.

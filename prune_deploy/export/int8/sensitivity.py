@@ -10,10 +10,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from prune_deploy.errors import BuildError
+from prune_deploy.export.arrays import Array
 from prune_deploy.export.int8.draft import Draft
 from prune_deploy.export.int8.layers import Layer, quantisable
 from prune_deploy.export.int8.qdq_plan import plan
-from prune_deploy.export.int8.quality import Array, QualityCheck, cosine
+from prune_deploy.export.int8.quality import QualityCheck, cosine
 from prune_deploy.export.int8.sessions import open_model
 from prune_deploy.export.int8.writer import quantize
 from prune_deploy.interfaces import Progress

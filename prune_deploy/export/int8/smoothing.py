@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from prune_deploy.export.int8.calibration import Range, Ranges
+from prune_deploy.export.arrays import Array, Range
+from prune_deploy.export.int8.calibration import Ranges
 from prune_deploy.export.int8.layers import Layer, quantisable
-
-Array = np.ndarray[Any, Any]
 
 _ALPHA = 0.5
 

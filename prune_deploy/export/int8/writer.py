@@ -13,13 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from prune_deploy.export.arrays import Array, Range
 from prune_deploy.export.int8.layers import Layer
 from prune_deploy.export.int8.qdq_plan import Plan
-
-Range = tuple[float, float]
-"""Least and largest value of a tensor."""
-
-Array = np.ndarray[Any, Any]
 
 _LARGEST = 127
 _LEVELS = 255
