@@ -96,7 +96,7 @@ def test_documented_command_lines_parse(page: str, line: str) -> None:
 
 
 def imported_by(arguments: list[str], names: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """Run the command line. Exit code 1 means that it imported a name."""
+    """Run the command line. Exit code 1: it imported a name."""
     script = (
         "import sys; from prune_deploy.cli.main import cli; "
         f"cli.main({arguments!r}, standalone_mode=False); sys.exit(any(name in sys.modules for name in {names!r}))"
