@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from prune_deploy.backends import usable
 from prune_deploy.execution.workers.inputs import make_inputs
-from prune_deploy.interfaces import Session
+from prune_deploy.interfaces import Session, Silent
 from prune_deploy.specs import MeasureSpec, Rigor, RunOptions
 
 _PILOT_SHARE = 0.05
@@ -212,7 +212,7 @@ def measure_ours(request: Request) -> dict[str, Any]:
     roles = [each.role for each in candidates]
     with tempfile.TemporaryDirectory() as folder, Watchdog() as watchdog:
         group = WorkerGroup(candidates, spec, watchdog, logs=Path(folder), caches=Path(folder, "caches"))
-        samples = Comparison(group, roles, roles, spec, lambda _phase, _share: None).run()
+        samples = Comparison(group, roles, roles, spec, Silent()).run()
     if lost := [each.failure.reason for each in group.outcomes if each.failure is not None]:
         sys.exit(f"a candidate was lost: {lost[0]}")
     _, copy, pruned = (None if each is None else each.speedup for each in analyze(samples).candidates)

@@ -142,15 +142,75 @@ class Backend(Protocol):
         """
 
 
-class Progress(Protocol):
-    """Somebody who wants to know how far the work is."""
+Stage = Literal[
+    # Looking at what is asked for.
+    "check bundle",
+    "try model",
+    # Making a bundle, in this order.
+    "make bundle",
+    "build model",
+    "prune",
+    "mask",
+    "write weights",
+    "export onnx",
+    "convert",
+    "import int8",
+    "calibrate",
+    "smooth",
+    "rank layers",
+    "quantize",
+    "check onnx",
+    "build engine",
+    "check engine",
+    "reload",
+    # Training it further.
+    "load teacher",
+    "split images",
+    "resume training",
+    "validate",
+    "train",
+    # Looking at what it does.
+    "measure",
+    "trace",
+    "measure memory",
+    "evaluate",
+]
+"""Stages of the work. Parity of an ONNX file and of an engine are two: they run on different devices, long after each other."""
 
-    def stage(self, name: str) -> None:
-        """A stage of the work begins."""
+
+class Progress(Protocol):
+    """Receiver of how far the work is.
+
+    Whatever one of its methods raises ends the work.
+    """
+
+    def stage(self, stage: Stage, detail: str = "", /) -> None:
+        """Begin a stage, which ends the one before it.
+
+        `detail` names what it works on, as `cli/output` completes the stage's words with it: a model, a file, a comparison.
+        """
+
+    def advance(self, done: float, total: float, detail: str = "", /) -> None:
+        """Report that `done` of `total` of the stage is over.
+
+        `detail` names the part that runs now: TensorRT's phase, a launch's warm-up, an epoch and its loss.
+        """
+
+    def note(self, message: str, /) -> None:
+        """Report a result or a warning on the way.
+
+        It begins and ends no stage: an epoch's accuracy, a damaged cache.
+        """
 
 
 class Silent:
     """Progress that nobody watches."""
 
-    def stage(self, name: str) -> None:
+    def stage(self, stage: Stage, detail: str = "", /) -> None:
+        """Do nothing."""
+
+    def advance(self, done: float, total: float, detail: str = "", /) -> None:
+        """Do nothing."""
+
+    def note(self, message: str, /) -> None:
         """Do nothing."""

@@ -42,7 +42,7 @@ def deferred(*, unhandled: bool = False) -> Iterator[StopRequest]:
     """Note signals until the block ends, then raise KeyboardInterrupt for them.
 
     The KeyboardInterrupt takes precedence over an error that the block raises. A signal without a Python handler ends the process at
-    once, as the system does it; `unhandled` defers it too, for a block that has something to save.
+    once, as the system does it. With `unhandled` it is deferred too, for a block that has something to save.
     """
     request = StopRequest()
     before: dict[signal.Signals, Any] = {}
@@ -59,7 +59,7 @@ def deferred(*, unhandled: bool = False) -> Iterator[StopRequest]:
 
 
 class ProgramSignals(StopRequest):
-    """Raises KeyboardInterrupt where a signal arrives, if the code there can bear it.
+    """Raises KeyboardInterrupt at once, if the running code can bear it.
 
     `check` raises what a bare `except` of a library has swallowed: torch-pruning's tracer holds one.
     """
@@ -77,12 +77,15 @@ class ProgramSignals(StopRequest):
                 signal.signal(number, self.note)
 
     def ignore(self) -> None:
-        """Ignore the signals: the program is ending, and its exit code is decided."""
+        """Ignore the signals while the program ends with a decided exit code."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal and raise, unless an import or an unwinding is under way."""
+        """Remember the signal and raise.
+
+        During an import it is raised later, and while another unwinds it is only remembered.
+        """
         super().note(number, frame)
         if time.monotonic() < self._unwinding_until:
             return
@@ -104,7 +107,10 @@ program = ProgramSignals()
 
 
 def leave_to_parent(_worker: int) -> None:
-    """Ignore Ctrl-C in a child process, whose parent still needs it to end a step."""
+    """Ignore Ctrl-C in a child process.
+
+    Its parent gets the signal too, and still needs the child to end a step.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -78,7 +78,7 @@ def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *,
         precisions=precisions,
         quantize=request.quantize if need_calibration(precisions) else None,
     )
-    progress.stage(f"exporting the dense {record.model.name}, which every ratio is measured against")
+    progress.stage("make bundle", f"the dense {record.model.name}, which every ratio is measured against")
     exported = export_bundle(spec, _free_folder(bundle_name(spec)), progress=progress)
     if identity(exported.record) != identity(record):
         raise InputError(

@@ -14,10 +14,10 @@ from prune_deploy.execution.planning import PlannedCase, PlannedComparison, plan
 from prune_deploy.execution.telemetry import summarize
 from prune_deploy.execution.worker_group import WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
+from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.budget import predict
 from prune_deploy.measure.comparison import Comparison
-from prune_deploy.measure.runner import Watcher
 from prune_deploy.measure.samples import Samples, pack
 from prune_deploy.records import NO_DENSE_SPEEDUP, CaseRecord, ComparisonStats
 from prune_deploy.runs import write_samples
@@ -58,7 +58,7 @@ def predicted_s(cases: int, spec: MeasureSpec) -> float:
 
 
 def run_comparison(
-    planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Watchdog, watcher: Watcher
+    planned: PlannedComparison, spec: MeasureSpec, folder: Path, watchdog: Watchdog, progress: Progress
 ) -> list[CaseRecord]:
     """Measure the cases that can run.
 
@@ -77,7 +77,7 @@ def run_comparison(
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
     labels, roles = [each.label for each in candidates], [each.role for each in candidates]
-    comparison = Comparison(group, labels, roles, spec, watcher)
+    comparison = Comparison(group, labels, roles, spec, progress)
     interrupted = False
     try:
         comparison.run()

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import ratio_estimate
 from prune_deploy.measure.budget import LOOKS, Budget, Prediction, next_look, predict, warmup_limit_s
 from prune_deploy.measure.launch import LaunchPlan, TimedRounds
 from prune_deploy.measure.recording import Recording
-from prune_deploy.measure.runner import Launcher, Runner, Watcher
+from prune_deploy.measure.runner import Launcher, Runner
 from prune_deploy.measure.samples import Samples
 from prune_deploy.measure.schedule import LEAD_IN_S, least_block_s, opening_order
 from prune_deploy.measure.verdicts import is_converged
@@ -36,12 +37,12 @@ def has_converged(samples: Samples, candidate: int) -> bool:
     return estimate is not None and is_converged(estimate, samples.device)
 
 
-def measure(launcher: Launcher, labels: Sequence[str], roles: Sequence[Role], spec: MeasureSpec, watcher: Watcher) -> Samples:
+def measure(launcher: Launcher, labels: Sequence[str], roles: Sequence[Role], spec: MeasureSpec, progress: Progress) -> Samples:
     """Measure a comparison and return all its blocks.
 
     Use `Comparison` to keep what was measured when it is interrupted.
     """
-    return Comparison(launcher, labels, roles, spec, watcher).run()
+    return Comparison(launcher, labels, roles, spec, progress).run()
 
 
 class Comparison:
@@ -56,12 +57,12 @@ class Comparison:
         labels: Sequence[str],
         roles: Sequence[Role],
         spec: MeasureSpec,
-        watcher: Watcher,
+        progress: Progress,
         converged: ConvergenceRule = has_converged,
     ) -> None:
         self._launcher = launcher
         self._spec = spec
-        self._watcher = watcher
+        self._progress = progress
         self._converged = converged
         self._recording = Recording(labels, roles, spec)
         self._started_s = launcher.now_s()
@@ -99,7 +100,7 @@ class Comparison:
             is_enough = number + 1 in LOOKS[rigor] and self._all_converged()
             if self._recording.is_over or is_enough or not budget.allows_more(now_s):
                 break
-        self._watcher("done", 1.0)
+        self._progress.advance(1.0, 1.0, "done")
         return self.samples()
 
     def _launch(self, number: int, started_s: float, share_s: float) -> float:
@@ -145,10 +146,10 @@ class Comparison:
         return all(self._converged(samples, candidate) for candidate in self._recording.contenders)
 
     def _report(self, number: int, phase: str) -> None:
-        """Report the phase and the share of the time to the watcher.
+        """Report the phase and the share of the time that is over.
 
         The share is that of the time the comparison may take. It never decreases.
         """
         elapsed_s = self._launcher.now_s() - self._started_s
         self._share_done = max(self._share_done, min(1.0, elapsed_s / self.prediction().most_s))
-        self._watcher(f"launch {number + 1} of {next_look(self._spec.rigor, number)}: {phase}", self._share_done)
+        self._progress.advance(self._share_done, 1.0, f"launch {number + 1} of {next_look(self._spec.rigor, number)}: {phase}")

@@ -5,7 +5,7 @@ They are the only seam between this package and the world.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -69,7 +69,3 @@ class Launcher(Protocol):
 
     def now_s(self) -> float:
         """Return the clock in seconds."""
-
-
-Watcher = Callable[[str, float], None]
-"""Told of the phase ("launch 2 of 5: warm-up") and of the share of the comparison that is done, 0 to 1."""

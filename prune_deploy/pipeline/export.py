@@ -15,7 +15,6 @@ from prune_deploy.specs import ExportSpec
 from prune_deploy.store import new_folder, write_record
 
 if TYPE_CHECKING:
-    from prune_deploy.export.tensorrt.progress import BuildProgress
     from prune_deploy.models import LoadedModel
     from prune_deploy.pruning.pruner import Pruned
 
@@ -49,7 +48,6 @@ def export_bundle(
     force: bool = False,
     graph_limit_s: float = 60.0,
     progress: Progress | None = None,
-    build_progress: BuildProgress | None = None,
     network: Callable[[], Network] | None = None,
     lineage: str = "",
 ) -> Exported:
@@ -69,15 +67,15 @@ def export_bundle(
     from prune_deploy.pipeline.files import ArtifactMaker
 
     _check_tools(spec)
-    watcher = progress or Silent()
-    made = network() if network is not None else build_network(spec, graph_limit_s, watcher)
+    progress = progress or Silent()
+    made = network() if network is not None else build_network(spec, graph_limit_s, progress)
     loaded = made.loaded
     with new_folder(folder) as working:
-        watcher.stage("writing weights and recipe")
+        progress.stage("write weights")
         artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
-        files = ArtifactMaker(spec, loaded, working, watcher)
+        files = ArtifactMaker(spec, loaded, working, progress)
         artifacts += files.onnx_files()
-        engines, note = files.engines(build_progress)
+        engines, note = files.engines()
         record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + engines), note)
         write_record(working, record)
     return Exported(folder, record, reused=False)
@@ -96,7 +94,7 @@ def _check_tools(spec: ExportSpec) -> None:
         choose_library(spec.engine.library, spec.engine.target)
 
 
-def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> Network:
+def build_network(spec: ExportSpec, graph_limit_s: float, progress: Progress) -> Network:
     """Build the model of `spec`, narrow or mask it and say what was done; nothing is done to the dense model.
 
     Raises:
@@ -108,15 +106,15 @@ def build_network(spec: ExportSpec, graph_limit_s: float, watcher: Progress) -> 
     from prune_deploy.pruning.meta_copy import make_meta_copy
     from prune_deploy.pruning.pruner import prune
 
-    watcher.stage(f"building {spec.model.name}, weights {spec.model.weights}")
+    progress.stage("build model", f"{spec.model.name}, weights {spec.model.weights}")
     loaded = models.create_model(spec.model)
     if spec.mask is not None:
-        watcher.stage("masking")
+        progress.stage("mask")
         return Network(loaded, None, mask(loaded.module, spec.mask, loaded.resolved.input_size))
     if spec.prune is None:
         counts = count(make_meta_copy(loaded.module), loaded.resolved.input_size)
         return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
-    watcher.stage("pruning")
+    progress.stage("prune")
     pruned = prune(loaded.module, spec.prune, loaded.resolved.input_size, limit_s=graph_limit_s)
     return Network(loaded, pruned, pruned.receipt)
 

@@ -25,15 +25,14 @@ from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
-    from prune_deploy.export.tensorrt.progress import BuildProgress
     from prune_deploy.models import LoadedModel
 
 
 class ArtifactMaker:
     """Makes the files that `spec` asks for, in the folder `working`, from a loaded module."""
 
-    def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, watcher: Progress) -> None:
-        self._spec, self._loaded, self._working, self._watcher = spec, loaded, working, watcher
+    def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, progress: Progress) -> None:
+        self._spec, self._loaded, self._working, self._progress = spec, loaded, working, progress
         self._size = loaded.resolved.input_size
         self._images: torch.Tensor | None = None
 
@@ -45,7 +44,7 @@ class ArtifactMaker:
             ParityError: a file does not compute what the module computes.
             InputError: calibration images that cannot be used, or a given INT8 file that does not fit.
         """
-        self._watcher.stage("exporting ONNX")
+        self._progress.stage("export onnx")
         paths = export_onnx(self._loaded.module, self._size, self._working / bundle.ONNX_FILE)
         artifacts = self._described(paths, "fp32", self._parity(paths[0], "fp32"))
         for precision in self._spec.precisions:
@@ -55,7 +54,7 @@ class ArtifactMaker:
                 artifacts += self._int8()
         return artifacts
 
-    def engines(self, build_progress: BuildProgress | None) -> tuple[list[Artifact], str]:
+    def engines(self) -> tuple[list[Artifact], str]:
         """An engine for each precision, or none; and the sentences that say what they are, or why there are none.
 
         Raises:
@@ -70,11 +69,11 @@ class ArtifactMaker:
             if wanted.library != "auto":
                 raise
             return [], f"no engine: {error.message}; {error.fix}"
-        made = [self._engine(each, library, build_progress) for each in self._spec.engines]
+        made = [self._engine(each, library) for each in self._spec.engines]
         return made, _engine_note(made, library)
 
     def _half(self, precision: Precision) -> list[Artifact]:
-        self._watcher.stage(f"converting to {precision}")
+        self._progress.stage("convert", precision)
         source = self._working / bundle.ONNX_FILE
         paths, conversion = convert(source, self._working / bundle.onnx_file(precision), precision)
         parity = self._parity(paths[0], precision)
@@ -86,9 +85,9 @@ class ArtifactMaker:
         assert spec is not None, "int8 comes with its request"
         source = self._working / bundle.ONNX_FILE
         if spec.onnx is not None:
-            self._watcher.stage(f"taking {spec.onnx} as the INT8 file")
+            self._progress.stage("import int8", spec.onnx)
             return self._int8_artifacts(accept_int8(Path(spec.onnx), source, self._working))
-        made = make_int8(source, self._working, spec, self._loaded.preprocessing, progress=self._watcher)
+        made = make_int8(source, self._working, spec, self._loaded.preprocessing, progress=self._progress)
         return [artifact for file in made for artifact in self._int8_artifacts(file)]
 
     def _int8_artifacts(self, file: Int8File) -> list[Artifact]:
@@ -111,7 +110,7 @@ class ArtifactMaker:
 
     def _parity(self, graph: Path, precision: Precision, images: torch.Tensor | None = None) -> Parity:
         """Parity of an ONNX file with the module, through ONNX Runtime's CPU provider, where that has the types."""
-        self._watcher.stage(f"checking parity of {graph.name} with the module")
+        self._progress.stage("check onnx", graph.name)
         parity = onnx_parity(self._loaded.module, graph, self._size, precision, images)
         require_passed(graph.name, parity)
         return parity
@@ -122,12 +121,12 @@ class ArtifactMaker:
         first = bundle.describe(graph, "onnx", precision=precision, parity=parity, **more)
         return [first, *(bundle.describe(path, "onnx-data", precision=precision) for path in data)]
 
-    def _engine(self, spec: EngineBuild, library: TensorRTLibrary, build_progress: BuildProgress | None) -> Artifact:
-        self._watcher.stage(f"building the {spec.precision} engine with {library.name} {library.version} for {spec.target}")
+    def _engine(self, spec: EngineBuild, library: TensorRTLibrary) -> Artifact:
+        self._progress.stage("build engine", f"{spec.precision} engine with {library.name} {library.version} for {spec.target}")
         path = self._working / engine_file_name(spec, library)
-        record = build_engine(self._working / bundle.onnx_file(spec.precision), spec, path, progress=build_progress)
+        record = build_engine(self._working / bundle.onnx_file(spec.precision), spec, path, progress=self._progress)
         if local_target() is not None:
-            self._watcher.stage("checking parity of the engine with the module")
+            self._progress.stage("check engine", path.name)
         images = self._calibration_images() if PRECISIONS[spec.precision].needs_calibration else None
         parity = check_engine_parity(self._loaded.module, path, record, self._size, images=images)
         require_passed(path.name, parity)

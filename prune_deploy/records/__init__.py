@@ -27,7 +27,7 @@ from prune_deploy.records.bundle import (
     WeightsSource,
     WidthPlan,
 )
-from prune_deploy.records.compatibility import STAGES, Compatibility, CompatibilityVerdict, Stage
+from prune_deploy.records.compatibility import STAGES, Compatibility, CompatibilityStage, CompatibilityVerdict
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import (
     LATENCY_ONLY,
@@ -91,6 +91,7 @@ __all__ = [
     "Cause",
     "ComparisonStats",
     "Compatibility",
+    "CompatibilityStage",
     "CompatibilityVerdict",
     "Conversion",
     "Counts",
@@ -122,7 +123,6 @@ __all__ = [
     "RunRecord",
     "Selection",
     "Speedup",
-    "Stage",
     "Startup",
     "Status",
     "Trace",

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from prune_deploy.records.upgrades import SCHEMA_VERSION
 
-Stage = Literal["build", "prune", "onnx", "parity", "engine", "reload"]
+CompatibilityStage = Literal["build", "prune", "onnx", "parity", "engine", "reload"]
 """Stages in their order.
 
 - build: the model is made.
@@ -27,7 +27,7 @@ CompatibilityVerdict = Literal["PASS", "PARTIAL", "FAIL", "TIMEOUT"]
 - TIMEOUT: the time limit was reached.
 """
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[CompatibilityStage, ...] = get_args(CompatibilityStage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Compatibility:
     verdict: CompatibilityVerdict
     seconds: float
     tools: str
-    reached: Stage | None = None
+    reached: CompatibilityStage | None = None
     params_before: int | None = None
     params_after: int | None = None
     protected: tuple[tuple[str, str], ...] = ()

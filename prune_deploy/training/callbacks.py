@@ -1,4 +1,4 @@
-"""The seams of a training: what may change the network after a step, and who wants to know how far it is."""
+"""Callbacks of a training: what may change the network after a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from prune_deploy.interfaces import Progress
 from prune_deploy.records import Epoch
 
 
@@ -28,19 +27,6 @@ class Callback(Protocol):
 
     def on_epoch_end(self, model: nn.Module, epoch: Epoch, /) -> None:
         """Called after an epoch's validation."""
-
-
-class Watcher(Progress, Protocol):
-    """Somebody who watches a training and changes nothing."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """A training of so many steps in all begins, or goes on after `done` of them."""
-
-    def step(self, epoch: int, done: int, loss: float) -> None:
-        """A step is over, the `done`-th of all; `loss` is the epoch's mean so far."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch is over and validated."""
 
 
 @dataclass(frozen=True, slots=True)

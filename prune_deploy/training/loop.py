@@ -16,10 +16,11 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from prune_deploy.errors import InputError, OutputError
+from prune_deploy.interfaces import Progress
 from prune_deploy.records import Epoch
 from prune_deploy.signals import StopRequest, deferred
 from prune_deploy.specs import FinetuneSpec
-from prune_deploy.training.callbacks import Callback, Watcher
+from prune_deploy.training.callbacks import Callback
 from prune_deploy.training.checkpoint import History, State, restore, tensors_of
 from prune_deploy.training.images import Batch, Images
 from prune_deploy.training.objective import learning_rate, loss_of
@@ -56,9 +57,9 @@ class Trainer:
     `history` is its progress.
     """
 
-    def __init__(self, model: nn.Module, setup: Setup, watcher: Watcher) -> None:
+    def __init__(self, model: nn.Module, setup: Setup, progress: Progress) -> None:
         self.history = History()
-        self._model, self._setup, self._watcher = model.to(setup.device), setup, watcher
+        self._model, self._setup, self._progress = model.to(setup.device), setup, progress
         self._teacher = None if setup.teacher is None else setup.teacher.to(setup.device).eval()
         spec = setup.spec
         # timm's "sgd" is Nesterov's. Weights decay, biases and norms do not.
@@ -94,10 +95,12 @@ class Trainer:
         with deferred(unhandled=True) as stop, _repeatable(self._setup.device):
             try:
                 if self.history.top1_before is None:
-                    self._watcher.stage("top-1 before training")
+                    self._progress.stage("validate", "before training")
                     self.history = replace(self.history, top1_before=self._top1(stop))
-                self._watcher.begin(self._setup.spec.epochs, self._steps, self.history.step)
-                while len(self.history.epochs) < self._setup.spec.epochs:
+                epochs, done = self._setup.spec.epochs, self.history.step
+                self._progress.stage("train", f"{epochs} epochs of {self._per_epoch} steps")
+                self._progress.advance(done, self._steps)
+                while len(self.history.epochs) < epochs:
                     self._epoch(stop)
                     save(self._state())
             except KeyboardInterrupt:
@@ -122,7 +125,7 @@ class Trainer:
             stop.check()
             self._step(batch)
             self.history = replace(self.history, seconds=before + time.perf_counter() - begun)
-            self._watcher.step(number + 1, self.history.step, self._mean_loss)
+            self._report_step(number + 1)
         top1 = self._top1(stop)
         epoch = Epoch(
             number=number + 1,
@@ -134,7 +137,15 @@ class Trainer:
         self.history = History(step=self.history.step, top1_before=self.history.top1_before, epochs=(*self.history.epochs, epoch))
         for callback in self._setup.callbacks:
             callback.on_epoch_end(self._model, epoch)
-        self._watcher.epoch(epoch)
+        message = f"loss {epoch.loss:.4g}, top-1 {100 * epoch.top1:.1f} %, {epoch.seconds:.1f} s"
+        self._progress.note(f"epoch {epoch.number}/{spec.epochs}: {message}")
+
+    def _report_step(self, epoch: int) -> None:
+        """Report the step, the mean loss and the last top-1."""
+        epochs = self.history.epochs
+        top1 = f"  top-1 {100 * epochs[-1].top1:.1f} %" if epochs else ""
+        message = f"epoch {epoch}/{self._setup.spec.epochs}  loss {self._mean_loss:.3f}{top1}"
+        self._progress.advance(self.history.step, self._steps, message)
 
     @property
     def _mean_loss(self) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
@@ -16,21 +15,8 @@ from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord
 from prune_deploy.runs import trace_stem
 from prune_deploy.specs import Across, MeasureSpec
-from prune_deploy.workflows.session import MeasuringSession, begin_run
+from prune_deploy.workflows.session import MeasuringSession, begin_run, measuring_detail
 from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases
-
-
-class Observer(Protocol):
-    """Watches a run: which comparison begins, then its phases as a `Watcher`."""
-
-    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
-        """A comparison begins.
-
-        `left_s` is a guess at all that is still to be measured, itself included.
-        """
-
-    def __call__(self, phase: str, share: float) -> None:
-        """Its phase, and the share of it that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +50,7 @@ def plan_bench(request: BenchRequest, progress: Progress) -> list[PlannedCompari
     _check_required(request.require, request.backends)
     bundles = []
     for folder in dict.fromkeys(path.resolve() for path in request.bundles):
-        progress.stage(f"checking {folder.name}")
+        progress.stage("check bundle", folder.name)
         bundles.append(read_loaded_bundle(folder))
     planned = [
         comparison
@@ -92,7 +78,7 @@ def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedC
 
 
 def measure_all(
-    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], watcher: Observer
+    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], progress: Progress
 ) -> Iterator[tuple[PlannedComparison, list[CaseRecord]]]:
     """Measure one comparison after the other.
 
@@ -103,12 +89,15 @@ def measure_all(
         StorageError: the disk is full or the place cannot be written.
     """
     begin_run(folder, spec, [case.case for comparison in planned for case in comparison.cases], command=command)
+    runnable = [comparison for comparison in planned if comparison.can_run]
     with MeasuringSession.open(spec, folder) as session:
-        for number, comparison in enumerate(planned):
+        for comparison in planned:
             if comparison.can_run:
-                watcher.begin(comparison.name, measuring_s([comparison], spec), measuring_s(planned[number:], spec))
+                number = runnable.index(comparison)
+                alone_s, left_s = measuring_s([comparison], spec), measuring_s(runnable[number:], spec)
+                progress.stage("measure", measuring_detail(comparison.name, number + 1, len(runnable), alone_s, left_s))
             try:
-                records = session.measure(comparison, watcher)
+                records = session.measure(comparison, progress)
             except ComparisonInterrupted as interruption:
                 session.append(interruption.records)
                 yield comparison, list(interruption.records)
@@ -122,11 +111,11 @@ def trace_measured(
     records: Sequence[CaseRecord],
     spec: MeasureSpec,
     folder: Path,
-    starting: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[Traced]:
     """Trace every case that was timed, once all timing is over.
 
-    Each has a process of its own. `records` are those of `planned`, in its order, as far as they go. `starting` is told which case begins.
+    Each has a process of its own. `records` are those of `planned`, in its order, as far as they go.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
@@ -134,7 +123,7 @@ def trace_measured(
     cases = [case for comparison in planned for case in comparison.cases]
     wanted = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
     with MeasuringSession.open(spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        yield from trace_cases(wanted, session, starting)
+        yield from trace_cases(wanted, session, progress)
 
 
 def measuring_s(planned: Sequence[PlannedComparison], spec: MeasureSpec) -> float:

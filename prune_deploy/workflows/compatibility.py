@@ -9,7 +9,7 @@ import hashlib
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.execution.jobs.compatibility import stage_before
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.interfaces import Progress
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
 from prune_deploy.specs import MeasureSpec
@@ -74,7 +75,7 @@ def choose_models(named: Sequence[str], count: int, seed: int) -> tuple[str, ...
     return (*named, *random.Random(seed).sample(others, count))
 
 
-def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[str], None]) -> Iterator[Compatibility]:
+def try_models(request: CompatibilityRequest, folder: Path, progress: Progress) -> Iterator[Compatibility]:
     """Try each model, in their order.
 
     Each row is on the disk when it is yielded.
@@ -90,7 +91,7 @@ def try_models(request: CompatibilityRequest, folder: Path, starting: Callable[[
         if (found := there.get((model, request.ratio, tools))) is not None:
             yield found
             continue
-        starting(model)
+        progress.stage("try model", model)
         row = _try(model, request, folder, tools)
         _append(rows, row)
         yield row

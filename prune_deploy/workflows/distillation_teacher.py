@@ -16,7 +16,7 @@ from prune_deploy.records import BundleRecord
 from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle
 
 
-def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple[nn.Module, str]:
+def find_teacher(folder: Path, record: BundleRecord, progress: Progress) -> tuple[nn.Module, str]:
     """Return the bundle's dense model with weights, and its name.
 
     It comes from a bundle beside it if there is one.
@@ -33,7 +33,7 @@ def find_teacher(folder: Path, record: BundleRecord, watcher: Progress) -> tuple
     for beside in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{BUNDLE_FILE}")):
         if _is_teacher(beside, record):
             return bundles.load(beside), beside.name
-    watcher.stage(f"loading the dense {record.model.name}, weights {record.weights.label}")
+    progress.stage("load teacher", f"{record.model.name}, weights {record.weights.label}")
     loaded = create_model(record.model.spec)
     if identity(replace(record, weights=loaded.weights)) != identity(record):
         raise InputError(

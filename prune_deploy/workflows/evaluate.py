@@ -5,7 +5,7 @@ Each artifact is evaluated in its precision, beside its agreement with the bundl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -16,6 +16,7 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, RunConfig, parse_run_configs, plan_case
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions
 from prune_deploy.workflows.session import MeasuringSession
@@ -120,30 +121,26 @@ def _batch_for(bundle: LoadedBundle, config: RunConfig) -> int:
     return min(sizes, key=lambda size: abs(size - BATCH), default=BATCH)
 
 
-def evaluate_all(
-    planned: Sequence[PlannedCase], request: EvaluationRequest, starting: Callable[[str], None]
-) -> Iterator[EvaluationRow]:
+def evaluate_all(planned: Sequence[PlannedCase], request: EvaluationRequest, progress: Progress) -> Iterator[EvaluationRow]:
     """Take the accuracy of planned artifacts, one after the other.
 
-    It is done in a child process, and what takes that down costs its own row only. `starting` is told what begins. A child that crashed
+    It is done in a child process, and what takes that down costs its own row only. A child that crashed
     leaves its log, which its row's fix names.
     """
     asked = AccuracyRequest(data=request.data, samples=request.data_samples, limit_s=request.limit_s, agreement=True)
     with MeasuringSession.open(MeasureSpec(memory_limit_mib=request.memory_limit_mib), log=_LOG) as session:
         for case in planned:
-            row = _evaluate(case, asked, session, starting)
+            row = _evaluate(case, asked, session, progress)
             if case.candidate is not None and case.candidate.needs_own_process:
                 session.builder.end()
             yield row
 
 
-def _evaluate(
-    case: PlannedCase, asked: AccuracyRequest, session: MeasuringSession, starting: Callable[[str], None]
-) -> EvaluationRow:
+def _evaluate(case: PlannedCase, asked: AccuracyRequest, session: MeasuringSession, progress: Progress) -> EvaluationRow:
     row = _row(case)
     if case.candidate is None:
         return row
-    starting(f"scoring {row.bundle} {row.backend} {row.precision} on {asked.data}")
+    progress.stage("evaluate", f"{row.bundle} {row.backend} {row.precision} on {asked.data}")
     try:
         accuracy, settings = session.accuracy(case, asked)
     except WorkerError as error:

@@ -5,7 +5,7 @@ The model is measured beside its dense model, then both are traced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
 
 
 def explain_comparison(
-    planned: PlannedComparison, records: Sequence[CaseRecord], folder: Path, spec: MeasureSpec, say: Callable[[str], None]
+    planned: PlannedComparison, records: Sequence[CaseRecord], folder: Path, spec: MeasureSpec, progress: Progress
 ) -> Iterator[Explained]:
     """Trace a measured comparison's models, and explain the pruned ones.
 
@@ -94,7 +94,7 @@ def explain_comparison(
         (folder / EXPLANATIONS_DIR).mkdir(exist_ok=True)
     log = Path("logs", f"{planned.name}-traces.log")
     with MeasuringSession.open(spec, folder, log=log, lock_clocks=False) as session:
-        tracer = _Tracer(session, say)
+        tracer = _Tracer(session, progress)
         for other in others:
             yield _explained(dense, other, tracer)
 
@@ -102,8 +102,8 @@ def explain_comparison(
 class _Tracer:
     """Traces cases once each, and measures the machine once."""
 
-    def __init__(self, session: MeasuringSession, say: Callable[[str], None]) -> None:
-        self._session, self._say = session, say
+    def __init__(self, session: MeasuringSession, progress: Progress) -> None:
+        self._session, self._progress = session, progress
         self._traces: dict[str, Trace] = {}
         self._bandwidths: dict[RunOptions, float] = {}
 
@@ -115,7 +115,7 @@ class _Tracer:
         """
         stem = trace_stem(record)
         if stem not in self._traces:
-            self._say(f"tracing {record.label}")
+            self._progress.stage("trace", record.label)
             self._traces[stem] = self._session.trace(planned, stem)
             if planned.candidate is not None and planned.candidate.needs_own_process:
                 self._session.builder.end()
@@ -128,7 +128,7 @@ class _Tracer:
             WorkerError: it cannot be measured.
         """
         if options not in self._bandwidths:
-            self._say("measuring memory bandwidth")
+            self._progress.stage("measure memory")
             self._bandwidths[options] = self._session.bandwidth_gb_s(options.device, options.threads or usable_cpus())
         return self._bandwidths[options]
 

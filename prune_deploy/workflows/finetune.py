@@ -16,7 +16,7 @@ from prune_deploy.backends.pytorch.settings import require_cuda_build
 from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles
-from prune_deploy.export.tensorrt.progress import BuildProgress
+from prune_deploy.interfaces import Progress
 from prune_deploy.models import LoadedModel
 from prune_deploy.pipeline import Network, export_bundle
 from prune_deploy.pruning.masks import count_nonzero_params
@@ -25,7 +25,7 @@ from prune_deploy.records import BundleRecord, Parent, Training, to_json
 from prune_deploy.reporting.renderers.training_plot import training_plot
 from prune_deploy.specs import ExportSpec, FinetuneSpec, parse_data
 from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_bytes, write_record
-from prune_deploy.training.callbacks import KeepZeros, Watcher
+from prune_deploy.training.callbacks import KeepZeros
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, different_options, discard, read_document
 from prune_deploy.training.images import Images, augmentation
 from prune_deploy.training.loop import Setup, Trainer
@@ -75,7 +75,7 @@ class Finetuned:
     reused: bool
 
 
-def finetune(request: FinetuneRequest, watcher: Watcher, build_progress: BuildProgress | None = None) -> Finetuned:
+def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     """Train a bundle's weights further and write them as a new bundle.
 
     It has the same kinds of files as its parent.
@@ -104,14 +104,13 @@ def finetune(request: FinetuneRequest, watcher: Watcher, build_progress: BuildPr
         discard(request.checkpoint_folder)
 
     def network() -> Network:
-        return _trained(request, record, parent, watcher)
+        return _trained(request, record, parent, progress)
 
     exported = export_bundle(
         record.request,
         request.folder,
         force=request.force,
-        progress=watcher,
-        build_progress=build_progress,
+        progress=progress,
         network=network,
         lineage=lineage,
     )
@@ -176,14 +175,16 @@ def _parent(folder: Path, record: BundleRecord) -> Parent:
     return Parent(name=folder.resolve().name, key=record.key, weights_sha256=weights.sha256)
 
 
-def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, watcher: Watcher) -> Network:
+def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, progress: Progress) -> Network:
     """The parent's network after its training."""
     spec = request.spec
     division = divide(spec)
     _require_classes(record, division)
     pruned = bundles.read_pruned(request.bundle, record)
-    teacher, taught_by = find_teacher(request.bundle, record, watcher) if spec.distill else (None, "")
-    watcher.stage(f"{len(division.train_numbers)} images to train on, {len(division.validation_numbers)} to validate on")
+    teacher, taught_by = find_teacher(request.bundle, record, progress) if spec.distill else (None, "")
+    progress.stage(
+        "split images", f"{len(division.train_numbers)} to train on, {len(division.validation_numbers)} to validate on"
+    )
     train, validation = _images(spec, division, record)
     module = bundles.load(request.bundle)
     setup = Setup(
@@ -198,7 +199,7 @@ def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, wat
     settings = Settings(
         spec=spec, parent=parent, train_sha256=train.sha256, validation_sha256=validation.sha256, teacher=taught_by
     )
-    history = _run(Trainer(module, setup, watcher), Checkpoint(request.checkpoint_folder, settings), watcher)
+    history = _run(Trainer(module, setup, progress), Checkpoint(request.checkpoint_folder, settings), progress)
     assert history.top1_before is not None, "it is taken before the first step"
     training = Training(
         spec=spec,
@@ -233,11 +234,11 @@ def _images(spec: FinetuneSpec, division: Division, record: BundleRecord) -> tup
     return train, Images(division.validation, division.validation_numbers, how)
 
 
-def _run(trainer: Trainer, checkpoint: Checkpoint, watcher: Watcher) -> History:
+def _run(trainer: Trainer, checkpoint: Checkpoint, progress: Progress) -> History:
     """Train, from the last checkpoint if there is one."""
     state = checkpoint.read()
     if state is not None:
-        watcher.stage(f"going on after {state.history.step} steps, from {checkpoint.folder}")
+        progress.stage("resume training", f"{state.history.step} steps, from {checkpoint.folder}")
         trainer.resume(state)
     checkpoint.prepare()
     try:

@@ -22,7 +22,7 @@ from prune_deploy.execution.planning import PlannedCase, PlannedComparison
 from prune_deploy.execution.telemetry.clocks import locked_clocks
 from prune_deploy.execution.traces import trace_case
 from prune_deploy.execution.workers.process import Watchdog
-from prune_deploy.measure.runner import Watcher
+from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, CaseRecord, Environment, RunRecord, Trace
 from prune_deploy.runs import TRACES_DIR, append_cases, create_run
 from prune_deploy.specs import Case, Device, ExportSpec, MeasureSpec, SweepSpec
@@ -92,7 +92,7 @@ class MeasuringSession:
         self.builder.export(request, folder, stages, limit_s)
         return read_loaded_bundle(folder)
 
-    def measure(self, planned: PlannedComparison, watcher: Watcher) -> list[CaseRecord]:
+    def measure(self, planned: PlannedComparison, progress: Progress) -> list[CaseRecord]:
         """Measure a comparison.
 
         A record is returned for each case, in the plan's order.
@@ -101,7 +101,7 @@ class MeasuringSession:
             ComparisonInterrupted: somebody interrupted the measuring. It has the records of what was measured until then.
             StorageError: the disk is full or the folder cannot be written.
         """
-        return run_comparison(planned, self.spec, self.folder, self.watchdog, watcher)
+        return run_comparison(planned, self.spec, self.folder, self.watchdog, progress)
 
     def trace(self, case: PlannedCase, stem: str, runs: int = DEFAULT_RUNS) -> Trace:
         """Trace a case in a child process.
@@ -179,3 +179,12 @@ def begin_run(
     )
     create_run(folder, record)
     return record
+
+
+def measuring_detail(name: str, number: int, count: int, alone_s: float, left_s: float) -> str:
+    """Name the comparison that begins, and its number.
+
+    The seconds are those that it alone and all that is left, itself included, may take.
+    """
+    left = f", all that is left about {left_s / 60:.0f} min" if left_s > max(alone_s, 60) else ""
+    return f"{number} of {count}, {name}: about {alone_s:.0f} s{left}"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from prune_deploy.backends import discover
 from prune_deploy.environment import capture
@@ -24,16 +23,11 @@ from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, to_json
 from prune_deploy.runs import PROFILES_DIR, RUN_FILE, mend_records, read_run, trace_stem
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
-from prune_deploy.workflows.bench import Observer
-from prune_deploy.workflows.session import MeasuringSession, begin_run
+from prune_deploy.workflows.session import MeasuringSession, begin_run, measuring_detail
 from prune_deploy.workflows.sweep_accuracy import SweepAccuracy, require_data
 from prune_deploy.workflows.sweep_plan import SweepStep, measuring_s, plan_sweep
 
 BUNDLES_DIR = "bundles"
-
-
-class SweepObserver(Observer, Progress, Protocol):
-    """Watches a sweep: its comparisons, and what is being made."""
 
 
 def folder_of(spec: SweepSpec, name: str) -> Path:
@@ -59,7 +53,7 @@ class Sweep:
     mended: bool = False
     _bundles: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
 
-    def run(self, watcher: SweepObserver, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
+    def run(self, progress: Progress, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
         """Make and measure what is still to do.
 
         Each comparison's records are on the disk when they are yielded.
@@ -72,17 +66,17 @@ class Sweep:
         accuracies = SweepAccuracy(self.spec, self.finished)
         with MeasuringSession.open(self.spec.measure, self.folder, exclusive=not share_machine) as session:
             while self.todo:
-                records = self._measure(self.todo[0], session, watcher, accuracies)
+                records = self._measure(self.todo[0], session, progress, accuracies)
                 session.append(records)
                 self._forget(self.todo.pop(0))
                 self.finished += records
                 yield records
 
     def _measure(
-        self, step: SweepStep, session: MeasuringSession, watcher: SweepObserver, accuracies: SweepAccuracy
+        self, step: SweepStep, session: MeasuringSession, progress: Progress, accuracies: SweepAccuracy
     ) -> list[CaseRecord]:
         """Make what one comparison needs, and measure it."""
-        made = {variant.name: self._bundle(variant, session, watcher) for variant in step.variants}
+        made = {variant.name: self._bundle(variant, session, progress) for variant in step.variants}
         baseline = made[step.dense.name]
         if isinstance(baseline, Failure):
             because = replace(baseline, reason=f"{step.dense.name} could not be made: {baseline.reason}")
@@ -93,12 +87,14 @@ class Sweep:
             plan_comparison(step.name, (baseline, *bundles), [step.config], batch, self.spec.measure)
             for batch in (step.batch, max(self.spec.batches))
         )
-        accuracies.take(largest, session, watcher)
+        accuracies.take(largest, session, progress)
         if planned.can_run:
-            watcher.begin(step.name, measuring_s([step], self.spec), measuring_s(self.todo, self.spec))
-        records = session.measure(planned, watcher)
+            number = len(self.steps) - len(self.todo) + 1
+            alone_s, left_s = measuring_s([step], self.spec), measuring_s(self.todo, self.spec)
+            progress.stage("measure", measuring_detail(step.name, number, len(self.steps), alone_s, left_s))
+        records = session.measure(planned, progress)
         if self.spec.trace:
-            records = [self._traced(case, record, session, watcher) for case, record in zip(planned.cases, records, strict=True)]
+            records = [self._traced(case, record, session, progress) for case, record in zip(planned.cases, records, strict=True)]
         measured = {record.label: accuracies.put_on(record) for record in records}
         return [
             # Nobody but the sweep knows the protocol of a variant.
@@ -108,24 +104,24 @@ class Sweep:
             for variant in step.variants
         ]
 
-    def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, watcher: SweepObserver) -> CaseRecord:
+    def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, progress: Progress) -> CaseRecord:
         """Trace a case that was timed.
 
         Without a trace it has a warning, and the figures stand.
         """
         if record.latency is None:
             return record
-        watcher.stage(f"tracing {record.label} {record.case.backend} batch {record.case.batch}")
+        progress.stage("trace", f"{record.label} {record.case.backend} batch {record.case.batch}")
         try:
             session.trace(case, trace_stem(record))
         except WorkerError as error:
             return replace(record, warnings=(*record.warnings, f"not traced: {error.message}"))
         return record
 
-    def _bundle(self, variant: Variant, session: MeasuringSession, watcher: SweepObserver) -> LoadedBundle | Failure:
+    def _bundle(self, variant: Variant, session: MeasuringSession, progress: Progress) -> LoadedBundle | Failure:
         """Make the bundle of a variant, or return why there is none."""
         if variant.name not in self._bundles:
-            watcher.stage(f"making {variant.name}")
+            progress.stage("make bundle", variant.name)
             folder, stages = self.folder / BUNDLES_DIR / variant.name, self.spec.stages().get(variant.name, ())
             try:
                 self._bundles[variant.name] = session.export(

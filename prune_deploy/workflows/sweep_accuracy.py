@@ -48,7 +48,7 @@ class SweepAccuracy:
         for case in planned.cases:
             key = _key(case.bundle.label, case.case)
             if key not in self._found:
-                progress.stage(f"scoring {case.bundle.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
+                progress.stage("evaluate", f"{case.bundle.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
                 self._found[key] = self._take(case, self._spec.data, session)
 
     def put_on(self, record: CaseRecord) -> CaseRecord:

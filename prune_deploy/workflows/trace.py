@@ -5,7 +5,7 @@ Nothing is timed for a comparison here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Trace
 from prune_deploy.runs import trace_stem
 from prune_deploy.specs import MeasureSpec
@@ -87,7 +88,7 @@ def trace_bundle(
     request: TraceRequest,
     folder: Path,
     command: Sequence[str],
-    starting: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[tuple[CaseRecord, Traced]]:
     """Trace planned cases into a new run.
 
@@ -103,7 +104,7 @@ def trace_bundle(
     records = [replace(base_record(each, each.cases[0], index=-1), role="candidate", dense_counts=None) for each in planned]
     wanted = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
     with MeasuringSession.open(request.spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        for record, traced in zip(records, trace_cases(wanted, session, starting, request.runs), strict=True):
+        for record, traced in zip(records, trace_cases(wanted, session, progress, request.runs), strict=True):
             done = _with_outcome(record, traced)
             session.append([done])
             yield done, traced
@@ -112,18 +113,16 @@ def trace_bundle(
 def trace_cases(
     wanted: Sequence[tuple[str, PlannedCase]],
     session: MeasuringSession,
-    starting: Callable[[str], None],
+    progress: Progress,
     runs: int = DEFAULT_RUNS,
 ) -> Iterator[Traced]:
     """Trace cases, given by their stems, into the session's run.
-
-    `starting` is told which one begins.
 
     Raises:
         StorageError: the place cannot be written.
     """
     for stem, planned in wanted:
-        starting(stem)
+        progress.stage("trace", stem)
         try:
             yield Traced(planned=planned, stem=stem, trace=session.trace(planned, stem, runs))
         except WorkerError as error:

@@ -17,16 +17,6 @@ from prune_deploy.specs import TARGETS, MeasureSpec, Mode, Placement, RunOptions
 from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench
 
 
-class Quiet:
-    """Watches nothing."""
-
-    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
-        """Nothing."""
-
-    def __call__(self, phase: str, share: float) -> None:
-        """Nothing."""
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a ResNet-50 with an engine for this GPU; its dense model is exported beside it by the first test."""
@@ -43,7 +33,7 @@ def measured(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, backen
     monkeypatch.chdir(bundle.parents[1])
     request = BenchRequest(bundles=(bundle,), backends=tuple(backends.split(",")), batches=(8,), spec=spec)
     planned = plan_bench(request, Silent())
-    records = [record for _, found in measure_all(planned, spec, folder, ["test"], Quiet()) for record in found]
+    records = [record for _, found in measure_all(planned, spec, folder, ["test"], Silent()) for record in found]
     assert all(each.is_same for each in reanalyze(read_run(folder)))
     return records
 

@@ -16,6 +16,7 @@ from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import artifact_for, parse_run_configs
 from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
+from prune_deploy.interfaces import Silent
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import PRECISIONS, TARGETS, Precision, QuantizeSpec, RunOptions
 from prune_deploy.workflows.evaluate import EvaluationRequest, evaluate_all, plan_evaluation
@@ -112,7 +113,7 @@ def test_artifacts_are_scored_on_the_gpu_and_agree_with_the_fp32_module(exported
         data_samples=64,
         options=RunOptions(device="cuda"),
     )
-    rows = list(evaluate_all(plan_evaluation(asked), asked, lambda _: None))
+    rows = list(evaluate_all(plan_evaluation(asked), asked, Silent()))
     assert [row.reason for row in rows if row.status != "ok"] == []
     assert all(row.accuracy is not None and row.accuracy.agreement is not None for row in rows)
     assert all(row.accuracy.agreement > 0.95 for row in rows if row.accuracy is not None and row.accuracy.agreement is not None)

@@ -102,7 +102,7 @@ def test_every_runtime_is_as_accurate_as_plain_pytorch_counts(measured: Path) ->
 
 def test_each_artifact_is_scored_once_and_the_figure_is_printed(measured: Path) -> None:
     message = (measured.parent / "said.txt").read_text()
-    assert len(re.findall(r"scoring \S+ (?:eager|ort) fp32 on digits", message)) == 4
+    assert len(re.findall(r"evaluating \S+ (?:eager|ort) fp32 on digits", message)) == 4
     printed = (measured.parent / "printed.txt").read_text()
     assert "top-1 %" in printed
     assert f"Top-1: of {DIGITS} images of digits" in printed
@@ -135,14 +135,14 @@ def test_what_has_no_accuracy_says_why_and_is_measured_and_no_accuracy_is_taken_
     assert notes == {"weights are random: chance level, 10 %, is expected"}
     of_dense = [record.accuracy for record in first if (record.label, record.case.backend) == (dense.label, "ort")]
     assert of_dense == [dense.accuracy] * 2
-    assert done.stderr.count("scoring test_resnet-dense ort") == 1
+    assert done.stderr.count("evaluating test_resnet-dense ort") == 1
 
     records = here / "run" / RECORDS_FILE
     kept = [line for line in records.read_bytes().splitlines(keepends=True) if b"-ort-fp32-b2-" not in line]
     records.write_bytes(b"".join(kept))
     again = call(*asked)
     assert again.code == 0, again.stderr
-    assert "scoring test_resnet-dense ort" not in again.stderr
+    assert "evaluating test_resnet-dense ort" not in again.stderr
     last = read_run(here / "run").cases[-2]
     assert (last.label, last.case.batch, last.accuracy) == (dense.label, 2, dense.accuracy)
 

@@ -17,16 +17,6 @@ from prune_deploy.workflows.explain import explain_comparison, plan_explanation
 pytestmark = pytest.mark.timeout(1200)
 
 
-class Unwatched:
-    """An observer that does not look."""
-
-    def begin(self, name: str, predicted_s: float, left_s: float) -> None:
-        """A comparison begins."""
-
-    def __call__(self, phase: str, share: float) -> None:
-        """Its phase."""
-
-
 def explained(folder: Path, round_to: int, backend: str, batch: int, budget_s: float) -> Explanation:
     """ResNet-50 at 0.05, explained; its dense model lies in engines/ of the current folder."""
     spec = ExportSpec(
@@ -37,8 +27,8 @@ def explained(folder: Path, round_to: int, backend: str, batch: int, budget_s: f
     request = BenchRequest(bundles=(bundle,), backends=(backend,), batches=(batch,), spec=measure)
     planned = plan_explanation(request, Silent())
     run = folder / f"run-{round_to}-{backend}"
-    for comparison, records in measure_all(planned, measure, run, ["explain"], Unwatched()):
-        (found,) = explain_comparison(comparison, records, run, measure, lambda _: None)
+    for comparison, records in measure_all(planned, measure, run, ["explain"], Silent()):
+        (found,) = explain_comparison(comparison, records, run, measure, Silent())
         assert found.explanation is not None, found.reason
         return found.explanation
     raise AssertionError("nothing was measured")

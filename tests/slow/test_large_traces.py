@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
+from prune_deploy.interfaces import Silent
 from prune_deploy.records import BETWEEN_LAYERS, Trace
 from prune_deploy.runs import read_traces
 from prune_deploy.specs import MeasureSpec
@@ -17,7 +18,7 @@ _MOST_BYTES = 20_000_000
 
 def traces_of(request: TraceRequest, folder: Path) -> list[Trace]:
     """The traces of a request, in a run of their own."""
-    done = list(trace_bundle(plan_traces(request), request, folder, (), lambda _: None))
+    done = list(trace_bundle(plan_traces(request), request, folder, (), Silent()))
     assert [record.status for record, _ in done] == ["ok"] * len(done), [record.reason for record, _ in done]
     return [found.trace for _, found in done if found.trace is not None]
 

@@ -19,6 +19,7 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bu
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.worker_group import WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
+from prune_deploy.interfaces import Silent
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.records import ComparisonStats, Role
@@ -77,7 +78,7 @@ def compared(group: Sequence[Candidate], spec: MeasureSpec, folder: Path) -> Com
     with Watchdog() as watchdog:
         launcher = WorkerGroup(group, spec, watchdog, logs=folder, caches=folder / "caches")
         labels, roles = [each.label for each in group], [each.role for each in group]
-        return analyze(Comparison(launcher, labels, roles, spec, lambda *_: None).run())
+        return analyze(Comparison(launcher, labels, roles, spec, Silent()).run())
 
 
 def alone_ms(candidate: Candidate, folder: Path, seconds: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from prune_deploy.data import ImageSet
-from prune_deploy.records import Epoch, Parent, Preprocessing
+from prune_deploy.records import Parent, Preprocessing
 from prune_deploy.specs import FinetuneSpec
 from prune_deploy.training.checkpoint import Settings
 from prune_deploy.training.images import Images
@@ -22,27 +22,6 @@ COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10), (10, 250
 
 
 PARENT = Parent(name="parent", key="0", weights_sha256="1")
-
-
-class Watched:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.begun: tuple[int, int, int] | None = None
-        self.steps: list[int] = []
-        self.epochs: list[Epoch] = []
-
-    def stage(self, name: str) -> None:
-        """Nothing to remember."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        self.begun = (epochs, steps, done)
-
-    def step(self, epoch: int, done: int, loss: float) -> None:
-        self.steps.append(done)
-
-    def epoch(self, epoch: Epoch) -> None:
-        self.epochs.append(epoch)
 
 
 def coloured(count: int = 30, seed: int = 0) -> Images:

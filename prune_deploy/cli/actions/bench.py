@@ -12,7 +12,6 @@ from prune_deploy.cli.options.common import parse_batches
 from prune_deploy.cli.options.measure import measure_spec, words
 from prune_deploy.cli.output.console import data_console, emit_json, say
 from prune_deploy.cli.output.latency_table import print_records
-from prune_deploy.cli.output.measure_progress import MeasureBar
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.execution.planning import PlannedComparison
@@ -34,13 +33,14 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
         raise InputError("--across-backends holds all precisions already", fix="drop --across-precisions")
     across: Across = "backends" if values["across_backends"] else ("precisions" if values["across_precisions"] else "")
     asked = request(bundles, _DEFAULT_BACKENDS, values, across=across)
-    planned = plan_bench(asked, StageLines())
-    folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
-    records = measure(planned, asked.spec, folder)
+    with StageLines() as progress:
+        planned = plan_bench(asked, progress)
+        folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
+        records = measure(planned, asked.spec, folder, progress)
+        traced = list(trace_measured(planned, records, asked.spec, folder, progress)) if values["trace"] else []
     if not values["trace"]:
         show(folder, records, as_json)
         return exit_code(records)
-    traced = list(trace_measured(planned, records, asked.spec, folder, lambda stem: say(f"tracing {stem}")))
     show(folder, records, as_json, traces=[str(folder / TRACES_DIR / each.trace.chrome_file) for each in traced if each.trace])
     if not as_json:
         data_console.print(f"traces: {folder / TRACES_DIR} (open them at {PERFETTO})", soft_wrap=True)
@@ -77,9 +77,10 @@ def run(
     out: str | None,
 ) -> tuple[Path, list[CaseRecord]]:
     """Plan and measure with progress on stderr; the run's folder and all records."""
-    planned = plan(request, StageLines())
-    folder = run_folder(name, bundle, out)
-    return folder, measure(planned, request.spec, folder)
+    with StageLines() as progress:
+        planned = plan(request, progress)
+        folder = run_folder(name, bundle, out)
+        return folder, measure(planned, request.spec, folder, progress)
 
 
 def run_folder(command: str, bundle: str, out: str | None) -> Path:
@@ -87,19 +88,18 @@ def run_folder(command: str, bundle: str, out: str | None) -> Path:
     return Path(out) if out else PROFILES_DIR / new_run_id(command, bundle)
 
 
-def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path) -> list[CaseRecord]:
+def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, progress: Progress) -> list[CaseRecord]:
     """Measure planned comparisons; an interruption says where the finished ones are."""
     runnable = [comparison for comparison in planned if comparison.can_run]
     seconds = measuring_s(runnable, spec)
     say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
     records: list[CaseRecord] = []
-    with MeasureBar(len(runnable)) as bar:
-        try:
-            for _, found in measure_all(planned, spec, folder, sys.argv[1:], bar):
-                records += found
-        except KeyboardInterrupt:
-            say(f"what was measured so far is in {folder}")
-            raise
+    try:
+        for _, found in measure_all(planned, spec, folder, sys.argv[1:], progress):
+            records += found
+    except KeyboardInterrupt:
+        say(f"what was measured so far is in {folder}")
+        raise
     return records
 
 

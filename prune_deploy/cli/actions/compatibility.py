@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune_deploy.cli.options.measure import words
-from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.cli.output.console import data_console, emit_json, table
+from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.records import STAGES, Compatibility
 from prune_deploy.reporting.renderers.compatibility import counts, markdown_table, obstacle
@@ -38,9 +39,10 @@ def run_matrix(
         _parts(markdown)  # before hours of work, not after
     request = CompatibilityRequest(models=choose_models(words(families), count, seed), ratio=ratio, limit_s=limit_s, fresh=fresh)
     rows = []
-    for row in try_models(request, out, lambda model: say(f"trying {model}")):
+    progress = StageLines()
+    for row in try_models(request, out, progress):
         rows.append(row)
-        say(f"  {row.model}: {row.verdict}, {row.seconds:.0f} s{f', {row.reason}' if row.reason else ''}")
+        progress.note(f"{row.model}: {row.verdict}, {row.seconds:.0f} s{f', {row.reason}' if row.reason else ''}")
     if markdown is not None:
         before, after = _parts(markdown)
         message = f"{counts(rows)} of {len(rows)}, at ratio {ratio:g}."

@@ -27,9 +27,9 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
         CannotRunError: nothing can run here; VerificationError: a bundle's files are damaged.
     """
     asked = _request(bundles, values)
-    lines = StageLines()
-    lines.stage(f"checking {', '.join(path.resolve().name for path in bundles)}")
-    rows = list(evaluate_all(plan_evaluation(asked), asked, lines.stage))
+    with StageLines() as progress:
+        progress.stage("check bundle", ", ".join(path.resolve().name for path in bundles))
+        rows = list(evaluate_all(plan_evaluation(asked), asked, progress))
     if as_json:
         emit_json({"data": asked.data, "rows": [_document(row) for row in rows]})
     else:

@@ -10,7 +10,7 @@ from typing import Any
 from prune_deploy.cli.actions.bench import exit_code, measure
 from prune_deploy.cli.options.common import parse_batches
 from prune_deploy.cli.options.measure import measure_spec, words
-from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.records import FAILED_STATUSES, CaseRecord, Explanation
@@ -29,14 +29,15 @@ def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
         CannotRunError: the backend cannot run here.
     """
     request = _request(bundle, values)
-    planned = plan_explanation(request, StageLines(), against=values["against"])
-    folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", bundle.resolve().name)
-    records = measure(planned, request.spec, folder)
-    explained: list[Explained] = []
-    rest = list(records)
-    for comparison in planned:
-        measured, rest = rest[: len(comparison.cases)], rest[len(comparison.cases) :]
-        explained += explain_comparison(comparison, measured, folder, request.spec, say)
+    with StageLines() as progress:
+        planned = plan_explanation(request, progress, against=values["against"])
+        folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", bundle.resolve().name)
+        records = measure(planned, request.spec, folder, progress)
+        explained: list[Explained] = []
+        rest = list(records)
+        for comparison in planned:
+            measured, rest = rest[: len(comparison.cases)], rest[len(comparison.cases) :]
+            explained += explain_comparison(comparison, measured, folder, request.spec, progress)
     if as_json:
         emit_json({"run": str(folder), "explanations": [_document(each) for each in explained]})
     else:

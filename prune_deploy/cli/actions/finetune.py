@@ -8,8 +8,7 @@ from typing import Any
 
 from prune_deploy.cli.options.measure import device
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
-from prune_deploy.cli.output.progress import BuildBar
-from prune_deploy.cli.output.training_progress import TrainingBar
+from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.records import Training
 from prune_deploy.reporting.figures.formatting import number, percent
 from prune_deploy.reporting.renderers.training_plot import top1_interval
@@ -37,8 +36,8 @@ def finetune_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> None
         restart=values["restart"],
     )
     try:
-        with TrainingBar() as bar, BuildBar() as build_bar:
-            done = finetune(request, bar, build_bar)
+        with StageLines() as progress:
+            done = finetune(request, progress)
     except KeyboardInterrupt:
         if request.checkpoint_folder.is_dir():
             say(f"what was learnt so far is in {request.checkpoint_folder}; the same command goes on with it")

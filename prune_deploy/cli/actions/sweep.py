@@ -11,7 +11,7 @@ from prune_deploy.cli.actions.bench import documents, exit_code
 from prune_deploy.cli.options.sweep import HOW_TO_RUN, refuse, spec_of
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.cli.output.latency_table import print_records
-from prune_deploy.cli.output.measure_progress import MeasureBar
+from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
@@ -67,9 +67,9 @@ def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
     behind = f"{done} of {done + todo} comparisons are there, " if done else ""
     besides = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
     say(f"{behind}{todo} to measure, about {_minutes(measuring_s(opened.todo, opened.spec))}, and {besides}")
-    with MeasureBar(len(opened.steps), done) as bar:
+    with StageLines() as progress:
         try:
-            for records in opened.run(bar, share_machine=share_machine):
+            for records in opened.run(progress, share_machine=share_machine):
                 show(records)
         except KeyboardInterrupt:
             say(f"what was measured so far is in {opened.folder}; the same command goes on with it")

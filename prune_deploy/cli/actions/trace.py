@@ -10,8 +10,9 @@ from typing import Any
 from prune_deploy.cli.actions.bench import PERFETTO, exit_code, run_folder
 from prune_deploy.cli.options.common import parse_batches
 from prune_deploy.cli.options.measure import measure_spec, words
-from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.latency_table import print_reasons
+from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.records import CaseRecord, LayerTime, Trace
 from prune_deploy.reporting.figures.formatting import number
@@ -30,7 +31,8 @@ def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
     request = _request(bundle, values)
     planned = plan_traces(request)
     folder = run_folder("trace", bundle.resolve().name, values["out"])
-    done = list(trace_bundle(planned, request, folder, sys.argv[1:], lambda stem: say(f"tracing {stem}")))
+    with StageLines() as progress:
+        done = list(trace_bundle(planned, request, folder, sys.argv[1:], progress))
     records = [record for record, _ in done]
     if as_json:
         emit_json({"run": str(folder), "traces": [_document(record, found, folder) for record, found in done]})

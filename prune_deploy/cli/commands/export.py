@@ -13,7 +13,7 @@ from prune_deploy.cli.options.common import model_options, model_spec, options, 
 from prune_deploy.cli.options.measure import words
 from prune_deploy.cli.options.quantize import quantize_options, quantize_spec
 from prune_deploy.cli.output.console import data_console, emit_json, json_option, say, table
-from prune_deploy.cli.output.progress import BuildBar, StageLines
+from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes_table
 from prune_deploy.environment import installed_version
 from prune_deploy.errors import InputError
@@ -94,14 +94,13 @@ def command(**values: Any) -> None:
     prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """
     spec = _spec(values)
-    with BuildBar() as bar:
+    with StageLines() as progress:
         exported = export_bundle(
             spec,
             values["out"],
             force=values["force"],
             graph_limit_s=values["graph_limit_s"],
-            progress=StageLines(),
-            build_progress=bar,
+            progress=progress,
         )
     if exported.reused:
         say(f"{exported.folder} was there already, made by the same request with the same tools")

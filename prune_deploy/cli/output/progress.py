@@ -1,86 +1,105 @@
-"""Progress on stderr: a line per stage, and a bar while images are looked at or an engine is built."""
+"""Progress on stderr: lines of stages, and a bar."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from prune_deploy import signals
 from prune_deploy.cli.output.console import log_console, say
+from prune_deploy.interfaces import Stage
+
+STAGE_TEXTS: dict[Stage, str] = {
+    "check bundle": "checking {}",
+    "try model": "trying {}",
+    "make bundle": "making {}",
+    "build model": "building {}",
+    "prune": "pruning",
+    "mask": "masking",
+    "write weights": "writing weights and recipe",
+    "export onnx": "exporting ONNX",
+    "convert": "converting to {}",
+    "import int8": "importing {} as the INT8 file",
+    "calibrate": "calibrating {}",
+    "smooth": "trying whether smoothing helps",
+    "rank layers": "ranking layers by their loss in INT8: {}",
+    "quantize": "quantising {}",
+    "check onnx": "checking parity of {} with the module",
+    "build engine": "building the {}",
+    "check engine": "checking parity of {} with the module",
+    "reload": "reloading {}",
+    "load teacher": "loading the teacher {}",
+    "split images": "splitting the images: {}",
+    "resume training": "resuming after {}",
+    "validate": "validating {}",
+    "train": "training, {}",
+    "measure": "measuring {}",
+    "trace": "tracing {}",
+    "measure memory": "measuring memory bandwidth",
+    "evaluate": "evaluating {}",
+}
+"""Words of each stage, with {} where the detail stands."""
 
 
-def _bar() -> Progress:
+class StageLines:
+    """Shows each stage as a line with the seconds since the start.
+
+    On a terminal a bar shows how much of it is done.
+    """
+
+    def __init__(self) -> None:
+        self._start_s = time.monotonic()
+        self._text = ""
+        self._bar: tuple[Progress, TaskID] | None = None
+
+    def __enter__(self) -> StageLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end_bar()
+
+    def stage(self, stage: Stage, detail: str = "", /) -> None:
+        """Print the stage."""
+        self._end_bar()
+        signals.program.check()
+        self._text = STAGE_TEXTS[stage].replace("{}", detail).strip()
+        say(f"[{time.monotonic() - self._start_s:6.1f} s] {self._text}")
+
+    def advance(self, done: float, total: float, detail: str = "", /) -> None:
+        """Move the bar.
+
+        It ends with the stage, or when all is done.
+        """
+        signals.program.check()
+        if done >= total:
+            self._end_bar()
+            return
+        if self._bar is None:
+            bar = _new_bar()
+            self._bar = bar, bar.add_task("")
+        bar, task = self._bar
+        bar.update(task, completed=done, total=total, description=detail or self._text)
+        bar.start()
+
+    def note(self, message: str, /) -> None:
+        """Print the message under the stage."""
+        say(f"  {message}")
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar[0].stop()
+            self._bar = None
+
+
+def _new_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=log_console,
         transient=True,
         disable=not log_console.is_terminal,
     )
-
-
-class StageLines:
-    """Says each stage with the seconds since the start, and of what can be counted how much is done."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._counted: tuple[Progress, TaskID] | None = None
-
-    def stage(self, name: str) -> None:
-        """A stage begins, unless the stage before it was to be the last."""
-        self._end_count()
-        signals.program.check()
-        say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
-
-    def count(self, done: int, total: int) -> None:
-        """So much of the stage is done."""
-        signals.program.check()
-        if self._counted is None:
-            bar = _bar()
-            bar.start()
-            self._counted = bar, bar.add_task("images", total=total)
-        bar, task = self._counted
-        bar.update(task, completed=done, total=total)
-        if done >= total:
-            self._end_count()
-
-    def _end_count(self) -> None:
-        if self._counted is not None:
-            self._counted[0].stop()
-            self._counted = None
-
-
-class BuildBar:
-    """TensorRT's build phases as one bar: each top-level phase fills it anew. Invisible where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._progress = _bar()
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> BuildBar:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
-
-    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of `steps` steps begins; phases inside another are not shown."""
-        if parent is None:
-            self._progress.start()
-            self._tasks[name] = self._progress.add_task(name, total=steps)
-
-    def step(self, name: str, done: int) -> bool:
-        """`done` steps of a phase are over; True asks the builder to go on."""
-        if name in self._tasks:
-            self._progress.update(self._tasks[name], completed=done)
-        return True
-
-    def phase_finish(self, name: str) -> None:
-        """A phase is over."""
-        if name in self._tasks:
-            self._progress.remove_task(self._tasks.pop(name))
-        if not self._tasks:
-            self._progress.stop()

@@ -10,45 +10,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_deploy.errors import PruneDeployError, VerificationError, first_line
-from prune_deploy.records import STAGES, Stage
+from prune_deploy.interfaces import Silent, Stage
+from prune_deploy.records import STAGES, CompatibilityStage
 from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
 
 if TYPE_CHECKING:
     from prune_deploy.pipeline import Exported, Network
 
-_BEGINS: dict[str, Stage] = {
-    "building": "build",
-    "pruning": "prune",
-    "writing": "onnx",
-    "exporting": "onnx",
-    "checking parity of model.onnx": "parity",
-    "building the": "engine",
+_ROW_STAGES: dict[Stage, CompatibilityStage] = {
+    "build model": "build",
+    "prune": "prune",
+    "write weights": "onnx",
+    "export onnx": "onnx",
+    "check onnx": "parity",
+    "build engine": "engine",
+    "reload": "reload",
 }
-"""How the road's stages are called that lead to ours."""
+"""Stages of the work that a row tells apart."""
 
 _BATCHES = (1, 2)
 _GRAPH_LIMIT_S = 60.0
 _SEED = 0
 
 
-class StageFile:
+class StageFile(Silent):
     """Progress in a file, which outlives a killed child."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def stage(self, name: str) -> None:
-        """A stage of the work begins."""
-        known = [each for begin, each in _BEGINS.items() if name.startswith(begin)]
-        if known:
-            self._path.write_text(known[-1])
-
-    def is_in(self, stage: Stage) -> None:
-        """A stage that the road does not know."""
-        self._path.write_text(stage)
+    def stage(self, stage: Stage, _detail: str = "", /) -> None:
+        """Write down the stage, if a row tells it apart."""
+        if stage in _ROW_STAGES:
+            self._path.write_text(_ROW_STAGES[stage])
 
 
-def stage_before(path: Path) -> Stage | None:
+def stage_before(path: Path) -> CompatibilityStage | None:
     """Return the last stage that held, before the begun one."""
     begun = path.read_text() if path.is_file() else STAGES[0]
     number = STAGES.index(begun)  # what was written is one of them
@@ -72,7 +69,7 @@ def compatibility_job(header: dict[str, Any]) -> dict[str, Any]:
     try:
         exported = _export(spec, folder, stages, made)
         answer = _sizes(made[0])
-        stages.is_in("reload")
+        stages.stage("reload", spec.model.name)
         _compare(made[0], exported)
     except PruneDeployError as error:
         answer |= _sizes(made[0]) if made else {}

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -38,14 +38,6 @@ _QUANTIZED_BINS = 128
 _PERCENTILE = 99.99
 # An image adds no more values of a tensor than this to a histogram. Counting all of them takes ten times as long as the network.
 _VALUES_COUNTED = 1 << 16
-
-
-@runtime_checkable
-class Counting(Protocol):
-    """Progress that can also say how much of a stage is done."""
-
-    def count(self, done: int, total: int) -> None:
-        """`done` of `total` images of the stage are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +81,7 @@ def calibrate(
     key = _key(file_sha256(source), sha256, method, json.dumps(request))
     path = folder / f"{key}.json"
     if (cached := _cached(path, progress)) is not None and set(tensors) <= cached.tensors.keys():
-        progress.stage(f"ranges of {cached.images} images were taken before: {path.name[:8]}")
+        progress.note(f"the ranges of {cached.images} images are in the cache: {path.name[:8]}")
         return cached
     ranges = _measure(source, tensors, channels, images, method, progress)
     _keep(ranges, path, progress)
@@ -114,13 +106,13 @@ def _measure(
     with open_session(source, outputs=tensors) as session:
         size = _batch_size(session, tensors)
         total = images.count
-        progress.stage(f"calibrating on {total} images")
+        progress.stage("calibrate", f"on {total} images")
         for batch in _counted(images, size, progress):
             collected.add(_run(session, batch, tensors))
         _require_varied(session, collected, images.data)
         ranges = collected.ranges
         if method != "minmax":
-            progress.stage(f"finding {method} ranges on {total} images")
+            progress.stage("calibrate", f"on {total} images again, for {method} ranges")
             histograms = _Histograms(method, ranges)
             for batch in _counted(images, size, progress):
                 histograms.add(_run(session, batch, tensors))
@@ -223,8 +215,7 @@ def _counted(images: CalibrationImages, size: int, progress: Progress) -> Iterat
     for batch in images.batches(size):
         yield batch.inputs
         done += len(batch.inputs)
-        if isinstance(progress, Counting):
-            progress.count(done, images.count)
+        progress.advance(done, images.count)
 
 
 def _require_varied(session: Any, collected: _Extremes, data: str) -> None:
@@ -249,12 +240,12 @@ def _cached(path: Path, progress: Progress) -> Ranges | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        progress.stage(f"the cached ranges in {path} cannot be read ({error}); they are taken again")
+        progress.note(f"the cached ranges in {path} cannot be read ({error}), so they are taken again")
         return None
     try:
         return _parsed(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        progress.stage(f"the cached ranges in {path} are damaged ({type(error).__name__}); they are taken again")
+        progress.note(f"the cached ranges in {path} are damaged ({type(error).__name__}), so they are taken again")
         return None
 
 
@@ -277,4 +268,4 @@ def _keep(ranges: Ranges, path: Path, progress: Progress) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(content))
     except (OSError, StorageError) as error:
-        progress.stage(f"the ranges cannot be kept in {path.parent} ({error}); the next export takes them again")
+        progress.note(f"the ranges cannot be kept in {path.parent} ({error}), so the next export takes them again")

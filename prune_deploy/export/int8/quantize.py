@@ -126,14 +126,14 @@ class _Maker:
 
     def _decide_smoothing(self, placement: QdqPlacement) -> None:
         """Smooth only where that brings the outputs closer to FP32's."""
-        self._progress.stage("trying whether smoothing helps")
+        self._progress.stage("smooth")
         plain = replace(self._draft, norms=())
         if self._cosine(self._draft, placement) <= self._cosine(plain, placement):
             self._draft = plain
 
     def _file(self, placement: QdqPlacement) -> Int8File:
         path = self._folder / onnx_file("int8", placement)
-        self._progress.stage(f"quantising: {path.name}")
+        self._progress.stage("quantize", path.name)
         # ONNX Runtime's CPU kernels have no FP16, so there the rest stays FP32.
         rest: RestPrecision = self._spec.rest if placement == "tensorrt" else "fp32"
         layers, all_of_them = self._layers, None
@@ -168,7 +168,7 @@ class _Maker:
             return costliest(self._costs)[: self._spec.keep_top]
 
         def drop(kept: Sequence[str]) -> float:
-            self._progress.stage(f"{path.name}: top-1 with {len(kept)} layers kept")
+            self._progress.stage("quantize", f"{path.name}, {len(kept)} layers kept in float")
             self._draft.write(placement, keep_sensitive(self._layers, kept), path, rest)
             return self._judge.top1_drop(path)
 

@@ -33,6 +33,7 @@ def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, prog
     chosen = quantisable(layers)
     batches = _first(judge.few(), _COST_IMAGES)
     costs = {}
+    progress.stage("rank layers", f"{len(chosen)} of them")
     with open_model(_switchboard(draft, layers), draft.source) as session:
         name = session.get_inputs()[0].name
 
@@ -41,9 +42,8 @@ def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, prog
 
         expected = outputs(np.zeros(len(chosen), bool))
         for number, layer in enumerate(chosen):
-            if number % 16 == 0:
-                progress.stage(f"finding what INT8 costs in each layer, {number} of {len(chosen)}")
             costs[layer.name] = max(0.0, 1 - cosine(expected, outputs(np.arange(len(chosen)) == number)))
+            progress.advance(number + 1, len(chosen), layer.name)
     return costs
 
 

@@ -26,14 +26,15 @@ from prune_deploy.export.tensorrt.layers import (
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.export.tensorrt.log import BuildLog, collecting
 from prune_deploy.export.tensorrt.products import products_of, share_of
-from prune_deploy.export.tensorrt.progress import BuildProgress, ProgressRelay, progress_monitor
+from prune_deploy.export.tensorrt.progress import ProgressRelay, progress_monitor
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
+from prune_deploy.interfaces import Progress, Silent
 from prune_deploy.records import EngineProfile, EngineRecord
 from prune_deploy.signals import deferred
 from prune_deploy.specs import EngineBuild
 from prune_deploy.store import write_bytes
 
-__all__ = ["BuildProgress", "build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
+__all__ = ["build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
 
 _FIXES: tuple[tuple[str, str], ...] = (
     ("workspace limit", "allow the builder more scratch memory with `workspace_mib`, or leave the limit away"),
@@ -82,7 +83,7 @@ def build_engine(
     spec: EngineBuild,
     destination: Path,
     *,
-    progress: BuildProgress | None = None,
+    progress: Progress | None = None,
 ) -> EngineRecord:
     """Build the engine, check its layers' precision, and write the raw plan.
 
@@ -99,7 +100,7 @@ def build_engine(
     library = choose_library(spec.library, spec.target)
     with collecting(library) as log:
         with deferred() as stop:
-            built = _compile(library, log, onnx_path, spec, ProgressRelay(progress, stop))
+            built = _compile(library, log, onnx_path, spec, ProgressRelay(progress or Silent(), stop))
         record = _record(library, log, spec, built, onnx_path.name, destination.name)
     verify_precision(record)
     write_bytes(destination, built.plan)

@@ -7,71 +7,63 @@ build without saying why. So callbacks here never raise: they note what happened
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from prune_deploy.errors import BuildError
 from prune_deploy.export.tensorrt.library import TensorRTLibrary
+from prune_deploy.interfaces import Progress
 from prune_deploy.signals import StopRequest
 
 
-class BuildProgress(Protocol):
-    """Somebody who watches an engine build. Phases nest: `parent` names the phase a new one belongs to."""
-
-    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins."""
-
-    def step(self, name: str, done: int) -> bool:
-        """Step number `done` (from 0) of a phase ended; False cancels the build."""
-
-    def phase_finish(self, name: str) -> None:
-        """A phase ended, perhaps before its last step."""
-
-
 class ProgressRelay:
-    """Forwards TensorRT's progress to a `BuildProgress`, and decides after each step whether the build goes on."""
+    """Forwards TensorRT's progress to a `Progress`.
 
-    def __init__(self, progress: BuildProgress | None, stop: StopRequest) -> None:
+    After each step it answers whether the build goes on. TensorRT's phases nest. The outermost one advances the stage, the name of the one that runs is the detail.
+    """
+
+    def __init__(self, progress: Progress, stop: StopRequest) -> None:
         self._progress = progress
         self._stop = stop
         self._failure: BaseException | None = None
-        self._cancelled = False
+        self._outermost = ""
+        self._done, self._steps = 0, 1
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """TensorRT's callback."""
-        if self._progress is not None:
-            self._guard(self._progress.phase_start, phase_name, parent_phase, num_steps)
+        """Receive that a phase of `num_steps` steps begins."""
+        if parent_phase is None:
+            self._outermost, self._done, self._steps = phase_name, 0, num_steps
+        self._advance(phase_name)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """TensorRT's callback: True to go on."""
-        if self._progress is not None and self._guard(self._progress.step, phase_name, step) is False:
-            self._cancelled = True
-        return not (self._cancelled or self._failure is not None or self._stop.arrived)
+        """Receive that a step, counted from 0, ended.
+
+        Returns True to go on.
+        """
+        if phase_name == self._outermost:
+            self._done = step + 1
+        self._advance(phase_name)
+        return self._failure is None and not self._stop.arrived
 
     def phase_finish(self, phase_name: str) -> None:
-        """TensorRT's callback."""
-        if self._progress is not None:
-            self._guard(self._progress.phase_finish, phase_name)
+        """Receive that a phase ended, perhaps before its last step."""
+        if phase_name == self._outermost:
+            self._done = self._steps
+            self._advance(phase_name)
 
     def raise_if_stopped(self) -> None:
-        """Raise what stopped the build, if it was not TensorRT itself. An interrupt is raised by `signals.deferred`.
+        """Raise what the progress raised, which cancelled the build.
 
-        Raises:
-            BuildError: the watcher cancelled the build.
+        `signals.deferred` raises for a signal.
         """
         if self._failure is not None:
             raise self._failure
-        if self._cancelled:
-            raise BuildError("the engine build was cancelled", fix="start it again")
 
-    def _guard(self, callback: Callable[..., Any], *arguments: object) -> Any:
+    def _advance(self, detail: str) -> None:
         if self._failure is not None:
-            return None
+            return
         try:
-            return callback(*arguments)
+            self._progress.advance(self._done, self._steps, detail)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised after the build
             self._failure = error
-            return None
 
 
 def progress_monitor(library: TensorRTLibrary, relay: ProgressRelay) -> Any:

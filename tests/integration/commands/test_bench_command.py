@@ -179,7 +179,7 @@ def test_the_dense_model_is_exported_where_it_is_missing(made: Made, here: Path)
     result = call("bench", made.folder, "--backends", "null", "--json", *QUICK)
     assert result.code == 0, result.stderr
     assert (here / "engines" / "test_vit-dense" / "bundle.json").is_file()
-    assert "exporting the dense test_vit" in result.stderr
+    assert "making the dense test_vit" in result.stderr
     assert {each["role"] for each in result.document["cases"]} == {"dense", "candidate"}
 
 

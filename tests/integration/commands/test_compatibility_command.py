@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prune_deploy.errors import InputError
+from prune_deploy.interfaces import Silent
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, to_json
 from prune_deploy.reporting.renderers.compatibility import counts, markdown_table, obstacle
@@ -65,7 +66,7 @@ def test_the_half_line_of_a_killed_run_is_dropped_and_written_behind(here: Path)
 
 
 def test_a_model_that_takes_too_long_ends_as_a_row(here: Path) -> None:
-    (row,) = try_models(CompatibilityRequest(models=("test_vit",), limit_s=1.0), here / "out", lambda _: None)
+    (row,) = try_models(CompatibilityRequest(models=("test_vit",), limit_s=1.0), here / "out", Silent())
     assert row.verdict == "TIMEOUT"
     assert "within 1 s" in row.reason
     assert json.loads((here / "out" / ROWS_FILE).read_text())["verdict"] == "TIMEOUT"

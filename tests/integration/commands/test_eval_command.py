@@ -16,11 +16,13 @@ import psutil
 import pytest
 from PIL import Image
 
+from prune_deploy.interfaces import Silent, Stage
 from prune_deploy.records import LATENCY_ONLY, Accuracy, from_json
 from prune_deploy.specs import RunOptions
 from prune_deploy.workflows import evaluate
 from prune_deploy.workflows.evaluate import EvaluationRequest, EvaluationRow, evaluate_all, plan_evaluation
 from support.commands import HANGING_S, Made, call, here, made, refused, remains, start
+from support.fakes.recorded_progress import RecordedProgress
 from support.models.precise import file_of, precise
 
 __all__ = ["here", "made", "precise"]  # fixtures
@@ -46,7 +48,7 @@ def test_every_artifact_of_a_bundle_has_a_row(precise: Path) -> None:
     assert "model.bf16.onnx ort bf16: unavailable: ONNX Runtime's CPU provider has no BF16 kernels" in done.stdout
     assert "weights are random: chance level, 10 %, is expected" in done.stdout
     assert LATENCY_ONLY not in done.stdout, "it was calibrated on digits"
-    assert done.stderr.count("scoring bundle") == 5
+    assert done.stderr.count("evaluating bundle") == 5
 
 
 def test_modules_are_scored_in_the_precisions_that_are_asked_for(precise: Path) -> None:
@@ -172,16 +174,16 @@ def request(folder: Path, **changes: Any) -> EvaluationRequest:
 def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asked = request(precise, backends=("ort",))
-    begun: list[str] = []
 
-    def kill_the_second(stage: str) -> None:
-        begun.append(stage)
-        if len(begun) == 2:
-            for child in psutil.Process().children():
-                if "prune_deploy.execution.jobs.server" in child.cmdline():
-                    child.kill()
+    class Killing(RecordedProgress):
+        def stage(self, stage: Stage, detail: str = "", /) -> None:
+            super().stage(stage, detail)
+            if len(self.stages) == 2:
+                for child in psutil.Process().children():
+                    if "prune_deploy.execution.jobs.server" in child.cmdline():
+                        child.kill()
 
-    rows = list(evaluate_all(plan_evaluation(asked) * 3, asked, kill_the_second))
+    rows = list(evaluate_all(plan_evaluation(asked) * 3, asked, Killing()))
     assert [row.status for row in rows] == ["ok", "failed", "ok"]
     assert "SIGKILL" in rows[1].reason
     assert rows[0].accuracy == rows[2].accuracy
@@ -190,7 +192,7 @@ def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypat
 
 def test_what_grows_too_large_is_ended(precise: Path) -> None:
     asked = request(precise, memory_limit_mib=60, backends=("ort",))
-    (row,) = evaluate_all(plan_evaluation(asked), asked, lambda _: None)
+    (row,) = evaluate_all(plan_evaluation(asked), asked, Silent())
     assert row.status == "failed"
     assert "the limit is 60 MiB" in row.reason
     assert "--memory-limit" in row.fix
@@ -198,7 +200,7 @@ def test_what_grows_too_large_is_ended(precise: Path) -> None:
 
 def test_what_takes_too_long_says_which_option_helps(precise: Path) -> None:
     asked = request(precise, limit_s=0.01, backends=("ort",))
-    (row,) = evaluate_all(plan_evaluation(asked), asked, lambda _: None)
+    (row,) = evaluate_all(plan_evaluation(asked), asked, Silent())
     assert (row.status, row.fix) == ("timeout", "lower `data_samples`, or raise `limit_s`")
 
 

@@ -20,6 +20,7 @@ from prune_deploy.export.tensorrt.engine import build_engine
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.export.tensorrt.log import process_logger
 from prune_deploy.records import EngineRecord
+from support.fakes.recorded_progress import RecordedProgress
 from support.models.engine_models import models, refused, spec
 
 __all__ = ["models"]  # a fixture
@@ -50,38 +51,23 @@ def test_an_error_that_is_only_logged_is_an_error(models: Path, tmp_path: Path, 
     assert "LEAN_RUNTIME" in error.message
 
 
-class Watcher:
-    """Records phases; cancels the build at the first step of `stop_at`."""
-
-    def __init__(self, stop_at: str = "") -> None:
-        self.stop_at = stop_at
-        self.phases: dict[str, str | None] = {}
-        self.finished: list[str] = []
-        self.steps = 0
-
-    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-        self.phases.setdefault(name, parent)
-
-    def step(self, name: str, done: int) -> bool:
-        self.steps += 1
-        return name != self.stop_at
-
-    def phase_finish(self, name: str) -> None:
-        self.finished.append(name)
+def test_progress_advances_and_names_nested_phases(models: Path, tmp_path: Path) -> None:
+    progress = RecordedProgress()
+    build_engine(models / "resnet.onnx", spec(), tmp_path / "model.engine", progress=progress)
+    done = [share for share, _, _ in progress.advances]
+    assert done == sorted(done)
+    assert len(progress.advances) > 10
+    assert progress.advances[0][2] == progress.advances[-1][2] == "Building engine"
+    assert progress.advances[-1][0] == progress.advances[-1][1]
+    assert "Timing tactics" in {detail for _, _, detail in progress.advances}
 
 
-def test_progress_is_told_in_nested_phases(models: Path, tmp_path: Path) -> None:
-    watcher = Watcher()
-    build_engine(models / "resnet.onnx", spec(), tmp_path / "model.engine", progress=watcher)
-    assert [name for name, parent in watcher.phases.items() if parent is None] == ["Building engine"]
-    assert {parent for parent in watcher.phases.values() if parent is not None} <= set(watcher.phases)
-    assert watcher.finished[-1] == "Building engine"
-    assert watcher.steps > 10
-
-
-def test_a_watcher_can_cancel(models: Path, tmp_path: Path) -> None:
-    watcher = Watcher(stop_at="Building engine")
-    assert "cancelled" in refused(BuildError, models / "resnet.onnx", spec(), tmp_path, progress=watcher).message
+def test_progress_can_cancel(models: Path, tmp_path: Path) -> None:
+    failure = RuntimeError("enough")
+    with pytest.raises(RuntimeError) as caught:
+        build_engine(models / "resnet.onnx", spec(), tmp_path / "model.engine", progress=RecordedProgress(failure))
+    assert caught.value is failure
+    assert list(tmp_path.iterdir()) == []
 
 
 PROFILES = 30
@@ -91,17 +77,21 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
     script = f"""
         from pathlib import Path
         from prune_deploy.export.tensorrt.engine import build_engine
+        from prune_deploy.interfaces import Silent
         from prune_deploy.specs import EngineSpec
 
-        class Watcher:
-            def phase_start(self, name, parent, steps): print(name, flush=True)
-            def step(self, name, done): return True
-            def phase_finish(self, name): pass
+        class Printed(Silent):
+            last = ""
+
+            def advance(self, done, total, detail=""):
+                if detail != self.last:
+                    print(detail, flush=True)
+                self.last = detail
 
         try:
             # So many profiles that the build takes seconds, and the signal arrives in its midst.
             asked = EngineSpec(library="tensorrt-rtx", batches=tuple(range(1, {PROFILES + 1})))
-            build_engine(Path({str(models / "vit.onnx")!r}), asked, Path({str(tmp_path / "model.engine")!r}), progress=Watcher())
+            build_engine(Path({str(models / "vit.onnx")!r}), asked, Path({str(tmp_path / "model.engine")!r}), progress=Printed())
         except KeyboardInterrupt:
             raise SystemExit(130)
     """
@@ -112,11 +102,11 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
         # The phase comes once per profile: at its third time the builder is well on its way.
         phases = (line.strip() for line in child.stdout)
         for _ in range(3):
-            assert "Timing tactics" in phases
+            assert "Determining refit engines" in phases
         child.send_signal(signal.SIGINT)
         rest, message = child.communicate(timeout=500)
     assert (child.returncode, message) == (130, "")
-    assert rest.count("Timing tactics") < PROFILES - 3, "the build did not go on to its end"
+    assert rest.count("Determining refit engines") < PROFILES - 3, "the build did not go on to its end"
     assert list(tmp_path.iterdir()) == []
 
 

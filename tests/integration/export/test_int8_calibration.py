@@ -19,7 +19,8 @@ from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError
 from prune_deploy.export.int8.calibration import Ranges, calibrate
 from prune_deploy.specs import CalibrationMethod
-from support.models.int8_models import SIZE, Listener, fp32, own_cache, preprocessing, quantized
+from support.fakes.recorded_progress import RecordedProgress
+from support.models.int8_models import SIZE, fp32, own_cache, preprocessing, quantized
 
 __all__ = ["fp32", "own_cache"]  # fixtures
 
@@ -56,16 +57,18 @@ def _one_convolution(path: Path, weight: float = 1.0) -> Path:
     return path
 
 
-def _ranges(source: Path, calibration: str, samples: int, listener: Listener, method: CalibrationMethod = "minmax") -> Ranges:
+def _ranges(
+    source: Path, calibration: str, samples: int, progress: RecordedProgress, method: CalibrationMethod = "minmax"
+) -> Ranges:
     images = CalibrationImages(calibration, preprocessing(), samples)
     tensors = ["input", "doubled", "squared"]
     sha256 = calibration_sha256(calibration, samples)
-    return calibrate(source, tensors, ["squared"], images, method, listener, sha256=sha256)
+    return calibrate(source, tensors, ["squared"], images, method, progress, sha256=sha256)
 
 
 def test_ranges_are_those_of_all_images(tmp_path: Path, photos: Path) -> None:
-    source, listener = _one_convolution(tmp_path / "model.onnx"), Listener()
-    ranges = _ranges(source, str(photos), 12, listener)
+    source, progress = _one_convolution(tmp_path / "model.onnx"), RecordedProgress()
+    ranges = _ranges(source, str(photos), 12, progress)
     inputs = calibration_images(str(photos), preprocessing(), 12).numpy()
     session = onnxruntime.InferenceSession(_with_output(source, "doubled"), providers=["CPUExecutionProvider"])
     doubled = session.run(["doubled"], {"input": inputs})[0]
@@ -73,7 +76,7 @@ def test_ranges_are_those_of_all_images(tmp_path: Path, photos: Path) -> None:
     assert ranges.tensors["doubled"] == pytest.approx((doubled.min(), doubled.max()), rel=1e-6)
     assert (ranges.images, ranges.unreadable) == (12, 0)
     assert len(ranges.channels["squared"][0]) == SIZE - 2  # the last axis
-    assert listener.counted[-1] == (12, 12)
+    assert progress.advances[-1] == (12, 12, "")
 
 
 def _with_output(source: Path, tensor: str) -> bytes:
@@ -85,7 +88,7 @@ def _with_output(source: Path, tensor: str) -> bytes:
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_other_methods_cut_what_is_rare(tmp_path: Path, photos: Path, method: CalibrationMethod) -> None:
     source = _one_convolution(tmp_path / "model.onnx")
-    widest, cut = (_ranges(source, str(photos), 12, Listener(), each) for each in ("minmax", method))
+    widest, cut = (_ranges(source, str(photos), 12, RecordedProgress(), each) for each in ("minmax", method))
     assert cut.tensors.keys() == widest.tensors.keys()
     for name, (low, high) in cut.tensors.items():
         assert widest.tensors[name][0] <= low <= high <= widest.tensors[name][1]
@@ -163,7 +166,7 @@ def test_damaged_images_are_counted_unless_there_are_no_others(fp32: Path, tmp_p
 def test_values_that_are_no_numbers_name_their_tensor(tmp_path: Path, weight: float, what: str) -> None:
     source = _one_convolution(tmp_path / "model.onnx", weight)
     with pytest.raises(InputError, match=f"lead to {what}"):
-        _ranges(source, "synthetic", 4, Listener())
+        _ranges(source, "synthetic", 4, RecordedProgress())
 
 
 def test_one_bad_image_among_good_ones_is_found(tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_one_bad_image_among_good_ones_is_found(tmp_path: Path) -> None:
 
     source, images = _one_convolution(tmp_path / "model.onnx"), OneBad("synthetic", preprocessing(), 4)
     with pytest.raises(InputError, match="NaN values in the tensor input"):
-        calibrate(source, ["input", "doubled"], [], images, "minmax", Listener(), sha256="")
+        calibrate(source, ["input", "doubled"], [], images, "minmax", RecordedProgress(), sha256="")
 
 
 def test_images_that_are_all_the_same_flat_one(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_images_that_are_all_the_same_flat_one(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("RGB", (64, 64), (127, 127, 127)).save(tmp_path / "flat" / f"{number}.png")
     with pytest.raises(InputError, match="every pixel of every image is the same"):
-        _ranges(_one_convolution(tmp_path / "model.onnx"), str(tmp_path / "flat"), 3, Listener())
+        _ranges(_one_convolution(tmp_path / "model.onnx"), str(tmp_path / "flat"), 3, RecordedProgress())
 
 
 def test_a_layer_that_is_always_zero_is_no_error(tmp_path: Path) -> None:
@@ -194,34 +197,35 @@ def test_a_layer_that_is_always_zero_is_no_error(tmp_path: Path) -> None:
 
 
 def test_ranges_are_kept_and_used_again(tmp_path: Path, own_cache: Path) -> None:
-    source, listener = _one_convolution(tmp_path / "model.onnx"), Listener()
-    first = _ranges(source, "synthetic", 4, listener)
+    source, progress = _one_convolution(tmp_path / "model.onnx"), RecordedProgress()
+    first = _ranges(source, "synthetic", 4, progress)
     assert [path.suffix for path in own_cache.iterdir()] == [".json"]
-    again = Listener()
+    again = RecordedProgress()
     assert _ranges(source, "synthetic", 4, again) == first
-    assert again.counted == []
-    assert "were taken before" in again.stages[0]
+    assert (again.stages, again.advances) == ([], [])
+    (message,) = again.notes
+    assert "are in the cache" in message
     for change in ((source, "synthetic", 5, "minmax"), (source, "digits", 4, "minmax"), (source, "synthetic", 4, "percentile")):
-        other = Listener()
+        other = RecordedProgress()
         _ranges(*change[:3], other, change[3])
-        assert other.counted
+        assert other.advances
     _one_convolution(source, 2.0)
-    other = Listener()
+    other = RecordedProgress()
     assert _ranges(source, "synthetic", 4, other) != first
-    assert other.counted
+    assert other.advances
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"tensors": {"input": [0]}}', '{"tensors": {"a": [NaN, 1]}, "channels": {}}', "\0", "{}"]
 )
 def test_a_damaged_cache_is_said_and_written_anew(tmp_path: Path, own_cache: Path, content: str) -> None:
-    source, listener = _one_convolution(tmp_path / "model.onnx"), Listener()
-    first = _ranges(source, "synthetic", 4, listener)
+    source, progress = _one_convolution(tmp_path / "model.onnx"), RecordedProgress()
+    first = _ranges(source, "synthetic", 4, progress)
     (path,) = own_cache.iterdir()
     whole = path.read_text()
     path.write_text(content)
-    assert _ranges(source, "synthetic", 4, listener) == first
-    assert any("damaged" in stage for stage in listener.stages)
+    assert _ranges(source, "synthetic", 4, progress) == first
+    assert any("damaged" in message for message in progress.notes)
     assert path.read_text() == whole
     assert json.loads(whole)["images"] == 4
 
@@ -229,19 +233,19 @@ def test_a_damaged_cache_is_said_and_written_anew(tmp_path: Path, own_cache: Pat
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    listener = Listener()
-    assert _ranges(_one_convolution(tmp_path / "model.onnx"), "synthetic", 4, listener).images == 4
-    assert any("cannot be kept" in stage for stage in listener.stages)
+    progress = RecordedProgress()
+    assert _ranges(_one_convolution(tmp_path / "model.onnx"), "synthetic", 4, progress).images == 4
+    assert any("cannot be kept" in message for message in progress.notes)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
 def test_many_images_need_no_more_memory_than_few(tmp_path: Path, method: CalibrationMethod) -> None:
     source = _one_convolution(tmp_path / "model.onnx")
-    _ranges(source, "synthetic", 1, Listener(), method)  # what is loaded once
+    _ranges(source, "synthetic", 1, RecordedProgress(), method)  # what is loaded once
     peaks = []
     for samples in (16, 512):
         tracemalloc.start()
-        _ranges(source, "synthetic", samples, Listener(), method)
+        _ranges(source, "synthetic", samples, RecordedProgress(), method)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.2 + (1 << 20)

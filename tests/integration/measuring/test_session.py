@@ -10,6 +10,7 @@ import pytest
 from prune_deploy.execution.loaded_bundle import LoadedBundle
 from prune_deploy.execution.planning import parse_run_configs, plan_comparison
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.interfaces import Silent
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.report import read_report
 from prune_deploy.reporting.figures.summary import summaries
@@ -43,7 +44,7 @@ def search(session: MeasuringSession, ratios: list[float]) -> list[CaseRecord]:
     for ratio in ratios:
         pair = (bundle(None), bundle(ratio))
         planned = plan_comparison(f"net-{ratio}", pair, parse_run_configs(("null",), ("fp32",)), 1, session.spec)
-        found = session.measure(planned, lambda _phase, _share: None)
+        found = session.measure(planned, Silent())
         session.append(found)
         records += found
     return records

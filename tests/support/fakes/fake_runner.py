@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from prune_deploy.interfaces import Silent
 from prune_deploy.measure.comparison import measure
 from prune_deploy.measure.runner import CandidateLost, TimedRuns
 from prune_deploy.measure.samples import Block, Phase, Samples
@@ -198,14 +199,10 @@ def roles_for(candidates: int) -> tuple[Role, ...]:
     return tuple(roles)
 
 
-def ignore(phase: str, share_done: float) -> None:
-    """Ignore all progress, as a watcher."""
-
-
 def compare(launcher: FakeLauncher, spec: MeasureSpec, roles: Sequence[Role] = ()) -> Samples:
     """Measure fake models from beginning to end."""
     roles = roles or roles_for(len(launcher.models))
-    return measure(launcher, [f"model {index}" for index in range(len(roles))], roles, spec, ignore)
+    return measure(launcher, [f"model {index}" for index in range(len(roles))], roles, spec, Silent())
 
 
 def blocks_of(samples: Samples, phase: Phase, *, candidate: int | None = None, launch: int | None = None) -> list[Block]:

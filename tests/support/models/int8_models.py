@@ -25,22 +25,6 @@ SIZE = 64
 """Height and width of the networks' inputs in pixels: enough, and fast."""
 
 
-class Listener:
-    """Progress that remembers its messages."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.counted: list[tuple[int, int]] = []
-
-    def stage(self, name: str) -> None:
-        """Remember a stage."""
-        self.stages.append(name)
-
-    def count(self, done: int, total: int) -> None:
-        """Remember the count."""
-        self.counted.append((done, total))
-
-
 @pytest.fixture(scope="session")
 def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with test_resnet.onnx and test_vit.onnx.

@@ -6,66 +6,49 @@ import signal
 
 import pytest
 
-from prune_deploy.errors import BuildError
 from prune_deploy.export.tensorrt.progress import ProgressRelay
+from prune_deploy.interfaces import Silent
 from prune_deploy.signals import StopRequest
+from support.fakes.recorded_progress import RecordedProgress
 
 
-class Watcher:
-    """Records the calls; answers `goes_on`, or raises `failure`."""
-
-    def __init__(self, *, goes_on: bool = True, failure: BaseException | None = None) -> None:
-        self.goes_on, self.failure = goes_on, failure
-        self.calls: list[tuple[object, ...]] = []
-
-    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-        self.calls.append(("start", name, parent, steps))
-
-    def step(self, name: str, done: int) -> bool:
-        self.calls.append(("step", name, done))
-        if self.failure is not None:
-            raise self.failure
-        return self.goes_on
-
-    def phase_finish(self, name: str) -> None:
-        self.calls.append(("finish", name))
-
-
-def test_progress_is_forwarded() -> None:
-    watcher = Watcher()
-    relay = ProgressRelay(watcher, StopRequest())
+def test_the_outermost_phase_advances_and_the_one_that_runs_is_named() -> None:
+    progress = RecordedProgress()
+    relay = ProgressRelay(progress, StopRequest())
     relay.phase_start("Building engine", None, 6)
+    relay.phase_start("Timing tactics", "Building engine", 40)
+    assert relay.step_complete("Timing tactics", 0)
+    relay.phase_finish("Timing tactics")
     assert relay.step_complete("Building engine", 0)
     relay.phase_finish("Building engine")
     relay.raise_if_stopped()
-    assert watcher.calls == [("start", "Building engine", None, 6), ("step", "Building engine", 0), ("finish", "Building engine")]
+    assert progress.advances == [
+        (0, 6, "Building engine"),
+        (0, 6, "Timing tactics"),
+        (0, 6, "Timing tactics"),
+        (1, 6, "Building engine"),
+        (6, 6, "Building engine"),
+    ]
 
 
-def test_a_watcher_that_says_no_cancels_for_good() -> None:
-    watcher = Watcher(goes_on=False)
-    relay = ProgressRelay(watcher, StopRequest())
-    assert not relay.step_complete("a", 0)
-    watcher.goes_on = True
-    assert not relay.step_complete("a", 1)
-    with pytest.raises(BuildError, match="cancelled"):
-        relay.raise_if_stopped()
-
-
-def test_what_a_watcher_raises_comes_out_after_the_build() -> None:
+def test_what_progress_raises_cancels_for_good_and_comes_out_after_the_build() -> None:
     failure = RuntimeError("the terminal went away")
-    watcher = Watcher(failure=failure)
-    relay = ProgressRelay(watcher, StopRequest())
+    progress = RecordedProgress(failure)
+    relay = ProgressRelay(progress, StopRequest())
     assert not relay.step_complete("a", 0)
-    relay.phase_finish("a")
-    assert watcher.calls == [("step", "a", 0)], "a watcher that failed is not called again"
+    progress.failure = None
+    assert not relay.step_complete("a", 1)
+    relay.phase_start("b", None, 2)
+    relay.phase_finish("b")
+    assert len(progress.advances) == 1, "progress that failed is not called again"
     with pytest.raises(RuntimeError) as caught:
         relay.raise_if_stopped()
     assert caught.value is failure
 
 
-def test_an_interrupt_stops_the_build_at_the_next_step_with_or_without_a_watcher() -> None:
+def test_an_interrupt_stops_the_build_at_the_next_step() -> None:
     stop = StopRequest()
-    relay = ProgressRelay(None, stop)
+    relay = ProgressRelay(Silent(), stop)
     assert relay.step_complete("a", 0)
     stop.note(signal.SIGINT, None)
     assert not relay.step_complete("a", 1)

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from prune_deploy.interfaces import Silent
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.budget import LOOKS
 from prune_deploy.measure.comparison import Comparison, ConvergenceRule, has_converged
@@ -20,13 +21,13 @@ from support.fakes.fake_runner import (
     cold,
     compare,
     constant,
-    ignore,
     lost_when,
     make_spec,
     noisy,
     roles_for,
     slower_after_switch,
 )
+from support.fakes.recorded_progress import RecordedProgress
 
 
 def some_models(*run_s: float, share: float = 0.003) -> list[Model]:
@@ -46,7 +47,7 @@ def abba_pairs_of(samples: Samples) -> list[int]:
 
 def run(launcher: FakeLauncher, spec: MeasureSpec, converged: ConvergenceRule = has_converged) -> Samples:
     labels = [str(index) for index in range(len(launcher.models))]
-    return Comparison(launcher, labels, roles_for(len(labels)), spec, ignore, converged).run()
+    return Comparison(launcher, labels, roles_for(len(labels)), spec, Silent(), converged).run()
 
 
 def test_quick_is_over_in_seconds_for_fast_models() -> None:
@@ -222,7 +223,7 @@ def test_an_interrupted_comparison_keeps_what_it_measured(stop_at: int) -> None:
         return 0.001
 
     launcher = FakeLauncher([interrupted] * 3)
-    comparison = Comparison(launcher, ["a", "b", "c"], roles_for(3), make_spec("full"), ignore)
+    comparison = Comparison(launcher, ["a", "b", "c"], roles_for(3), make_spec("full"), Silent())
     with pytest.raises(KeyboardInterrupt):
         comparison.run()
     samples = comparison.samples()
@@ -245,19 +246,19 @@ def test_the_same_seed_gives_the_same_samples_and_another_seed_other_orders() ->
 
 
 @pytest.mark.parametrize("rigor", ["quick", "full"])
-def test_the_watcher_hears_every_phase_and_never_of_less_done(rigor: Rigor) -> None:
-    heard: list[tuple[str, float]] = []
+def test_progress_gets_every_phase_and_never_goes_back(rigor: Rigor) -> None:
+    progress = RecordedProgress()
     launcher = FakeLauncher(some_models(0.006, 0.006, 0.003))
-    comparison = Comparison(launcher, "abc", roles_for(3), make_spec(rigor), lambda *message: heard.append(message))
+    comparison = Comparison(launcher, "abc", roles_for(3), make_spec(rigor), progress)
     assert comparison.prediction().most_s == make_spec(rigor).seconds
     comparison.run()
-    phases = list(dict.fromkeys(phase for phase, _ in heard))
-    shares = [share for _, share in heard]
+    phases = list(dict.fromkeys(phase for _, _, phase in progress.advances))
+    shares = [share for share, _, _ in progress.advances]
     of = LOOKS[rigor][0]
     assert phases[:3] == [f"launch 1 of {of}: {phase}" for phase in ("opening", "warm-up", "round 1")]
     assert f"launch {of} of {of}: round 6" in phases
-    assert heard[-1] == ("done", 1.0)
+    assert progress.advances[-1] == (1.0, 1.0, "done")
     assert shares == sorted(shares)
     assert all(0.0 <= share <= 1.0 for share in shares)
-    assert len(heard) > len(launcher.turns)
+    assert len(progress.advances) > len(launcher.turns)
     assert comparison.prediction().least_s >= launcher.clock.now_s * 0.999

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from prune_deploy.interfaces import Silent
 from prune_deploy.measure.analysis import ratio_estimate
 from prune_deploy.measure.comparison import Comparison, has_converged, measure
 from prune_deploy.measure.samples import Samples
 from prune_deploy.records import Role
 from prune_deploy.specs import Rigor
-from support.fakes.fake_runner import FakeLauncher, Model, Moment, cold, compare, constant, ignore, make_spec, roles_for
+from support.fakes.fake_runner import FakeLauncher, Model, Moment, cold, compare, constant, make_spec, roles_for
 
 
 def ratio(samples: Samples, candidate: int) -> float:
@@ -57,7 +58,7 @@ def under(drift: Callable[[Moment], float], rigor: Rigor = "quick") -> Samples:
 
     launcher = FakeLauncher([drifting(seconds) for seconds in (0.004, 0.004, 0.002)])
     spec = make_spec(rigor, budget_s=15.0)
-    return Comparison(launcher, "abc", roles_for(3), spec, ignore, at_the_first_look).run()
+    return Comparison(launcher, "abc", roles_for(3), spec, Silent(), at_the_first_look).run()
 
 
 def test_drift_that_is_linear_from_block_to_block_cancels_exactly() -> None:
@@ -123,7 +124,7 @@ def test_neither_names_nor_places_of_candidates_matter(rigor: Rigor) -> None:
     for names in list(itertools.permutations(roles))[::5]:
         launcher = FakeLauncher([models[name] for name in names])
         labels = [f"{place} {name}" for place, name in enumerate(names)]
-        samples = measure(launcher, labels, [roles[name] for name in names], make_spec(rigor), ignore)
+        samples = measure(launcher, labels, [roles[name] for name in names], make_spec(rigor), Silent())
         assert samples.candidates == tuple(labels)
         assert samples.dense == names.index("dense")
         found.append((ratio(samples, names.index("small")), ratio(samples, names.index("tiny"))))

@@ -17,7 +17,6 @@ from support.fakes.fake_runner import (
     blocks_of,
     cold,
     constant,
-    ignore,
     lost_when,
     make_spec,
     noisy,
@@ -32,9 +31,7 @@ def warm(models: Sequence[Model], *, device: Device = "cpu", limit_s: float = 7.
     count = len(models)
     recording = Recording([str(index) for index in range(count)], roles_for(count), make_spec(device=device))
     with launcher.launch(0, range(count)) as runner:
-        warmed_up = WarmUp(recording, runner, launch=0, order=range(count), device=device).run(
-            limit_s, lambda phase: ignore(phase, 0.0)
-        )
+        warmed_up = WarmUp(recording, runner, launch=0, order=range(count), device=device).run(limit_s, lambda _phase: None)
     return warmed_up, recording.samples(), launcher
 
 

@@ -20,6 +20,7 @@ from prune_deploy.export.tensorrt.layers import sparse_counts
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, probe_library
 from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
+from prune_deploy.interfaces import Silent
 from prune_deploy.records import NO_DENSE_SPEEDUP, Artifact, CaseRecord, EngineRecord
 from prune_deploy.specs import Case, EngineSpec, ExportSpec, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions
 from prune_deploy.store import bundle_name, read_bundle
@@ -137,7 +138,7 @@ def record_of(spec: MaskSpec | None, sparse_layers: int | None, tmp_path: Path) 
     )
     planned = PlannedComparison(name="c", cases=(case,))
     with Watchdog() as watchdog:
-        records = run_comparison(planned, MeasureSpec(), tmp_path, watchdog, lambda phase, share: None)
+        records = run_comparison(planned, MeasureSpec(), tmp_path, watchdog, Silent())
     return records[0]
 
 

@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 
 from prune_deploy.errors import InputError, StorageError
+from prune_deploy.interfaces import Silent
 from prune_deploy.specs import FinetuneSpec
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, State, discard
 from prune_deploy.training.loop import Trainer
 from support.models.tiny_models import Plain, lively
-from support.training import PARENT, Watched, settings, setup
+from support.training import PARENT, settings, setup
 
 
 def saved(folder: Path, step: int = 3) -> tuple[Checkpoint, State]:
@@ -110,7 +111,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
 def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
     _, state = saved(tmp_path / "training")
     with pytest.raises(InputError, match="not those of this network"):
-        Trainer(lively(Plain()), setup(), Watched()).resume(state)
+        Trainer(lively(Plain()), setup(), Silent()).resume(state)
 
 
 def test_nothing_but_a_checkpoint_is_discarded(tmp_path: Path) -> None:
