@@ -17,7 +17,8 @@ from prune_deploy.signals import StopRequest
 class ProgressRelay:
     """Forwards TensorRT's progress to a `Progress`.
 
-    After each step it answers whether the build goes on. TensorRT's phases nest. The outermost one advances the stage, the name of the one that runs is the detail.
+    After each step it answers whether the build goes on. TensorRT's phases nest. The outermost one advances the stage, and the phase
+    that runs is the detail.
     """
 
     def __init__(self, progress: Progress, stop: StopRequest) -> None:
