@@ -30,13 +30,10 @@ PENDING_FOLDERS = {
     "cli/commands",
     "cli/options",
     "cli/output",
-    "export",
-    "export/tensorrt",
     "pipeline",
     "pruning",
     "reporting/explain",
     "reporting/figures",
-    "training",
 }
 PENDING_DOCUMENTS: set[str] = set()
 
