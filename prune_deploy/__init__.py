@@ -1,8 +1,14 @@
-"""prune-deploy: which pruned model is really faster on the runtime you deploy on, and the artifact to ship.
+"""Pruning, export and measurement of timm models.
 
-The pipeline, in order: `create_model` builds a timm model, `prune` removes channels and writes a receipt, `export_bundle` walks the
-whole road to a bundle on disk, `load` brings a bundle's module back without a pickle, `verify_bundle` checks that one is what it says.
-What is asked for is in `prune_deploy.specs`, what was seen in `prune_deploy.records`, what can go wrong in `prune_deploy.errors`.
+It tells which pruned model is really faster on the runtime you deploy on, and makes the artifact to ship. The pipeline, in order:
+
+- `create_model` builds a timm model.
+- `prune` removes channels and writes a receipt.
+- `export_bundle` does all of it, up to a bundle on disk.
+- `load` brings a bundle's module back without a pickle.
+- `verify_bundle` checks that a bundle is what it says.
+
+Requests are in `prune_deploy.specs`, observations in `prune_deploy.records`, and errors in `prune_deploy.errors`.
 """
 
 from __future__ import annotations
@@ -45,7 +51,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562), so that `import prune_deploy` costs nothing."""
+    """Import a public name when it is first used (PEP 562).
+
+    `import prune_deploy` thus costs nothing.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -35,9 +35,10 @@ from typing import ClassVar
 
 
 class PruneDeployError(Exception):
-    """Base of all errors raised on purpose: what is wrong, and `fix`, what to do about it.
+    """Base of all errors raised on purpose.
 
-    `field` is the Python name of the setting that is wrong, None where no single one is.
+    The message states what is wrong, and `fix` what to do about it. `field` is the Python name of the setting that is wrong, None
+    where no single one is.
     """
 
     exit_code: ClassVar[int] = 1
@@ -54,11 +55,14 @@ class PruneDeployError(Exception):
 
 
 class PruningError(PruneDeployError):
-    """The pruning removed nothing, removed less than asked, or could not be planned."""
+    """The pruning removed nothing or too little, or could not be planned."""
 
 
 class ParityError(PruneDeployError):
-    """An artifact's outputs differ from the eager module's by more than the threshold of its precision."""
+    """An artifact's outputs differ too much from the eager module's.
+
+    The threshold is that of its precision.
+    """
 
 
 class BuildError(PruneDeployError):
@@ -78,7 +82,10 @@ class RegressionError(PruneDeployError):
 
 
 class LimitError(PruneDeployError):
-    """A limit of time or memory was passed, and what passed it was ended."""
+    """A limit of time or memory was passed.
+
+    The process that passed it was ended.
+    """
 
     status = "timeout"
 
@@ -90,7 +97,10 @@ class GraphBreakError(PruneDeployError):
 
 
 class RecompiledError(PruneDeployError):
-    """torch.compile compiled again after the first run, so what was timed is not one program."""
+    """torch.compile compiled again after the first run.
+
+    The timed runs are then not of one program.
+    """
 
     status = "recompiled"
 
@@ -102,7 +112,10 @@ class EagerFallbackError(PruneDeployError):
 
 
 class InputError(PruneDeployError):
-    """Usage and bad input: an unknown model, a bad option, a directory that is no bundle, a corrupt file."""
+    """Usage and bad input.
+
+    Examples are an unknown model, a bad option, a directory that is no bundle, and a corrupt file.
+    """
 
     exit_code = 2
 
@@ -124,7 +137,7 @@ class StorageError(CannotRunError):
     """The disk is full or the destination cannot be written."""
 
 
-# What a full, read-only, foreign or broken place answers. A missing file is not among them: that is somebody's mistake, not the disk's.
+# Answers of a full, read-only, foreign or broken place. A missing file is not among them: it is a mistake of the caller, not the disk's.
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 _IMPOSSIBLE = {errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.EIO}
@@ -132,9 +145,10 @@ _IMPOSSIBLE = {errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errn
 
 @contextmanager
 def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
-    """Turn the operating system's storage failures under `destination` into a `StorageError` that names the fix.
+    """Turn the operating system's storage failures into a `StorageError`.
 
-    With `every`, any OSError counts: for blocks that do nothing but make, move and sync files.
+    Failures under `destination` count, and the error names the fix. With `every`, any OSError counts: for blocks that do nothing
+    but make, move and sync files.
 
     Raises:
         StorageError: the disk is full, or `destination` cannot be written.
@@ -142,7 +156,7 @@ def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # numpy's way to say that the disk is full: no number, only "4608 requested and 0 written".
+        # numpy reports a full disk without a number: "4608 requested and 0 written".
         short = error.errno is None and "requested and" in str(error)
         if not (every or short or error.errno in _FULL | _FORBIDDEN | _IMPOSSIBLE):
             raise
@@ -154,7 +168,7 @@ def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
 
 
 def setting(field: str, value: object) -> str:
-    """A setting with its value as a code span, `ratio=0.5`.
+    """Write a setting with its value as a code span, `ratio=0.5`.
 
     Paths are written as text, and an Ellipsis in a tuple, for "what there is", as `...`.
     """
@@ -163,5 +177,8 @@ def setting(field: str, value: object) -> str:
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of what a library's exception says, or its type's name if it says nothing."""
+    """Return the first line of a library's exception, or its type's name.
+
+    The name stands for an exception without a text.
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]

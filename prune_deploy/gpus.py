@@ -1,7 +1,7 @@
-"""Find the GPU that is used here: the one that CUDA calls number 0.
+"""Choice of the GPU in use: CUDA's number 0.
 
-CUDA and NVML number GPUs differently. CUDA obeys CUDA_VISIBLE_DEVICES and numbers unlike GPUs by speed. NVML shows all of them by PCI
-address. `local_target` asks CUDA's driver, and `open_gpu` finds the same GPU among those of NVML. Neither imports a runtime.
+CUDA and NVML number GPUs differently. CUDA obeys CUDA_VISIBLE_DEVICES and numbers unlike GPUs by speed. NVML shows all of them by
+PCI address. `local_target` asks CUDA's driver, and `open_gpu` finds the same GPU among those of NVML. Neither imports a runtime.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _DOCTOR = "see what is missing: prune-deploy doctor"
 
 
 def local_target() -> str | None:
-    """Compute capability ("sm86") of the GPU that CUDA uses here.
+    """Return the compute capability ("sm86") of the GPU that CUDA uses here.
 
-    None without a usable driver and GPU. It is asked from the driver itself, which honours CUDA_VISIBLE_DEVICES and CUDA's own order of
-    the devices. It need not be in `specs.TARGETS`: TensorRT builds for any GPU it runs on, TensorRT-RTX only for those.
+    None without a usable driver and GPU. The driver itself is asked, which honours CUDA_VISIBLE_DEVICES and CUDA's own order of
+    the devices. The target need not be in `specs.TARGETS`: TensorRT builds for any GPU it runs on, TensorRT-RTX only for those.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -43,10 +43,11 @@ def local_target() -> str | None:
 
 @contextmanager
 def open_gpu(nvml: Any = None, variables: Mapping[str, str] = os.environ) -> Iterator[tuple[Any, Any]]:
-    """Open NVML: its module, and the handle of the GPU that CUDA calls number 0.
+    """Open NVML, and yield its module and the GPU's handle.
 
-    `nvml` is the pynvml module to use. CUDA_VISIBLE_DEVICES is read as CUDA reads it: an index or the beginning of a UUID. Unlike GPUs
-    are numbered by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID, so an index among them is refused. So are slices of a GPU (MIG).
+    The GPU is the one that CUDA calls number 0. `nvml` is the pynvml module to use. CUDA_VISIBLE_DEVICES is read as CUDA reads
+    it: an index or the beginning of a UUID. Unlike GPUs are numbered by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID, so an index
+    among them is refused. So are slices of a GPU (MIG).
 
     Raises:
         CannotRunError: no driver, no GPU, none visible to CUDA, or none that could be told from the others.
@@ -62,7 +63,7 @@ def open_gpu(nvml: Any = None, variables: Mapping[str, str] = os.environ) -> Ite
     try:
         yield nvml, _choose(nvml, variables)
     finally:
-        # A driver that is gone by now has nothing to be given back.
+        # A driver that is gone by now needs no shutdown.
         with suppress(nvml.NVMLError):
             nvml.nvmlShutdown()
 
@@ -75,23 +76,26 @@ def _choose(nvml: Any, variables: Mapping[str, str]) -> Any:
     try:
         gpus = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
         if entry.startswith("GPU-"):
-            found = [gpu for gpu in gpus if nvml.nvmlDeviceGetUUID(gpu).startswith(entry)]
+            chosen = [gpu for gpu in gpus if nvml.nvmlDeviceGetUUID(gpu).startswith(entry)]
         else:
-            found = _by_index(nvml, gpus, entry, variables)
+            chosen = _by_index(nvml, gpus, entry, variables)
     except nvml.NVMLError as error:
         raise CannotRunError(f"the GPUs do not answer: {first_line(error)}", fix=_DOCTOR) from error
-    if visible is None and not found:
+    if visible is None and not chosen:
         raise CannotRunError("this machine has a driver and no GPU", fix=_DOCTOR)
-    if len(found) != 1:
+    if len(chosen) != 1:
         raise CannotRunError(
-            f"CUDA_VISIBLE_DEVICES={visible} names {len(found) or 'none'} of the {len(gpus)} GPUs that are here",
+            f"CUDA_VISIBLE_DEVICES={visible} names {len(chosen) or 'none'} of the {len(gpus)} GPUs that are here",
             fix="set it to a UUID that nvidia-smi -L shows, or unset it",
         )
-    return found[0]
+    return chosen[0]
 
 
 def _by_index(nvml: Any, gpus: list[Any], entry: str, variables: Mapping[str, str]) -> list[Any]:
-    """The GPU at a place in CUDA's order, [] if CUDA has none there."""
+    """Return the GPU at an index in CUDA's order.
+
+    The list is empty if CUDA has none there.
+    """
     if not entry.isdecimal():
         return []
     unlike = len({nvml.nvmlDeviceGetName(gpu) for gpu in gpus}) > 1

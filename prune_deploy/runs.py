@@ -136,7 +136,7 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]] | None = None
 
 
 def _is_finished(records: Sequence[CaseRecord], labels: Collection[str] | None) -> bool:
-    """Return whether these are all the records of their comparison."""
+    """True if these are all the records of their comparison."""
     if labels is None:
         return len(records) >= records[0].comparison_cases
     return {record.label for record in records} >= set(labels)
