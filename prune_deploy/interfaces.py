@@ -1,4 +1,7 @@
-"""The seams on one page: what a pruning method, a backend and a session must offer, and what they may rely on."""
+"""Interfaces of pruning methods, backends, sessions and progress.
+
+They state on one page what each must offer, and what it may rely on.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class GroupLayer:
 
 @dataclass(frozen=True, slots=True)
 class LayerGroup:
-    """A dependency group with its real layers: the thing a method scores, one score per root channel."""
+    """A dependency group with its real layers.
+
+    A method scores it, one score per root channel.
+    """
 
     name: str
     channels: int
@@ -48,7 +54,10 @@ class LayerGroup:
 
 @runtime_checkable
 class Method(Protocol):
-    """A pruning criterion. `needs` says what `prepare` must be given; `on_step` is called while training, for regularised methods."""
+    """A pruning criterion.
+
+    `needs` names what `prepare` must be given. `on_step` is called while training, for regularised methods.
+    """
 
     name: str
     summary: str
@@ -56,10 +65,16 @@ class Method(Protocol):
     needs: frozenset[Need]
 
     def prepare(self, model: nn.Module, data: Iterable[torch.Tensor] | None, plan: WidthPlan | None) -> None:
-        """Look at the model (and the data, if needed) once, before any group is scored."""
+        """Look at the model, and at `data` if needed.
+
+        It is called once, before any group is scored.
+        """
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
-        """Importance of each root channel, shape (channels,), higher is kept; None if the method cannot tell."""
+        """Return the importance of each root channel, shape (channels,).
+
+        Channels with higher scores are kept. None if the method cannot score the group.
+        """
 
     def on_step(self, model: nn.Module, step: int) -> None:
         """Called after each training step of a regularised pruning."""
@@ -71,7 +86,10 @@ ScoreFunction = Callable[[LayerGroup], "torch.Tensor | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether something can be used on this machine; `reason` and `fix` are set where it cannot."""
+    """Answer whether something can be used on this machine.
+
+    `reason` and `fix` are set where it cannot.
+    """
 
     available: bool
     reason: str = ""
@@ -79,10 +97,16 @@ class Availability:
 
 
 class Session(Protocol):
-    """An artifact opened on its device, inputs bound. It never times itself."""
+    """An artifact opened on its device, with its input bound.
+
+    It never times itself.
+    """
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind another input, shape (batch, channels, height, width), float32; the batch may differ."""
+        """Bind another input, shape (batch, channels, height, width), float32.
+
+        The batch may differ.
+        """
 
     def run(self) -> None:
         """Start one inference on the bound input."""
@@ -95,31 +119,43 @@ class Session(Protocol):
         """The device stream's handle, or None on a CPU."""
 
     def outputs(self) -> np.ndarray[Any, Any]:
-        """The last run's logits, shape (batch, classes), on the host."""
+        """Return the last run's logits, shape (batch, classes), on the host."""
 
     def settings(self) -> dict[str, str]:
-        """What is really in force, asked from the runtime: threads, provider, precision of matrix products, versions."""
+        """Return the settings in force, as the runtime itself reports them.
+
+        Examples are threads, provider, precision of matrix products, and versions.
+        """
 
     def check(self) -> None:
-        """Called after runs, outside of timed regions: was all of it what the label says?
+        """Check that all runs so far were what the label says.
+
+        It is called after runs, outside of timed regions.
 
         Raises:
-            PruneDeployError: it was not; the error's `status` is the case's.
+            PruneDeployError: they were not. The error's `status` is the case's.
         """
 
     def device_bytes(self) -> int | None:
-        """Peak device memory of one run in bytes, by running once; None on a CPU."""
+        """Return the peak device memory of one run in bytes.
+
+        It is measured by running once. None on a CPU.
+        """
 
 
 class Backend(Protocol):
-    """A runtime. It opens artifacts; producing them is the work of `prune_deploy.export`.
+    """A runtime, which opens artifacts.
+
+    Producing the artifacts is the work of `prune_deploy.export`.
 
     - `name` is what a user types, `title` the runtime's name for readers.
-    - `consumes` is "module" or "nothing" for a backend that opens a bundle's folder. For others it is the role of the artifact that they
-      open: "onnx", "engine", or a role that another package writes.
-    - `variants` are the ways to run that it knows, "" the plain one. `reported` are those that a user gets who names only the backend.
+    - `consumes` is "module" or "nothing" for a backend that opens a bundle's folder. For others it is the role of the artifact
+      that they open: "onnx", "engine", or a role that another package writes.
+    - `variants` are the ways to run that it knows, "" the plain one. `reported` are those that a user gets who names only the
+      backend.
     - Sessions of a backend that `needs_own_process` may not share one.
-    - `compiles` marks a backend whose first run compiles, so that its first launch and a second one, with warm caches, are told apart.
+    - `compiles` marks a backend whose first run compiles, so that its first launch and a second one, with warm caches, are told
+      apart.
     """
 
     name: str
@@ -132,10 +168,12 @@ class Backend(Protocol):
     compiles: bool
 
     def available(self) -> Availability:
-        """Whether the runtime works here."""
+        """Return whether the runtime works here."""
 
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = ...) -> AbstractContextManager[Session]:
-        """Open an artifact with `inputs`, shape (batch, channels, height, width), float32, bound.
+        """Open an artifact with `inputs` bound.
+
+        They have the shape (batch, channels, height, width) and are float32.
 
         Raises:
             CannotRunError: the options ask for a device or a variant that does not work here.
@@ -204,7 +242,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """Progress without an observer."""
 
     def stage(self, stage: Stage, detail: str = "", /) -> None:
         """Do nothing."""

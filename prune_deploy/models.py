@@ -41,7 +41,9 @@ class LoadedModel:
 
 
 def resolve(spec: ModelSpec) -> ResolvedModel:
-    """Find timm's name, the number of classes and the input size of a request.
+    """Find timm's name, the number of classes and the input size.
+
+    They are those of a request.
 
     Raises:
         InputError: timm knows no such model.

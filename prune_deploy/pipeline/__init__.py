@@ -1,4 +1,7 @@
-"""From a request to a bundle on disk. Importing it costs nothing: what a repeated export does not need is imported when it is needed."""
+"""Pipeline from a request to a bundle on disk.
+
+Importing it costs nothing: a repeated export needs few modules, and the others are imported when they are needed.
+"""
 
 from __future__ import annotations
 

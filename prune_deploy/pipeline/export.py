@@ -1,4 +1,7 @@
-"""The whole road of one export: model → prune → ONNX files → parity → engines → bundle."""
+"""Pipeline of one export, from a request to a bundle.
+
+The stages are model → prune → ONNX files → parity → engines → bundle.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A bundle on disk; `reused` is true if it was there already, made by the same request with the same tools."""
+    """A bundle on disk.
+
+    `reused` is true if it was there already, made by the same request with the same tools.
+    """
 
     folder: Path
     record: BundleRecord
@@ -30,9 +36,10 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A module as it goes into a bundle: built, narrowed or masked, with its receipt; `pruned` is None unless channels were removed.
+    """A module as it goes into a bundle, with its receipt.
 
-    `training` says what the weights went through afterwards.
+    It is built, and narrowed or masked. `pruned` is None unless channels were removed. `training` records the training of the
+    weights afterwards.
     """
 
     loaded: LoadedModel
@@ -53,8 +60,9 @@ def export_bundle(
 ) -> Exported:
     """Make the bundle of `spec`, or return the one that is there.
 
-    `out` is the folder itself (default: engines/<name>); `graph_limit_s` bounds the dependency graph, in seconds. `network` brings the
-    module that `spec` asks for, where it is not to be built and pruned from the beginning; `lineage` is what else its weights depend on.
+    `out` is the folder itself (default: engines/<name>). `graph_limit_s` bounds the dependency graph, in seconds. `network` makes
+    the module that `spec` asks for, where it is not to be built and pruned from the beginning. `lineage` describes what else its
+    weights depend on.
 
     Raises:
         InputError, PruningError, ParityError, BuildError, CannotRunError, StorageError: as each stage documents.
@@ -62,7 +70,7 @@ def export_bundle(
     folder, existing = find_bundle(spec, out, force=force, lineage=lineage)
     if existing is not None:
         return Exported(folder, existing, reused=True)
-    # Only now the heavy imports: a bundle that is there already must not cost them.
+    # The heavy imports come only now: a bundle that is there already must not cost them.
     from prune_deploy.export import bundle
     from prune_deploy.pipeline.files import ArtifactMaker
 
@@ -82,7 +90,10 @@ def export_bundle(
 
 
 def _check_tools(spec: ExportSpec) -> None:
-    """Tell a misspelt method, images or a library that are not here before minutes of work, not after."""
+    """Check the method, the images and the library of a request.
+
+    A misspelt or absent one is then an error before minutes of work, not after.
+    """
     from prune_deploy.export.tensorrt.library import choose_library
     from prune_deploy.pruning import methods
 
@@ -95,7 +106,9 @@ def _check_tools(spec: ExportSpec) -> None:
 
 
 def build_network(spec: ExportSpec, graph_limit_s: float, progress: Progress) -> Network:
-    """Build the model of `spec`, narrow or mask it and say what was done; nothing is done to the dense model.
+    """Build the model of `spec`, and narrow or mask it.
+
+    Returns it with its receipt. The dense model stays as it is.
 
     Raises:
         InputError, PruningError: as building and pruning document.

@@ -1,4 +1,7 @@
-"""The files of a bundle that runtimes open: ONNX in each precision, then engines, each one compared with the module."""
+"""Files of a bundle that runtimes open.
+
+They are ONNX in each precision, then engines, each one compared with the module.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class ArtifactMaker:
-    """Makes the files that `spec` asks for, in the folder `working`, from a loaded module."""
+    """Maker of a bundle's ONNX files and engines.
+
+    It makes the files that `spec` asks for, in the folder `working`, from a loaded module.
+    """
 
     def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, progress: Progress) -> None:
         self._spec, self._loaded, self._working, self._progress = spec, loaded, working, progress
@@ -37,12 +43,12 @@ class ArtifactMaker:
         self._images: torch.Tensor | None = None
 
     def onnx_files(self) -> list[Artifact]:
-        """The FP32 file, and the others that are derived from it.
+        """Make the FP32 file, and the others that are derived from it.
 
         Raises:
             BuildError: the export failed, or a file's layers are not what its label says.
             ParityError: a file does not compute what the module computes.
-            InputError: calibration images that cannot be used, or a given INT8 file that does not fit.
+            InputError: calibration images that cannot be used, or an imported INT8 file that does not fit.
         """
         self._progress.stage("export onnx")
         paths = export_onnx(self._loaded.module, self._size, self._working / bundle.ONNX_FILE)
@@ -55,22 +61,25 @@ class ArtifactMaker:
         return artifacts
 
     def engines(self) -> tuple[list[Artifact], str]:
-        """An engine for each precision, or none; and the sentences that say what they are, or why there are none.
+        """Make an engine for each precision, and a note on them.
+
+        There may be none. The note describes the engines, or gives the reason that there are none.
 
         Raises:
-            BuildError, CannotRunError, StorageError: as `build_engine`; ParityError: an engine computes something else.
+            BuildError, CannotRunError, StorageError: as `build_engine`.
+            ParityError: an engine computes something else.
         """
-        wanted = self._spec.engine
-        if wanted.library == "none":
+        request = self._spec.engine
+        if request.library == "none":
             return [], "no engine: `library='none'`"
         try:
-            library = choose_library(wanted.library, wanted.target)
+            library = choose_library(request.library, request.target)
         except CannotRunError as error:
-            if wanted.library != "auto":
+            if request.library != "auto":
                 raise
             return [], f"no engine: {error.message}; {error.fix}"
-        made = [self._engine(each, library) for each in self._spec.engines]
-        return made, _engine_note(made, library)
+        artifacts = [self._engine(each, library) for each in self._spec.engines]
+        return artifacts, _engine_note(artifacts, library)
 
     def _half(self, precision: Precision) -> list[Artifact]:
         self._progress.stage("convert", precision)
@@ -92,7 +101,7 @@ class ArtifactMaker:
 
     def _int8_artifacts(self, file: Int8File) -> list[Artifact]:
         graph = file.paths[0]
-        # The other placement is not meant for ONNX Runtime's CPU kernels: what they make of it says nothing.
+        # The other placement is not meant for ONNX Runtime's CPU kernels, so the types they use for it say nothing.
         share = ort_share(graph, "int8") if file.quantization.placement == "onnxruntime" else None
         if share is not None and not share.computing:
             raise BuildError(
@@ -109,14 +118,17 @@ class ArtifactMaker:
         return self._images
 
     def _parity(self, graph: Path, precision: Precision, images: torch.Tensor | None = None) -> Parity:
-        """Parity of an ONNX file with the module, through ONNX Runtime's CPU provider, where that has the types."""
+        """Compare an ONNX file with the module.
+
+        It runs in ONNX Runtime's CPU provider, where that has the types.
+        """
         self._progress.stage("check onnx", graph.name)
         parity = onnx_parity(self._loaded.module, graph, self._size, precision, images)
         require_passed(graph.name, parity)
         return parity
 
     def _described(self, paths: Sequence[Path], precision: Precision, parity: Parity, **more: object) -> list[Artifact]:
-        """The records of an ONNX file and of its data beside it."""
+        """Return the records of an ONNX file and of its data file."""
         graph, *data = paths
         first = bundle.describe(graph, "onnx", precision=precision, parity=parity, **more)
         return [first, *(bundle.describe(path, "onnx-data", precision=precision) for path in data)]
@@ -137,17 +149,17 @@ def _images(spec: QuantizeSpec, loaded: LoadedModel) -> torch.Tensor:
     return calibration_images(spec.calibration, loaded.preprocessing, CALIBRATION_IMAGES, spec.samples)
 
 
-def _engine_note(made: Sequence[Artifact], library: TensorRTLibrary) -> str:
-    """Who built the engines, whether they ran, and what a reader must know of them."""
-    first = made[0]
+def _engine_note(artifacts: Sequence[Artifact], library: TensorRTLibrary) -> str:
+    """Describe the engines: their builder, their check and their limits."""
+    first = artifacts[0]
     assert first.engine is not None
     assert first.parity is not None
-    plural = "" if len(made) == 1 else "s"
-    ran = all(each.parity is not None and each.parity.status == "passed" for each in made)
-    how = "computed what the module computes" if ran else f"not run: {first.parity.reason}"
-    note = f"engine{plural} built by {library.name} {library.version} for {first.engine.target}; {how}"
+    plural = "" if len(artifacts) == 1 else "s"
+    ran = all(artifact.parity is not None and artifact.parity.status == "passed" for artifact in artifacts)
+    outcome = "computed what the module computes" if ran else f"not run: {first.parity.reason}"
+    note = f"engine{plural} built by {library.name} {library.version} for {first.engine.target}; {outcome}"
     if library.is_rtx:
         note += ". TensorRT and trtexec cannot load a TensorRT-RTX plan"
-    if library.is_rtx and any(each.precision == "int8" for each in made):
+    if library.is_rtx and any(artifact.precision == "int8" for artifact in artifacts):
         note += f". {RTX_INT8}"
     return note

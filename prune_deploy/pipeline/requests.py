@@ -1,4 +1,7 @@
-"""Which bundle a request stands for: its key, where it belongs, and whether it is there already. Imports neither torch nor any runtime."""
+"""Bundle of a request: its key, its folder, and its reuse.
+
+The module imports neither torch nor any runtime.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from prune_deploy.records import SCHEMA_VERSION, BundleRecord, to_json
 from prune_deploy.specs import ExportSpec, QuantizeSpec, weights_path
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, check_place, file_sha256, is_complete, read_bundle
 
-# Everything whose version can change a byte of a bundle.
+# The version of each of them can change a byte of a bundle.
 _KEYED_LIBRARIES = (
     "prune-deploy",
     "torch",
@@ -29,13 +32,15 @@ _KEYED_LIBRARIES = (
 
 
 def cache_key(spec: ExportSpec, lineage: str = "") -> str:
-    """A hash of all that decides what a bundle holds: schema, tools, request, the content of the files it names, and its `lineage`.
+    """Return a hash of all that decides what a bundle holds.
+
+    That is the schema, the tools, the request, the content of the files it names, and its `lineage`.
 
     Raises:
         InputError: a file that the request names cannot be read.
     """
     parts = [f"schema {SCHEMA_VERSION}", *(f"{name} {_version(name)}" for name in _KEYED_LIBRARIES)]
-    # What a lineage stands for came from files that may have gone since.
+    # The weights of a lineage came from files that may have gone since.
     parts += [to_json(spec), lineage] if lineage else [to_json(_by_content(spec))]
     if spec.engine.library == "auto":
         parts.append(f"GPU {local_target()}")  # it decides which library builds
@@ -43,7 +48,10 @@ def cache_key(spec: ExportSpec, lineage: str = "") -> str:
 
 
 def _by_content(spec: ExportSpec) -> ExportSpec:
-    """The request with named files by their content: the same file by another path is the same request."""
+    """Return the request with named files by their content.
+
+    The same file by another path is the same request.
+    """
     model, prune = spec.model, spec.prune
     if (weights := weights_path(model.weights)) is not None:
         model = replace(model, weights=f"file {file_sha256(weights)}")
@@ -54,7 +62,9 @@ def _by_content(spec: ExportSpec) -> ExportSpec:
 
 
 def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
-    """The request with what is in its files and images instead of where they lie.
+    """Return the request with the content of its files and images.
+
+    It replaces their paths.
 
     Raises:
         InputError: they are not there.
@@ -76,9 +86,10 @@ def _version(name: str) -> str:
 def find_bundle(
     spec: ExportSpec, out: Path | None = None, *, force: bool = False, lineage: str = ""
 ) -> tuple[Path, BundleRecord | None]:
-    """Where the bundle of `spec` belongs, and its record if it is there already, whole and made by the same request.
+    """Return the folder for the bundle of `spec`, and a reusable record.
 
-    Imports neither torch nor any runtime, so that a repeated export ends at once.
+    There is a record if the bundle is there already, whole and made by the same request. The function imports neither torch nor
+    any runtime, so that a repeated export ends at once.
 
     Raises:
         InputError: something else lies there. `force` allows replacing a bundle, never a file or a folder of other things.
@@ -97,7 +108,13 @@ def find_bundle(
 
 
 def _reusable(folder: Path, spec: ExportSpec, lineage: str) -> BundleRecord | None:
-    """The record of the bundle in `folder` if `spec` asks for the same; None if it is the same but files are missing."""
+    """Return the record of the bundle in `folder`, if `spec` matches it.
+
+    None if it matches but files are missing.
+
+    Raises:
+        InputError: the bundle is of another request, or its record is damaged.
+    """
     fix = "replace it with `force=True`, or write beside it with `out=DIR`"
     try:
         record = read_bundle(folder)
@@ -109,16 +126,16 @@ def _reusable(folder: Path, spec: ExportSpec, lineage: str) -> BundleRecord | No
 
 
 def _difference(record: BundleRecord, spec: ExportSpec) -> str:
-    """What a reader needs to know of how the request of `record` and `spec` differ."""
+    """Describe how the request of `record` and `spec` differ."""
     kind_there, kind_asked = _kind(record.request), _kind(spec)
     if kind_there != kind_asked:
         return f"{kind_asked} model asked for, {kind_there} one there"
-    there, asked = _flat(record.request), _flat(spec)
-    names = [name for name in there | asked if there.get(name) != asked.get(name)]
+    fields_there, fields_asked = _flat(record.request), _flat(spec)
+    names = [name for name in fields_there | fields_asked if fields_there.get(name) != fields_asked.get(name)]
     if not names:
         return "the same request, made with other library versions, on another machine or from other files"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return "; ".join(f"{name} {there.get(name)} there, {asked.get(name)} asked for" for name in names[:3]) + more
+    return "; ".join(f"{name} {fields_there.get(name)} there, {fields_asked.get(name)} asked for" for name in names[:3]) + more
 
 
 def _kind(spec: ExportSpec) -> str:
@@ -128,7 +145,10 @@ def _kind(spec: ExportSpec) -> str:
 
 
 def _flat(spec: ExportSpec) -> dict[str, object]:
-    """Every field of the request by part and name, as in "engine batches"."""
+    """Return every field of the request, named by part and name.
+
+    An example is "engine batches".
+    """
     flat: dict[str, object] = {}
     for part, content in json.loads(to_json(spec)).items():
         fields = content if isinstance(content, dict) else {"": content}

@@ -28,7 +28,7 @@ _SYMMETRIC_FIX = (
 )
 
 
-def take_given(given: Path, source: Path, destination: Path) -> tuple[tuple[Path, ...], int, int, RestPrecision]:
+def import_int8(given: Path, source: Path, destination: Path) -> tuple[tuple[Path, ...], int, int, RestPrecision]:
     """Check `given` against the FP32 file `source` and write it to `destination`.
 
     Returns four values: the written files, the number of convolutions and matrix products with Q/DQ on both operands, the number

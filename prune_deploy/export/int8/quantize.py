@@ -12,7 +12,7 @@ from prune_deploy.errors import BuildError
 from prune_deploy.export.bundle import onnx_file
 from prune_deploy.export.int8.calibration import calibrate
 from prune_deploy.export.int8.draft import Draft
-from prune_deploy.export.int8.imported import take_given
+from prune_deploy.export.int8.imported import import_int8
 from prune_deploy.export.int8.layers import Layer, find_layers, keep_by_name, keep_sensitive, quantisable
 from prune_deploy.export.int8.qdq_plan import plan
 from prune_deploy.export.int8.quality import QualityCheck
@@ -66,13 +66,13 @@ def accept_int8(given: Path, source: Path, folder: Path) -> Int8File:
         InputError: no whole ONNX file, none with Q/DQ nodes, one of another model, or one that TensorRT rejects.
         StorageError: the disk is full or the folder cannot be written.
     """
-    paths, quantized, layers, rest = take_given(given, source, folder / onnx_file("int8", "tensorrt"))
+    paths, quantized, layers, rest = import_int8(given, source, folder / onnx_file("int8", "tensorrt"))
     record = Quantization(placement="tensorrt", rest=rest, calibration=None, quantized=quantized, layers=layers)
     return Int8File(paths, record)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Analysis:
     """Layers to quantise, norms to smooth, and tensors to calibrate.
 
     The ranges of `tensors` are measured, and of `channels` those of each channel.
@@ -84,7 +84,7 @@ class _Seen:
     channels: list[str]
 
 
-def _look(source: Path, spec: QuantizeSpec) -> _Seen:
+def _analyze(source: Path, spec: QuantizeSpec) -> _Analysis:
     """Analyse the FP32 file.
 
     The graph holds the weights, and is gone when this returns: calibration has them in memory once more.
@@ -95,7 +95,7 @@ def _look(source: Path, spec: QuantizeSpec) -> _Seen:
     norms = tuple(smoothable(graph, layers))
     # Ranges for both runtimes at once, and smoothed or not: the next export may ask for the other.
     tensors = sorted({name for placement in _PLACEMENTS for name in plan(placement, graph, layers).tensors(graph)})
-    return _Seen(layers, norms, tensors, sorted(norm.tensor for norm in norms))
+    return _Analysis(layers, norms, tensors, sorted(norm.tensor for norm in norms))
 
 
 class _Maker:
@@ -106,22 +106,22 @@ class _Maker:
 
     def __init__(self, source: Path, folder: Path, spec: QuantizeSpec, images: CalibrationImages, progress: Progress) -> None:
         self._source, self._folder, self._spec, self._progress = source, folder, spec, progress
-        self._judge = QualityCheck(source, images)
-        seen = _look(source, spec)
-        self._layers = seen.layers
+        self._quality = QualityCheck(source, images)
+        analysis = _analyze(source, spec)
+        self._layers = analysis.layers
         sha256 = calibration_sha256(spec.calibration, spec.samples)
-        ranges = calibrate(source, seen.tensors, seen.channels, images, spec.method, progress, sha256=sha256)
+        ranges = calibrate(source, analysis.tensors, analysis.channels, images, spec.method, progress, sha256=sha256)
         self._calibration = Calibration(
             data=spec.calibration, images=ranges.images, method=spec.method, sha256=sha256, unreadable=ranges.unreadable
         )
-        self._draft = Draft(source, ranges, () if spec.smooth == "off" else seen.norms)
+        self._draft = Draft(source, ranges, () if spec.smooth == "off" else analysis.norms)
         self._costs: dict[str, float] = {}
 
     def files(self, placements: Sequence[QdqPlacement]) -> list[Int8File]:
         if self._spec.smooth == "auto" and self._draft.norms:
             self._decide_smoothing(placements[0])
         if self._spec.keep_top or self._spec.max_drop is not None:
-            self._costs = layer_costs(self._draft, self._layers, self._judge, self._progress)
+            self._costs = layer_costs(self._draft, self._layers, self._quality, self._progress)
         return [self._file(placement) for placement in placements]
 
     def _decide_smoothing(self, placement: QdqPlacement) -> None:
@@ -142,7 +142,7 @@ class _Maker:
             layers = keep_sensitive(self._layers, self._sensitive(placement, path, rest))
             _require_some(layers)
         paths = self._draft.write(placement, layers, path, rest)
-        drop = None if self._spec.max_drop is None else self._judge.top1_drop(path)
+        drop = None if self._spec.max_drop is None else self._quality.top1_drop(path)
         record = Quantization(
             placement=placement,
             rest=rest,
@@ -155,10 +155,10 @@ class _Maker:
                 if layer.reason is not None
             ),
             smoothed=sum(len(norm.layers) for norm in self._draft.norms),
-            cosine=self._judge.cosine(path),
+            cosine=self._quality.cosine(path),
             cosine_all=all_of_them,
             top1_drop=drop,
-            top1_of=None if drop is None else self._judge.top1_of,
+            top1_of=None if drop is None else self._quality.top1_of,
         )
         return Int8File(paths, record)
 
@@ -170,7 +170,7 @@ class _Maker:
         def drop(kept: Sequence[str]) -> float:
             self._progress.stage("quantize", f"{path.name}, {len(kept)} layers kept in float")
             self._draft.write(placement, keep_sensitive(self._layers, kept), path, rest)
-            return self._judge.top1_drop(path)
+            return self._quality.top1_drop(path)
 
         return fewest_kept(self._costs, drop, self._spec.max_drop)
 
@@ -181,7 +181,7 @@ class _Maker:
         """
         path = self._folder / onnx_file("int8", placement)
         draft.write(placement, self._layers, path)
-        return self._judge.cosine(path)
+        return self._quality.cosine(path)
 
 
 def _require_some(layers: Sequence[Layer]) -> None:

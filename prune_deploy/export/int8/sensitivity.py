@@ -24,14 +24,14 @@ _FLAGS = "int8_layers"
 _COST_IMAGES = 8
 
 
-def layer_costs(draft: Draft, layers: Sequence[Layer], judge: QualityCheck, progress: Progress) -> dict[str, float]:
+def layer_costs(draft: Draft, layers: Sequence[Layer], quality: QualityCheck, progress: Progress) -> dict[str, float]:
     """Measure the cost of quantising each layer alone.
 
     A cost is 1 less the cosine of the outputs to those of the network with no layer quantised. One network runs once for each
     layer, with a switch at each layer between its float and its INT8 operands.
     """
     chosen = quantisable(layers)
-    batches = _first(judge.few(), _COST_IMAGES)
+    batches = _first(quality.few(), _COST_IMAGES)
     costs = {}
     progress.stage("rank layers", f"{len(chosen)} of them")
     with open_model(_switchboard(draft, layers), draft.source) as session:
