@@ -6,7 +6,7 @@ from prune_deploy.interfaces import Stage
 
 
 class RecordedProgress:
-    """Records stages, advances and notes. Each advance raises `failure`, if there is one."""
+    """Records stages, advances and notes. An advance raises `failure`, if given."""
 
     def __init__(self, failure: BaseException | None = None) -> None:
         self.failure = failure
