@@ -41,9 +41,9 @@ class LoadedModel:
 
 
 def resolve(spec: ModelSpec) -> ResolvedModel:
-    """Find timm's name, the number of classes and the input size.
+    """Decide everything that a request leaves open.
 
-    They are those of a request.
+    Short codes become timm's names.
 
     Raises:
         InputError: timm knows no such model.

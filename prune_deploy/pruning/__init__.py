@@ -1,4 +1,4 @@
-"""Physical channel pruning with DepGraph, in two separable steps: a WidthPlan (how many), then a Selection (which), executed.
+"""Physical channel pruning: width plan, selection of channels, cut.
 
 groups/            what belongs together: dependency groups traced on a copy without weights
 channel_tracing/   the same from a second reading, exact where torch-pruning is wrong, blind or too slow

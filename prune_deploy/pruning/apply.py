@@ -1,4 +1,7 @@
-"""Which channels stay, and the cut itself: by name and in dense numbering, on a twin or on the real model alike."""
+"""Selection of channels, and the cut.
+
+Both work by name and in dense numbering, on a meta copy and on the real model alike.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,28 @@ from prune_deploy.records import GroupWidth, Selection, WidthPlan
 
 
 def position_scores(group: ChannelGroup, scores: torch.Tensor, *, whole_blocks: bool) -> torch.Tensor:
-    """Scores of what can be removed one by one: positions within blocks, or whole blocks. Shape (positions,) or (blocks,).
+    """Average channel scores over what is removed together.
 
-    `scores` has shape (channels,). Equal blocks lose equal positions, so a position's score is its mean over the blocks.
+    `scores` has shape (channels,). The result has shape (positions,), or (blocks,) where whole blocks are removed. Equal blocks
+    lose equal positions, so a position's score is its mean over the blocks.
     """
     return scores.reshape(group.blocks, -1).mean(dim=1 if whole_blocks else 0).float().cpu()
 
 
 def select(groups: Iterable[ChannelGroup], plan: WidthPlan, scores: Mapping[str, torch.Tensor]) -> Selection:
-    """The best-scored channels of every group, as many as the plan keeps; groups that keep everything need no scores."""
+    """Select the best-scored channels of every group.
+
+    As many stay as the plan keeps. Groups that keep everything need no scores.
+    """
     widths = {width.name: width for width in plan.groups}
     return Selection(kept={g.name: _select_one(g, widths[g.name], scores) for g in groups if g.name in widths})
 
 
 def select_first(groups: Iterable[ChannelGroup], plan: WidthPlan) -> Selection:
-    """The first channels of every group: any selection has the same shapes, and this one needs no weights."""
+    """Select the first channels of every group, which needs no weights.
+
+    Every selection of a plan leads to the same shapes.
+    """
     return select(groups, plan, {g.name: -torch.arange(g.channels, dtype=torch.float32) for g in groups})
 
 
@@ -47,7 +57,7 @@ def _select_one(group: ChannelGroup, width: GroupWidth, scores: Mapping[str, tor
 
 
 def cut(model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selection: Selection) -> None:
-    """Remove from `model`, in place, every channel that the selection does not keep.
+    """Remove every channel that the selection drops from `model`, in place.
 
     All groups are cut together: each layer is narrowed once, by the union of what its groups lose, so order does not matter.
     """

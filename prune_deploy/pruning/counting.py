@@ -1,4 +1,7 @@
-"""How large a network is: parameters, and multiply-accumulates by two counters that must not be mixed up."""
+"""Counters of parameters and of multiply-accumulates.
+
+MACs are counted in two ways that must not be mixed up.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from prune_deploy.records import Counts
 
 
 def count(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> Counts:
-    """Parameters and MACs of a weightless model for one image of shape `input_size`."""
+    """Count the parameters and MACs of a meta copy.
+
+    MACs are those of one image of shape `input_size`.
+    """
     return Counts(
         params=count_params(meta_copy),
         macs=count_macs(meta_copy, input_size),
@@ -28,7 +34,10 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_macs(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """MACs as torch-pruning counts them: layers, activations and norms, as in the published tables (torch_pruning/utils/op_counter.py)."""
+    """Count MACs as torch-pruning does, as in the published tables.
+
+    Layers, activations and norms count. Source: torch_pruning/utils/op_counter.py.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         macs, _ = tp.utils.count_ops_and_params(meta_copy, example_input(input_size))
@@ -36,7 +45,10 @@ def count_macs(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> int:
 
 
 def _macs_with_attention(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """MACs of every convolution and matrix product, those inside attention included (torch.utils.flop_counter, two FLOPs per MAC)."""
+    """Count the MACs of every convolution and matrix product.
+
+    Products inside attention are included. Source: torch.utils.flop_counter, which counts two FLOPs per MAC.
+    """
     counter = FlopCounterMode(display=False)
     # The counter follows modules through gradients, and trips over parameters that want one while none is recorded.
     frozen = make_meta_copy(meta_copy).requires_grad_(False)

@@ -1,4 +1,7 @@
-"""Which reading of a model's channels is used: DepGraph's where it understands all of the model, our own where it does not."""
+"""Channel groups of a model, from one of two analyses.
+
+DepGraph's analysis is used where it understands all of the model, and channel tracing elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ _Place = tuple[str, bool, int]
 
 @dataclass(frozen=True, slots=True)
 class GroupAnalysis:
-    """How a model was read, so that what a cut leaves of it is read in the same way: `tied` and `fixed` as for `read_groups`.
+    """Settings of the analysis that found the groups of a model.
 
-    `confirmed` says that two readings, made in unlike ways, agree.
+    What a cut leaves is analysed with the same settings. `own` says that it was channel tracing, and `tied` and `fixed` are as for
+    `read_groups`. `confirmed` says that both analyses agree.
     """
 
     own: bool
@@ -46,12 +50,12 @@ def find_groups(
     limit_s: float = DEFAULT_TIME_LIMIT_S,
     analysis: GroupAnalysis | None = None,
 ) -> tuple[tuple[ChannelGroup, ...], GroupAnalysis]:
-    """The channel groups of a model, in model order, and how they were read; with `reading`, that reading and no other.
+    """Find the channel groups of a model, in model order.
 
-    `limit_s` bounds each of the two readings, in seconds.
+    With `analysis` the groups are found in that way and no other. `limit_s` bounds each of the two analyses, in seconds.
 
     Raises:
-        PruningError: neither reading understands the model, or neither ends in time.
+        PruningError: neither analysis understands the model, or neither ends in time.
     """
     if analysis is not None and analysis.own:
         return _own_reading(model, input_size, limit_s, analysis), analysis
@@ -79,9 +83,10 @@ def find_groups(
 
 
 def _is_right(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int], limit_s: float) -> bool | None:
-    """Whether DepGraph understands all of a model: it runs at half its widths, and our own reading does not contradict.
+    """Decide whether DepGraph understands all of a model.
 
-    None if it runs and there is nothing to compare with.
+    It does if the model runs at half its widths and channel tracing does not contradict. None means that the model runs and there is
+    nothing to compare with.
     """
     if any(g.unusable for g in groups) or failure(make_meta_copy(model), groups, _halved(groups), input_size):
         return False
@@ -106,10 +111,10 @@ def _own_reading(
 
 
 def _views(model: nn.Module, input_size: tuple[int, int, int], limit_s: float) -> tuple[tuple[ChannelGroup, ...], GroupAnalysis]:
-    """Read a model's axes; where narrowing breaks a module, read again with another view of modules of its type.
+    """Trace a model's channels, and again for modules that break when narrowed.
 
-    First: it takes a width from what it is given (`B, N, C = x.shape`), so that width is tied to those it makes. Then: an attribute
-    of it that has the size of a width is none.
+    Modules of such a type are first taken to read a width from their input (`B, N, C = x.shape`), which ties it to those they make.
+    After that, attributes of theirs that have the size of a width are taken for something else.
     """
     meta_copy = make_meta_copy(model)
     analysis = GroupAnalysis(own=True)
@@ -127,7 +132,10 @@ def _views(model: nn.Module, input_size: tuple[int, int, int], limit_s: float) -
 def _failing_module(
     meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]
 ) -> type[nn.Module] | None:
-    """The type of the innermost module, torch's own aside, in which the planned model fails; None if it runs."""
+    """Find the type of the innermost module that fails as planned.
+
+    Modules of torch do not count. None means that the model runs.
+    """
     narrowed = cut_copy(meta_copy, groups, plan)
     # Whatever a model's forward raises is the finding here.
     try:
@@ -153,13 +161,19 @@ def _halved(groups: Sequence[ChannelGroup]) -> WidthPlan:
 
 
 def _uneven(groups: Sequence[ChannelGroup]) -> WidthPlan:
-    """Widths that no two groups share by chance: whatever needs two to be equal fails."""
+    """A plan in which no two groups share a width by chance.
+
+    Whatever needs two widths to be equal fails with it.
+    """
     units = [g.channels // g.blocks for g in groups]
     return _plan(groups, [0 if n < 8 else n - 1 - index % 3 for index, n in enumerate(units)])
 
 
 def _plan(groups: Sequence[ChannelGroup], kept: Sequence[int]) -> WidthPlan:
-    """A plan that keeps so many positions per block; 0, or a group that cannot be used, keeps all."""
+    """A plan that keeps `kept` positions per block.
+
+    Groups with 0, and those that cannot be used, keep all.
+    """
     widths = [
         GroupWidth(name=g.name, channels=g.channels, kept=g.channels if g.unusable or not k else k * g.blocks, blocks=g.blocks)
         for g, k in zip(groups, kept, strict=True)

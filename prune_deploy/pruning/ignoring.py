@@ -1,4 +1,7 @@
-"""Which groups are left alone before any width is computed, and why: `ignore`, `bottleneck`, and what the graph could not read."""
+"""Groups that a request leaves alone, with reasons.
+
+They are those of `ignore` and `bottleneck`, and those that the analysis could not read.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def _ignored_by(word: str) -> str:
 
 
 def ignored_names(model: nn.Module, ignore: Sequence[str]) -> dict[str, str]:
-    """Names of ignored modules and parameters, each with the word or pattern that ignores it; a module's whole inside is included.
+    """Map ignored modules and parameters to the word that ignores them.
+
+    All that is inside an ignored module is included.
 
     Raises:
         InputError: a pattern matches no module and no parameter.
@@ -83,7 +88,10 @@ def _matching_modules(model: nn.Module, word: str) -> list[tuple[str, nn.Module]
 
 
 def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The layers whose outputs are the logits, as timm names them (`get_classifier`), or the last Linear of any other model."""
+    """Find the layers whose outputs are the logits.
+
+    They are what timm's `get_classifier` returns, or the last Linear of any other model.
+    """
     get_classifier: Any = getattr(model, "get_classifier", None)
     if get_classifier is not None:
         found = get_classifier()

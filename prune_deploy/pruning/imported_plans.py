@@ -1,4 +1,4 @@
-"""Widths that were decided elsewhere: read from a file, and fitted to the groups of a model."""
+"""Width plans from a file or from memory, fitted to a model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read_plan(path: str) -> WidthPlan:
 
 
 def fit_plan(plan: WidthPlan, groups: Sequence[ChannelGroup], model: str, source: str) -> WidthPlan:
-    """Fit a plan to `groups`: one width for each of them, all with the reason "plan".
+    """Fit a plan to `groups`, with one width for each of them.
 
-    Groups that the plan does not name keep their channels. `model` and `source` name the two in errors.
+    The reason of all widths is "plan". Groups that the plan does not name keep their channels. `model` and `source` name the two in errors.
 
     Raises:
         InputError: the plan names an unknown group, or a width that the group cannot have.

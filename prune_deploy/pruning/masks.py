@@ -1,7 +1,7 @@
-"""Masks: weights set to zero in tensors that keep their shapes, through torch.nn.utils.prune.
+"""Masks: weights set to zero in tensors that keep their shapes.
 
-Which layers count is taken from PyTorch-Pruning's vision benchmark (experiments/vision/pytorch_pruning.py): the weights of every
-convolution and every linear layer, the classifier's too; biases stay.
+The masked layers are those of PyTorch-Pruning's vision benchmark (experiments/vision/pytorch_pruning.py): the weights of every
+convolution and every linear layer, the classifier included. Biases stay.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ Layer = nn.Conv2d | nn.Linear
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zeroed:
-    """Of each masked layer the weights that are covered by its mask, and those it has; and the layers that have no mask, with why."""
+    """Counts of masked weights by layer.
+
+    `covered` counts the weights under a layer's mask, `sizes` all of its weights. `left_alone` maps reasons to the layers without a
+    mask.
+    """
 
     covered: Mapping[str, int]
     sizes: Mapping[str, int]
@@ -32,10 +36,12 @@ class Zeroed:
 
 
 def mask(model: nn.Module, spec: MaskSpec, input_size: tuple[int, int, int]) -> Receipt:
-    """Set weights of `model` to zero in place, as `spec` asks; `input_size` is (channels, height, width).
+    """Set weights of `model` to zero in place, as `spec` asks.
+
+    `input_size` is (channels, height, width).
 
     Raises:
-        PruningError: nothing would become zero; the model is then as it was.
+        PruningError: nothing would become zero, and the model is as it was.
     """
     zeroed = set_to_zero(model, spec)
     counts = count(make_meta_copy(model), input_size)
@@ -52,10 +58,12 @@ def mask(model: nn.Module, spec: MaskSpec, input_size: tuple[int, int, int]) -> 
 
 @torch.no_grad()
 def set_to_zero(model: nn.Module, spec: MaskSpec) -> Zeroed:
-    """Mask the weights of `model` in place; masks and hooks are gone afterwards, the zeros stay.
+    """Mask the weights of `model` in place.
+
+    Masks and hooks are gone afterwards, and the zeros stay.
 
     Raises:
-        PruningError: nothing would become zero; the model is then as it was.
+        PruningError: nothing would become zero, and the model is as it was.
     """
     layers, left_alone = _layers(model, spec)
     masks = _global_masks(layers, spec.ratio) if layers and spec.kind == "global-unstructured" else {}
@@ -83,16 +91,20 @@ def count_nonzero_params(model: nn.Module) -> int:
 
 
 class TwoOfFour(prune.BasePruningMethod):
-    """Keeps the two larger magnitudes of every four inputs in a row, for each output and each place of the kernel.
+    """Mask that keeps the two larger magnitudes of every four inputs.
 
-    Weights have shape (outputs, inputs, ...). It is the pattern of sparse tensor cores, and for convolutions along the inputs C of
-    KCRS as TensorRT wants it (TensorRT documentation, "Structured Sparsity").
+    The four are inputs in a row, for each output and each place of the kernel. Weights have shape (outputs, inputs, ...). It is
+    the pattern of sparse tensor cores, and for convolutions along the inputs C of KCRS as TensorRT wants it (TensorRT
+    documentation, "Structured Sparsity").
     """
 
     PRUNING_TYPE = "unstructured"
 
     def compute_mask(self, t: torch.Tensor, default_mask: torch.Tensor) -> torch.Tensor:
-        """The mask of `t`, zeros of `default_mask` included; of the same shape."""
+        """Compute the mask of `t`, of the same shape.
+
+        Zeros of `default_mask` are included.
+        """
         magnitudes = t.abs().movedim(1, -1)
         fours = magnitudes.reshape(*magnitudes.shape[:-1], -1, 4)
         kept = torch.zeros_like(fours).scatter_(-1, fours.topk(2).indices, 1.0)
@@ -131,7 +143,10 @@ def _mask_layer(layer: Layer, spec: MaskSpec) -> None:
 
 
 def _layers(model: nn.Module, spec: MaskSpec) -> tuple[dict[str, Layer], dict[str, list[str]]]:
-    """The layers to mask by name, each weight once; and by reason those that are left alone."""
+    """The layers to mask by name, and those left alone by reason.
+
+    Each weight occurs once.
+    """
     from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 
     standardised = (ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame)

@@ -1,4 +1,7 @@
-"""A model's twin without weights: same modules, tensors on the meta device. Planning and trials run on it and cost no data."""
+"""Meta copies of models: the same modules without any weights.
+
+Planning and trial runs use it and need no weights.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from torch import nn
 
 
 def make_meta_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` in eval mode whose parameters and buffers live on the meta device; `model` is left alone.
+    """Copy `model` in eval mode to the meta device.
 
-    Parameters require gradients whatever the original's do, because DepGraph traces through autograd.
+    `model` itself does not change. Parameters require gradients whatever the original's do, because DepGraph traces through autograd.
     """
     # deepcopy looks tensors up in the memo first, so handing it weightless stand-ins avoids copying a single weight.
     memo: dict[int, Any] = {}
@@ -28,7 +31,10 @@ def make_meta_copy(model: nn.Module) -> nn.Module:
 
 
 def _loose_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Tensors kept as plain attributes, such as TinyViT's cache of attention biases: deepcopy refuses those with a history."""
+    """Find tensors that a module keeps as plain attributes.
+
+    TinyViT's cache of attention biases is one. deepcopy refuses those with a history.
+    """
     for value in module.__dict__.values():
         values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
         yield from (item for item in values if isinstance(item, torch.Tensor))

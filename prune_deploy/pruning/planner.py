@@ -1,4 +1,4 @@
-"""Plan the widths of one network. Needs no weights: it works on the meta copy."""
+"""Planner of widths, which works on a meta copy without weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOLERANCE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWidths:
-    """A plan that runs, and what was found on the way to it.
+    """Plan that runs, with the reasons found on the way.
 
     `kept` gives the groups that were left alone, each with its reason. `warnings` say how near a target the plan comes.
     """
@@ -41,7 +41,7 @@ class PlannedWidths:
 
 
 class Planner:
-    """Plans widths for one model as often as wanted; a plan is a value and changes nothing here.
+    """Planner of one model's widths, which no plan changes.
 
     The meta copy and the channel groups are built once, and a trial run of the same widths happens once.
     `input_size` is (channels, height, width). `dense` gives the widths that ratios refer to where the model has been pruned before,
@@ -66,14 +66,14 @@ class Planner:
         self._trials = Trials(self.meta_copy, self.groups, input_size)
 
     def plan(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
-        """Plan the widths that `spec` asks for, whether by a ratio, a target or a plan file.
+        """Plan the widths that `spec` asks for.
 
-        `protected` names groups to leave alone beside those that `spec` itself leaves alone. `scores` have shape (channels,) and are
-        needed by the global and isomorphic scopes only.
+        It names a ratio, a target or a plan file.         `protected` names groups to leave alone beside those that `spec` itself
+        leaves alone. `scores` have shape (channels,) and are needed by the global and isomorphic scopes only.
 
-        Raises:
-            PruningError: the model runs under no plan, or the plan file breaks it.
-            InputError: the plan file, a target or a name in `ignore` does not fit the model.
+            Raises:
+                PruningError: the model runs under no plan, or the plan file breaks it.
+                InputError: the plan file, a target or a name in `ignore` does not fit the model.
         """
         if spec.plan is not None:
             return self.plan_given(read_plan(spec.plan), source=spec.plan)
@@ -84,20 +84,24 @@ class Planner:
     def plan_ratio(
         self, ratio: float, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None
     ) -> PlannedWidths:
-        """Plan the widths at `ratio` by the rules of `spec`, whatever amount that names itself.
+        """Plan the widths at `ratio` by the rules of `spec`.
 
-        Raises:
-            PruningError, InputError: as `plan`.
+        The amount that `spec` itself names does not count.
+
+            Raises:
+                PruningError, InputError: as `plan`.
         """
         kept = self._kept(spec, protected)
         plan = self._running(lambda: self._at(ratio, spec, kept, scores), kept)
         return PlannedWidths(plan=plan, kept=kept)
 
     def plan_target(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
-        """Plan the widths that come nearest to the MACs or parameters that `spec` names.
+        """Plan the widths that come nearest to the target of `spec`.
 
-        Raises:
-            PruningError, InputError: as `plan`.
+        The target is a number of MACs or of parameters.
+
+            Raises:
+                PruningError, InputError: as `plan`.
         """
         by_macs = spec.target_macs is not None
         field, text = ("target_macs", spec.target_macs) if by_macs else ("target_params", spec.target_params)
@@ -118,13 +122,13 @@ class Planner:
         return PlannedWidths(plan=plan, kept=kept, warnings=(note,))
 
     def plan_given(self, plan: WidthPlan, *, source: str = IN_MEMORY) -> PlannedWidths:
-        """Check widths that were decided elsewhere and complete them with the groups that they do not name.
+        """Check a plan from elsewhere, and complete it.
 
-        `source` says in errors where they come from.
+        Groups that it does not name keep their channels. `source` says in errors where it comes from.
 
         Raises:
-            InputError: they name an unknown group, or a width that the group cannot have.
-            PruningError: the model does not run with them.
+            InputError: it names an unknown group, or a width that the group cannot have.
+            PruningError: the model does not run with it.
         """
         plan = fit_plan(plan, self.groups, self.name, source)
         if error := self._trials.failure(plan):
@@ -134,7 +138,7 @@ class Planner:
         return PlannedWidths(plan=plan, kept={})
 
     def left_alone(self, spec: PruneSpec) -> dict[str, KeepReason]:
-        """Give the groups that keep all their channels under `spec`, before any width is computed.
+        """Find the groups that `spec` leaves alone, with reasons.
 
         Raises:
             InputError: a name in `ignore` matches nothing.
@@ -142,7 +146,7 @@ class Planner:
         return left_alone(self.meta_copy, self.groups, spec)
 
     def counts(self, plan: WidthPlan) -> tuple[int, int]:
-        """(parameters, MACs) of the planned model."""
+        """Count the planned model's (parameters, MACs)."""
         narrowed = cut_copy(self.meta_copy, self.groups, plan)
         return count_params(narrowed), count_macs(narrowed, self.input_size)
 
@@ -150,7 +154,10 @@ class Planner:
         return {**protected, **self.left_alone(spec)}
 
     def _running(self, make: Callable[[], WidthPlan], kept: dict[str, KeepReason]) -> WidthPlan:
-        """The plan of `make` once it runs; every group that breaks the model joins `kept`, and it is made again."""
+        """Make plans until one runs.
+
+        Every group that breaks the model joins `kept` before the next plan is made.
+        """
         while True:
             plan = make()
             breaking = self._trials.breaking_groups(plan)
@@ -181,10 +188,11 @@ def _protected(breaking: Mapping[str, str]) -> dict[str, KeepReason]:
 def plan_stages(
     model: nn.Module, spec: PruneSpec, input_size: tuple[int, int, int], ratios: Sequence[float]
 ) -> Iterator[tuple[WidthPlan, Counts]]:
-    """Plans and sizes of an iterative pruning, one per ratio of the dense widths, each starting from what the one before left.
+    """Plan an iterative pruning, and count what each stage leaves.
 
-    Needs no weights, so it holds for local widths only, which do not depend on scores. A ratio of 1.0 is legal here: it asks for
-    nothing to remain, and `when_empty` says what does.
+    There is a stage per ratio of the dense widths, and each starts from what the one before left. No weights are needed, so this holds
+    for local widths only, which do not depend on scores. A ratio of 1.0 is legal here: it asks for nothing to remain, and `when_empty`
+    says what does.
     """
     current, dense, analysis = model, None, None
     for ratio in ratios:

@@ -1,4 +1,7 @@
-"""The road through pruning: trace, score, plan, choose, cut, and a receipt. Everything that can refuse does so before the cut."""
+"""Pruning pipeline: find groups, score, plan, select, cut, write a receipt.
+
+Everything that can refuse does so before the cut.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from prune_deploy.specs import IN_MEMORY, PruneSpec
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was done to a model: the widths, the channels, and the receipt. The model itself was narrowed in place."""
+    """Result of a pruning: widths, channels and receipt.
+
+    The model itself was narrowed in place.
+    """
 
     plan: WidthPlan
     selection: Selection
@@ -44,11 +50,11 @@ def prune(
 ) -> Pruned:
     """Remove channels from `model` in place, as `spec` asks.
 
-    `input_size` is (channels, height, width); `limit_s` bounds the building of the dependency graph, in seconds. With
+    `input_size` is (channels, height, width). `limit_s` bounds the building of the dependency graph, in seconds. With
     `PruneSpec(plan=IN_MEMORY)` the widths are those of `plan`, which is checked as a plan file is.
 
     Raises:
-        PruningError: nothing would be removed, or less than asked without `allow_shortfall`; the model is then left as it was.
+        PruningError: nothing would be removed, or less than asked without `allow_shortfall`. The model is then as it was.
         InputError: the request or the plan does not fit the model.
     """
     _require_one_amount(spec, plan)
@@ -76,9 +82,9 @@ def _require_one_amount(spec: PruneSpec, plan: WidthPlan | None) -> None:
 
 
 def wrongly_mapped_groups(planner: Planner, spec: PruneSpec, model: nn.Module) -> dict[str, KeepReason]:
-    """Find groups whose mapping the weights prove wrong; `model` is the planner's, with its weights.
+    """Find groups whose mapping the weights prove wrong.
 
-    Where two readings agree the network is not run for a third opinion: a large one takes its time.
+    `model` is the planner's, with its weights. Where both analyses agree it is not run, which saves time on large models.
 
     Raises:
         InputError: a name in `ignore` matches nothing.
@@ -102,7 +108,10 @@ def _stages(
     scores: Scores,
     limit_s: float,
 ) -> Iterator[tuple[Sequence[ChannelGroup], WidthPlan, Selection]]:
-    """The cuts that lead to `plan`, `spec.steps` of them, each choosing among what the one before left."""
+    """The `spec.steps` cuts that lead to `plan`.
+
+    Each chooses among what the one before left.
+    """
     dense = {width.name: width.channels for width in plan.groups}
     groups: Sequence[ChannelGroup] = planner.groups
     for step in range(1, spec.steps + 1):
@@ -115,7 +124,10 @@ def _stages(
 
 
 def _at_step(width: GroupWidth, share: float) -> GroupWidth:
-    """The width after `share` of the way from dense to planned, in whole multiples of what the group can lose."""
+    """The width after `share` of the way from dense to planned.
+
+    It is a whole multiple of what the group can lose.
+    """
     unit = width.channels // width.blocks if width.whole_blocks else width.blocks
     lost = int((width.channels - width.kept) // unit * share) * unit
     return replace(width, kept=width.channels - lost)
@@ -128,7 +140,7 @@ def _resized(width: GroupWidth, channels: int, dense: int) -> GroupWidth:
 
 
 def compose(first: Selection, then: Selection) -> Selection:
-    """One selection in dense numbering for two cuts in a row."""
+    """Compose the selections of two cuts in a row, in dense numbering."""
     return Selection(kept={name: tuple(first.kept[name][i] for i in kept) for name, kept in then.kept.items()})
 
 
@@ -141,9 +153,10 @@ def scored_plan(
     protected: KeepReasons | None = None,
     plan: WidthPlan | None = None,
 ) -> tuple[PlannedWidths, dict[str, torch.Tensor]]:
-    """Plan the widths without groups that the method cannot score, and give the scores with them.
+    """Plan the widths of the groups that the method can score.
 
-    `protected` names groups to leave alone whatever `spec` says, `plan` the widths of a request with `IN_MEMORY`.
+    `protected` names groups to leave alone whatever `spec` says, `plan` the widths of a request with
+    `IN_MEMORY`. The scores are returned with the plan.
 
     Raises:
         PruningError: a given plan narrows a group that the method cannot score.
@@ -161,7 +174,7 @@ def scored_plan(
 
 
 def _scores_of_given(plan: WidthPlan, planner: Planner, model: nn.Module, method: Method) -> dict[str, torch.Tensor]:
-    """The scores of all groups that a plan from elsewhere narrows; it says itself what stays."""
+    """The scores of all groups that a plan from elsewhere narrows."""
     scores = score(model, planner.groups, method, plan)
     unscored = [w.name for w in plan.groups if w.kept < w.channels and w.name not in scores]
     if unscored:
@@ -173,7 +186,10 @@ def _scores_of_given(plan: WidthPlan, planner: Planner, model: nn.Module, method
 
 
 def score(model: nn.Module, groups: Sequence[ChannelGroup], method: Method, plan: WidthPlan | None) -> dict[str, torch.Tensor]:
-    """Scores of shape (channels,) per group; groups that `plan` leaves whole are not scored, groups without a score are absent."""
+    """Score the channels of groups, with shape (channels,) for each.
+
+    Groups that `plan` leaves whole are not scored. Groups without a score are absent.
+    """
     narrowing = None if plan is None else {w.name for w in plan.groups if w.kept < w.channels}
     result: dict[str, torch.Tensor] = {}
     for group in groups:
@@ -185,7 +201,10 @@ def score(model: nn.Module, groups: Sequence[ChannelGroup], method: Method, plan
 
 
 def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
-    """A group with the real layers behind its names; bare parameters carry no weights to score and are left out."""
+    """Give a group with the real layers behind its names.
+
+    Bare parameters carry no weights to score and are left out.
+    """
     layers = tuple(
         GroupLayer(m.name, model.get_submodule(m.name), m.is_output, m.handler, m.positions, m.roots)
         for m in group.members
@@ -195,7 +214,7 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
 
 
 def receipt_of(spec: PruneSpec, planner: Planner, planned: PlannedWidths, before: Counts) -> Receipt:
-    """The receipt of a plan, as if nothing had been cut yet."""
+    """Write the receipt of a plan before the cut."""
     notes, groups = list(planned.warnings), planned.plan.groups
     if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in groups):
         notes.append(
@@ -210,7 +229,9 @@ def _classifier_names(model: nn.Module) -> set[str]:
 
 
 def refuse(receipt: Receipt, spec: PruneSpec) -> None:
-    """Refuse a pruning that removes nothing, or less than asked for a reason nobody asked for.
+    """Refuse a pruning that removes nothing, or less than asked.
+
+    Less is refused only where the reason is one that nobody asked for.
 
     Raises:
         PruningError: it does.
@@ -232,7 +253,7 @@ def refuse(receipt: Receipt, spec: PruneSpec) -> None:
 
 
 def _fix_for_nothing(groups: Sequence[GroupWidth]) -> str:
-    """What would make a pruning remove something, judged by the commonest reason that it does not."""
+    """The fix for a pruning that removes nothing, by its commonest reason."""
     reasons = [g.reason for g in groups]
     fixes = {
         "no-score": "choose another `method`: this one has nothing to go by in this model",

@@ -1,6 +1,7 @@
-"""How a pruned module is written down and rebuilt without a pickle: plain attributes and tensors, nothing else.
+"""Recipe that rebuilds a pruned module without a pickle.
 
-The dense skeleton is built without weights, the attributes that pruning changed are set, the saved tensors are put in place.
+It holds plain attributes and tensors. The dense skeleton is built without weights, the attributes that pruning changed are set, and
+the saved tensors are put in place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def changed_attributes(dense: nn.Module, pruned: nn.Module) -> dict[str, dict[str, Any]]:
-    """Plain attributes of `pruned`'s modules that differ from `dense`'s, as JSON values; tuples become {"tuple": [...]}, lists stay."""
+    """Collect the plain attributes of modules that pruning changed.
+
+    They are JSON values: tuples become {"tuple": [...]}, and lists stay.
+    """
     reference = dict(dense.named_modules())
     result: dict[str, dict[str, Any]] = {}
     for name, module in pruned.named_modules():
@@ -34,7 +38,7 @@ def changed_attributes(dense: nn.Module, pruned: nn.Module) -> dict[str, dict[st
 
 
 def tensors_of(module: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Every tensor a rebuilt module needs, and the names of those that are buffers.
+    """Collect the tensors of a module, and the names of its buffers.
 
     Buffers that a state dict leaves out (Swin's masks and indices) are among them: the skeleton has them without data.
     """

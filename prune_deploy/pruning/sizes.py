@@ -1,6 +1,7 @@
-"""How large the variants of a sweep are, before anything is made: on meta copies, so that large models cost seconds.
+"""Sizes of a sweep's variants, counted on meta copies.
 
-Local widths follow from ratios alone; scores say only which groups a method has nothing to go by, and that shows without weights too.
+Large models cost seconds. Local widths follow from ratios alone. Scores only say which groups a method cannot score, and that shows
+without weights too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ Stages = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a variant has; None where making it would fail, or needs weights to know, and then `reason` says why."""
+    """Size of a variant.
+
+    `counts` is None where making the variant would fail, or where its size depends on weights. Then `reason` says why.
+    """
 
     counts: Counts | None
     reason: str = ""
 
 
 def sizes(spec: SweepSpec) -> Iterator[tuple[Variant, Size]]:
-    """Every variant of a sweep with its size, model by model, the dense one first. A masked model is as large as the dense one.
+    """Yield every variant of a sweep with its size.
+
+    They come model by model, the dense one first. A masked model is as large as the dense one.
 
     Raises:
         InputError: an unknown model or method, or two variants of one name.
@@ -45,7 +51,7 @@ def sizes(spec: SweepSpec) -> Iterator[tuple[Variant, Size]]:
 
 
 class _Network:
-    """One model's meta copy; its channel groups are found once for all variants."""
+    """Meta copy of one model, whose groups are found once."""
 
     def __init__(self, spec: ModelSpec, stages: Mapping[str, Stages]) -> None:
         resolved = resolve(spec)
@@ -80,11 +86,17 @@ class _Network:
 
     @cached_property
     def _planner(self) -> Planner:
-        """Built for the first variant that needs it: a sweep of stages needs none."""
+        """The planner, built for the first variant that needs it.
+
+        A sweep of stages needs none.
+        """
         return Planner(self._model, self._input_size)
 
     def _at_stage(self, spec: PruneSpec, wanted: Stages) -> Counts:
-        """The size at the last of the stages; the road to the longest that begins like them is walked once."""
+        """The size at the last of the stages.
+
+        The longest pruning that begins with these stages is planned once.
+        """
         settings = _settings(spec)
         if (settings, wanted) not in self._staged:
             ratios = max((each for each in self._stages.values() if each[: len(wanted)] == wanted), key=len)

@@ -1,4 +1,7 @@
-"""Find the plan whose count comes closest to a target: bisection over the ratio, then group by group."""
+"""Solver for the plan whose count comes closest to a target.
+
+It bisects the ratio, and then changes group by group.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ _REACHES = (0.05, 0.1, 0.2)  # ratios beyond the solution that single groups may
 
 
 def solve(plan_at: Callable[[float], WidthPlan], measure: Callable[[WidthPlan], int], target: int) -> tuple[WidthPlan, int]:
-    """The plan nearest to `target` and its count.
+    """Find the plan nearest to `target`, and its count.
 
-    `plan_at` maps a ratio in (0, 1) to a plan, `measure` a plan to its count; counts fall as the ratio grows. Widths move in steps,
-    so neighbouring ratios can lie far apart; in between, single groups take their width from the narrower of the two plans.
+    `plan_at` maps a ratio in (0, 1) to a plan, and `measure` a plan to its count. Counts fall as the ratio grows. Widths move in steps,
+    so neighbouring ratios can lie far apart. In between, single groups take their width from the narrower of the two plans.
     """
     low, high = 0.0, 1.0 - 2.0**-_RATIO_STEPS
     wide, wide_count = plan_at(low), measure(plan_at(low))
@@ -43,7 +46,10 @@ def solve(plan_at: Callable[[float], WidthPlan], measure: Callable[[WidthPlan], 
 
 
 def _between(wide: WidthPlan, narrow: WidthPlan, measure: Callable[[WidthPlan], int], target: int) -> tuple[WidthPlan, int]:
-    """The wide plan with as many groups as possible narrowed while the count stays at or above the target."""
+    """The wide plan with as many groups narrowed as possible.
+
+    The count stays at or above the target.
+    """
     differing = [i for i, (w, n) in enumerate(zip(wide.groups, narrow.groups, strict=True)) if w.kept != n.kept]
 
     def mixed(chosen: set[int]) -> WidthPlan:
@@ -69,9 +75,10 @@ def _between(wide: WidthPlan, narrow: WidthPlan, measure: Callable[[WidthPlan], 
 def _beyond(
     best: WidthPlan, count: int, narrower: list[WidthPlan], measure: Callable[[WidthPlan], int], target: int
 ) -> tuple[WidthPlan, int]:
-    """The plan with single groups narrowed further, as long as the count stays at or above the target.
+    """The plan with single groups narrowed further.
 
-    Where one step of a wide group (a ViT's residual stream) is worth more than the tolerance, inner groups make up for it.
+    The count stays at or above the target. Where one step of a wide group (a ViT's residual stream) is worth more than the
+    tolerance, inner groups make up for it.
     """
     for plan in narrower:
         for index, group in enumerate(plan.groups):

@@ -1,4 +1,4 @@
-"""An iterative pruning that can be looked at on its way: each stage starts from what the one before left."""
+"""Iterative pruning in stages, each of which starts from the one before."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from prune_deploy.specs import PruneSpec
 
 
 class Stages:
-    """A model that is pruned in place, stage by stage; ratios refer to the dense widths, and channels are scored anew at each stage.
+    """Model that is pruned in place, stage by stage.
 
-    `input_size` is (channels, height, width); `limit_s` bounds the building of each stage's dependency graph, in seconds.
+    Ratios refer to the dense widths, and channels are scored anew at each stage. `input_size` is (channels, height, width).
+    `limit_s` bounds the building of each stage's dependency graph, in seconds.
     """
 
     def __init__(self, model: nn.Module, input_size: tuple[int, int, int], *, limit_s: float = DEFAULT_TIME_LIMIT_S) -> None:
@@ -35,7 +36,9 @@ class Stages:
         self._analysis: GroupAnalysis | None = None
 
     def advance(self, spec: PruneSpec) -> Pruned:
-        """Go on to the ratio of `spec`; widths and selection of the result are counted from the dense model.
+        """Prune on to the ratio of `spec`.
+
+        Widths and selection of the result are counted from the dense model.
 
         Raises:
             PruningError: nothing of the dense model would be gone, or less than asked without `allow_shortfall`.

@@ -1,4 +1,6 @@
-"""How many channels each group keeps: from a ratio to a WidthPlan. Pure arithmetic on groups; no model, no weights but scores.
+"""Arithmetic of widths: how many channels each group keeps at a ratio.
+
+It needs groups and scores, and neither model nor weights.
 
 The counts follow torch-pruning's to the last channel (torch_pruning/pruner/algorithms/base_pruner.py): `int(dense * (1 - ratio))`,
 then rounded down to a multiple of `round_to`.
@@ -20,7 +22,7 @@ from prune_deploy.specs import PruneSpec
 
 @dataclass(frozen=True, slots=True)
 class KeepReason:
-    """Why a group is left alone, decided before any width is computed."""
+    """Reason why a group keeps all its channels."""
 
     reason: GroupReason
     detail: str = ""
@@ -28,7 +30,10 @@ class KeepReason:
 
 @dataclass(frozen=True, slots=True)
 class PruningUnit:
-    """What a group loses one at a time: `count` of them, each worth `channels` channels, kept counts in multiples of `step`."""
+    """Smallest part of a group that can be removed.
+
+    There are `count` of them, each of `channels` channels. Kept counts are multiples of `step`.
+    """
 
     count: int
     channels: int
@@ -37,7 +42,7 @@ class PruningUnit:
 
 
 def grain_of(group: ChannelGroup, spec: PruneSpec) -> PruningUnit:
-    """The smallest thing that can leave a group under `spec`.
+    """Find the smallest part that can leave a group under `spec`.
 
     `round_to` aligns what the hardware multiplies: a layer's width, and inside attention the width of one head.
     """
@@ -59,10 +64,11 @@ def plan_widths(
     dense: Mapping[str, int] | None = None,
     scores: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[GroupWidth, ...]:
-    """The width of every group after removing the share `ratio` of its dense channels.
+    """Compute the width of every group at `ratio`.
 
-    `kept` names the groups that stay as they are; `dense` gives the widths that the ratio refers to where the model is already
-    pruned; `scores` (shape (channels,) each) are needed by the global and isomorphic scopes only.
+    The share `ratio` of its dense channels is removed. `kept` names the groups that stay as they are. `dense` gives the widths that
+    the ratio refers to where the model is already pruned. `scores` have shape (channels,) each, and only the global and isomorphic
+    scopes need them.
     """
     original = {g.name: (dense or {}).get(g.name, g.channels) for g in groups}
     free = [g for g in groups if g.name not in kept]
@@ -80,7 +86,10 @@ def _local_count(group: ChannelGroup, spec: PruneSpec, dense: int, ratio: float)
 def _ranked_counts(
     groups: Sequence[ChannelGroup], spec: PruneSpec, original: Mapping[str, int], ratio: float, scores: Mapping[str, torch.Tensor]
 ) -> dict[str, int]:
-    """Survivors per group when all groups of a scope compete: the lowest-scored share goes, wherever it is."""
+    """Count what each group keeps when all groups of a scope compete.
+
+    The lowest-scored share goes, wherever it is.
+    """
     scopes: dict[str, list[ChannelGroup]] = {}
     for group in groups:
         scopes.setdefault(group.signature if spec.scope == "isomorphic" else "", []).append(group)
@@ -120,7 +129,7 @@ def _width(
 
 
 def _round(count: int, unit: PruningUnit, spec: PruneSpec) -> tuple[int, GroupReason, str]:
-    """The count moved to a multiple of the grain's step, and what to say of it."""
+    """Move a count to a multiple of the unit's step."""
     step = unit.step
     low = count - count % step
     rounded = {

@@ -82,7 +82,7 @@ class ModelSpec:
     """Request for a network: a timm name, its classes, input and weights.
 
     `input_size` is (channels, height, width) in pixels. `weights` is "random" (seeded), "pretrained" or a file's path.
-    `num_classes` and `input_size` of None mean the model's own.
+    `num_classes` and `input_size` of None mean the model's own. `seed` seeds random weights.
     """
 
     name: str
@@ -141,6 +141,7 @@ class PruneSpec:
       leaves the group alone ("skip", as torch-pruning does).
     - `heads` removes whole attention heads instead of narrowing each.
     - `bottleneck` leaves residual streams alone.
+    - `seed` seeds the scores of methods that draw random numbers.
     - `steps` > 1 prunes iteratively. Then a ratio of 1 is legal: it asks for the least that can remain of each group.
     """
 

@@ -68,6 +68,7 @@ class MeasureSpec:
     - `open_limit_s` bounds the start of one candidate, compilation included.
     - `memory_limit_mib` ends a worker whose resident memory exceeds it.
     - `lock_clocks_mhz` holds the GPU's clock (needs root).
+    - `seed` seeds the input images, the order of the candidates and the bootstrap intervals.
     - `placement` None means one process per candidate on a CPU, one process for all on a GPU.
     """
 

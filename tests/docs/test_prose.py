@@ -31,7 +31,6 @@ PENDING_FOLDERS = {
     "cli/options",
     "cli/output",
     "pipeline",
-    "pruning",
     "reporting/explain",
     "reporting/figures",
 }
