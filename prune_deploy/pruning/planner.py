@@ -68,12 +68,12 @@ class Planner:
     def plan(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
         """Plan the widths that `spec` asks for.
 
-        It names a ratio, a target or a plan file.         `protected` names groups to leave alone beside those that `spec` itself
-        leaves alone. `scores` have shape (channels,) and are needed by the global and isomorphic scopes only.
+        It names a ratio, a target or a plan file. `protected` names groups to leave alone beside those that `spec` itself leaves
+        alone. `scores` have shape (channels,), and only the global and isomorphic scopes need them.
 
-            Raises:
-                PruningError: the model runs under no plan, or the plan file breaks it.
-                InputError: the plan file, a target or a name in `ignore` does not fit the model.
+        Raises:
+            PruningError: the model runs under no plan, or the plan file breaks it.
+            InputError: the plan file, a target or a name in `ignore` does not fit the model.
         """
         if spec.plan is not None:
             return self.plan_given(read_plan(spec.plan), source=spec.plan)
