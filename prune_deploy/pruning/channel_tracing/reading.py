@@ -42,9 +42,11 @@ def read_groups(
     traced = trace(meta_copy, example, tied)
     slots, sizes = list(slots_of(meta_copy, traced)), list(sizes_of(meta_copy, traced, fixed))
     roots = traced.classes.roots()
-    drafts = [d for d in _drafts(slots, roots) if _root_slot(slots, d) is not None]
-    attributes = _attributes(sizes, roots, drafts)
-    groups = [_group(meta_copy, traced, slots, draft, members) for draft, members in zip(drafts, attributes, strict=True)]
+    rooted = [(draft, root) for draft in _drafts(slots, roots) if (root := _root_slot(slots, draft)) is not None]
+    attributes = _attributes(sizes, roots, [draft for draft, _ in rooted])
+    groups = [
+        _group(meta_copy, traced, slots, draft, root, members) for (draft, root), members in zip(rooted, attributes, strict=True)
+    ]
     return tuple(_mark_residual(_ordered(meta_copy, _unique_names(groups)), traced))
 
 
@@ -102,10 +104,8 @@ def _attributes(sizes: Sequence[Size], roots: Labels, drafts: Sequence[_Draft]) 
 
 
 def _group(
-    meta_copy: nn.Module, traced: Traced, slots: Sequence[Slot], draft: _Draft, attributes: Sequence[Member]
+    meta_copy: nn.Module, traced: Traced, slots: Sequence[Slot], draft: _Draft, root: int, attributes: Sequence[Member]
 ) -> ChannelGroup:
-    root = _root_slot(slots, draft)
-    assert root is not None
     blocks = len(draft.slots[root][0])
     layers = [_member(slots[slot], draft.slots[slot], blocks) for slot in sorted(draft.slots)]
     return ChannelGroup(
