@@ -1,4 +1,4 @@
-"""The accuracy of a planned case, taken by a build worker."""
+"""The accuracy of a planned case, measured by a build worker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from prune_deploy.records import Accuracy, from_json, to_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyRequest:
-    """Images to take accuracy on, and the limits of taking it.
+    """Images to measure accuracy on, and the limits of it.
 
-    At most `samples` images of `data` are used, within `limit_s` seconds for each artifact. With `agreement`, the bundle's FP32 module
-    answers for the same images.
+    At most `samples` images of `data` are used, within `limit_s` seconds for each artifact. With `agreement`, the bundle's FP32
+    module predicts the same images.
     """
 
     data: str
@@ -27,12 +27,12 @@ class AccuracyRequest:
 def measure_accuracy(
     planned: PlannedCase, request: AccuracyRequest, builder: BuildWorkerClient
 ) -> tuple[Accuracy, dict[str, str]]:
-    """Take the accuracy of a planned case in a build worker.
+    """Measure the accuracy of a planned case in a build worker.
 
     It is returned with the settings that were in force.
 
     Raises:
-        WorkerError: it cannot be had, or took too long.
+        WorkerError: it cannot be measured, or took too long.
     """
     candidate = planned.candidate
     if candidate is None:

@@ -64,17 +64,17 @@ def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *,
         InputError: the weights it was made from are not there any more.
         PruneDeployError: as `export_bundle`.
     """
-    wanted = _as_far(needed, record)
+    required = _as_far(needed, record)
     known = [*given, *sorted(path.parent for path in ENGINES_DIR.glob(f"*/{BUNDLE_FILE}"))]
     for folder in known:
-        if _is_dense_of(folder, record, wanted):
+        if _is_dense_of(folder, record, required):
             return folder
     request = record.request
-    precisions = tuple(each for each in request.precisions if each in wanted.onnx | wanted.engines) or ("fp32",)
+    precisions = tuple(each for each in request.precisions if each in required.onnx | required.engines) or ("fp32",)
     spec = ExportSpec(
         model=record.model.spec,
         prune=None,
-        engine=request.engine if wanted.engines else EngineSpec(library="none"),
+        engine=request.engine if required.engines else EngineSpec(library="none"),
         precisions=precisions,
         quantize=request.quantize if need_calibration(precisions) else None,
     )
@@ -101,12 +101,12 @@ def _precisions(record: BundleRecord, role: str) -> frozenset[Precision]:
     return frozenset(each.precision for each in record.artifacts if each.role == role and each.precision is not None)
 
 
-def _is_dense_of(folder: Path, record: BundleRecord, wanted: Needed) -> bool:
+def _is_dense_of(folder: Path, record: BundleRecord, required: Needed) -> bool:
     try:
         other = read_bundle(folder)
-    except InputError:  # a stranger among the bundles is nobody's dense model
+    except InputError:  # an unreadable bundle is no dense model
         return False
-    has_files = wanted.onnx <= _precisions(other, "onnx") and wanted.engines <= _precisions(other, "engine")
+    has_files = required.onnx <= _precisions(other, "onnx") and required.engines <= _precisions(other, "engine")
     same = is_dense(other) and other.training is None and identity(other) == identity(record)
     return same and has_files and is_complete(folder, other)
 

@@ -39,7 +39,10 @@ class CandidateOutcome:
     failure: Failure | None = None
 
     def fail(self, error: WorkerError) -> None:
-        """Keep why the candidate is out. The first reason counts."""
+        """Record the candidate's failure.
+
+        The first one counts.
+        """
         if self.failure is None:
             self.failure = Failure.of(error)
 
@@ -49,9 +52,9 @@ class CandidateOutcome:
 
 
 def startup_of(outcome: CandidateOutcome, compiles: bool) -> Startup | None:
-    """The first, cold start of a candidate.
+    """Return the first, cold start of a candidate.
 
-    What compiles in its first run has the second launch's beside it, whose caches were warm.
+    A candidate that compiles in its first run also has the first run of the second launch, whose caches were warm.
     """
     if not outcome.starts:
         return None
@@ -69,7 +72,7 @@ def startup_of(outcome: CandidateOutcome, compiles: bool) -> Startup | None:
 
 
 def memory_of(outcome: CandidateOutcome, spec: MeasureSpec) -> Memory | None:
-    """Peak memory, where it was seen."""
+    """Return the peak memory, None where it was not measured."""
     if not outcome.peak_rss_bytes:
         return None
     note = "" if outcome.device_bytes is not None else ("runs on the CPU" if spec.options.device == "cpu" else "not reported")

@@ -65,7 +65,7 @@ def run_comparison(
     A record is returned for each case, in the plan's order. Samples and logs go to the run's `folder`.
 
     Raises:
-        ComparisonInterrupted: somebody interrupted the measuring. The samples until then are kept.
+        ComparisonInterrupted: Ctrl-C or SIGTERM interrupted the measuring. The samples until then are kept.
         StorageError: the disk is full or the place cannot be written.
     """
     running = [case for case in planned.cases if case.candidate is not None]
@@ -146,7 +146,7 @@ def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
 
 
 def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured: Measured, spec: MeasureSpec) -> CaseRecord:
-    """The record of a case that ran, or at least began."""
+    """Return the record of a case that ran, or at least began."""
     outcome = measured.group.outcomes[index]
     stats = measured.stats.candidates[index]
     base = replace(
@@ -178,7 +178,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
 def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
     """Return the record of a case that was opened and never timed.
 
-    Its baseline failed, or all that it was the baseline of, or somebody interrupted.
+    Its baseline failed, or all candidates of its comparison did, or the user interrupted it.
     """
     baseline, *others, _ = measured.group.outcomes
     failure = baseline.failure

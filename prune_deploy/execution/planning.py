@@ -58,7 +58,7 @@ class RunConfig:
 
     @property
     def label(self) -> str:
-        """As the command line spells it."""
+        """The config's name, as the command line spells it."""
         return f"{self.backend.name}:{self.variant}" if self.variant else self.backend.name
 
 
@@ -131,7 +131,10 @@ def plan_comparison(
 
 
 def plan_case(bundle: LoadedBundle, config: RunConfig, batch: int, spec: MeasureSpec) -> PlannedCase:
-    """One bundle in one config, or why it cannot run."""
+    """Plan one bundle in one config.
+
+    A case that cannot run has a failure instead of a candidate.
+    """
     options = replace(spec.options, variant=config.variant, precision=config.precision)
     case = Case(bundle=bundle.label, backend=config.backend.name, precision=config.precision, batch=batch, options=options)
     if bundle.damage is not None:
@@ -165,19 +168,19 @@ def planning_warnings(case: PlannedCase) -> tuple[str, ...]:
     artifact = case.artifact
     if artifact is None or case.case.precision != "int8":
         return ()
-    found = []
+    warnings = []
     sources = [each.quantization for each in case.bundle.record.artifacts if each.quantization is not None]
     if any(each.calibration is not None and each.calibration.is_synthetic for each in sources):
-        found.append(f"INT8 {LATENCY_ONLY}")
+        warnings.append(f"INT8 {LATENCY_ONLY}")
     if artifact.engine is not None and artifact.engine.library == "TensorRT-RTX":
-        found.append(RTX_INT8)
-    return tuple(found)
+        warnings.append(RTX_INT8)
+    return tuple(warnings)
 
 
 def _why_not(artifact: Artifact, reason: str) -> str:
-    """Return why an engine cannot run here, and what it is.
+    """Return the reason that an engine cannot run here.
 
-    It was built at least, and its layers' precision is known.
+    The text also has what is known of it: it was built, and its layers' precision is known.
     """
     engine = artifact.engine
     if engine is None:
@@ -201,7 +204,7 @@ def _candidate(bundle: LoadedBundle, artifact: Artifact, config: RunConfig, batc
 
 
 def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifact:
-    """The file that a backend opens.
+    """Return the file that a backend opens.
 
     Raises:
         InputError: the bundle has none of that kind, precision, target or batch.
@@ -218,7 +221,7 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
         there = f", only {', '.join(sorted({str(artifact.precision) for artifact in files}))}" if files else ""
         missing = f"the bundle has no {config.precision} {role}{there}"
         state = config.backend.available()
-        if not state.available:  # an engine would not help
+        if not state.available:  # an engine would not run here either
             raise InputError(f"{state.reason}; {missing}", fix=state.fix)
         raise InputError(missing, fix=f"export the bundle again with {setting('precisions', (..., config.precision))}")
     return _engine(fitting, batch) if role == "engine" else _placed(fitting)

@@ -1,6 +1,6 @@
 """Worker processes of one comparison, one running at a time.
 
-On a CPU everybody else is stopped meanwhile. With three ONNX Runtime sessions whose idle threads spin, a true ratio of 3.73 was
+On a CPU all others are stopped meanwhile. With three ONNX Runtime sessions whose idle threads spin, a true ratio of 3.73 was
 measured as 2.3 to 3.2, while the dense model against itself still read 1.00. On a GPU all candidates share one process and one
 context by default, since contexts of several processes take turns on the device.
 """
@@ -23,7 +23,7 @@ from prune_deploy.measure.runner import CandidateLost, TimedRuns
 from prune_deploy.records import Startup
 from prune_deploy.specs import MeasureSpec, Placement
 
-# Start-up is measured while nobody else runs: cold in the first launch, with warm caches in the second. Later launches save time.
+# Start-up is measured while no other worker runs: cold in the first launch, with warm caches in the second. Later launches save time.
 _LAUNCHES_ONE_BY_ONE = 2
 _LEAST_LIMIT_S = 60.0
 _SLACK = 30.0
@@ -80,7 +80,7 @@ class WorkerGroup:
 class ProcessLaunch:
     """The open candidates of one launch: a `measure.runner.Runner`.
 
-    What it finds out about a candidate goes to `outcomes`. `workers` are the processes of those that are open.
+    Its observations of a candidate go to `outcomes`. `workers` are the processes of the open candidates.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""A child process that exports, traces and evaluates when it is asked."""
+"""A child process that exports, traces and evaluates on request."""

@@ -1,4 +1,4 @@
-"""The build worker's side of taking an artifact's accuracy.
+"""The build worker's measurement of an artifact's accuracy.
 
 Nothing is timed while images are read, and a crash costs one figure.
 """
@@ -23,17 +23,17 @@ def accuracy_job(header: dict[str, Any]) -> dict[str, Any]:
     """Read the images, run the artifact, and answer with its accuracy.
 
     Raises:
-        PruneDeployError: it cannot be had.
+        PruneDeployError: it cannot be measured.
     """
     from prune_deploy.evaluate.accuracy import artifact_accuracy
 
     folder, options = Path(header["folder"]), from_json(RunOptions, header["options"], source="the request")
-    asked = (folder, header["data"], header["batch"], header["samples"])
-    reference = _reference(*asked, options.device, options.threads) if header["agreement"] else None
-    found = artifact_accuracy(
-        read_bundle(folder), header["backend"], Path(header["artifact"]), _batches(*asked), options, reference
+    images_request = (folder, header["data"], header["batch"], header["samples"])
+    reference = _reference(*images_request, options.device, options.threads) if header["agreement"] else None
+    scored = artifact_accuracy(
+        read_bundle(folder), header["backend"], Path(header["artifact"]), _batches(*images_request), options, reference
     )
-    return {"accuracy": to_json(found.accuracy), "settings": found.settings}
+    return {"accuracy": to_json(scored.accuracy), "settings": scored.settings}
 
 
 def _batches(folder: Path, data: str, batch: int, samples: int | None) -> Batches:
@@ -46,7 +46,7 @@ def _batches(folder: Path, data: str, batch: int, samples: int | None) -> Batche
 def _reference(
     folder: Path, data: str, batch: int, samples: int | None, device: Any, threads: int | None
 ) -> np.ndarray[Any, Any]:
-    """The classes that the bundle's FP32 module names."""
+    """Return the classes that the bundle's FP32 module predicts."""
     from prune_deploy.evaluate.accuracy import module_classes
 
     return module_classes(folder, _batches(folder, data, batch, samples), RunOptions(device=device, threads=threads))

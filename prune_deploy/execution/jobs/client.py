@@ -21,9 +21,9 @@ _MODULE = "prune_deploy.execution.jobs.server"
 
 
 class BuildWorkerClient:
-    """Starts a build worker when first asked, and again after it broke.
+    """Client that starts a build worker at the first request.
 
-    `has_named_log` is set once an error has told its reader to look into the log.
+    After a crash it starts another. `has_named_log` is set once the fix of an error has named the log.
     """
 
     def __init__(self, watchdog: Watchdog, log: Path, memory_limit_bytes: int | None = None) -> None:
@@ -41,7 +41,7 @@ class BuildWorkerClient:
         self.end()
 
     def ask(self, kind: str, header: dict[str, Any], limit_s: float, doing: str) -> dict[str, Any]:
-        """Have a job done. The worker stands still between jobs.
+        """Run a job in the worker, which is stopped between jobs.
 
         Raises:
             WorkerError: the job failed, or took its process down with it.
@@ -56,7 +56,7 @@ class BuildWorkerClient:
             raise
 
     def export(self, spec: ExportSpec, folder: Path, stages: tuple[float, ...], limit_s: float) -> None:
-        """Make a bundle, or find it made.
+        """Make a bundle, or find a finished one.
 
         With `stages` it is the last of these ratios of one iterative pruning.
 

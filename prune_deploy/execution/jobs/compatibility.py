@@ -1,6 +1,6 @@
-"""One architecture from its name to an engine, in a build worker.
+"""Compatibility of one architecture, tested in a build worker.
 
-A hang or a crash costs one row.
+The test goes from its name to an engine. A hang or a crash costs one row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROW_STAGES: dict[Stage, CompatibilityStage] = {
     "build engine": "engine",
     "reload": "reload",
 }
-"""Stages of the work that a row tells apart."""
+"""Stages of the work that a row distinguishes."""
 
 _BATCHES = (1, 2)
 _GRAPH_LIMIT_S = 60.0
@@ -40,13 +40,13 @@ class StageFile(Silent):
         self._path = path
 
     def stage(self, stage: Stage, _detail: str = "", /) -> None:
-        """Write down the stage, if a row tells it apart."""
+        """Write the stage to the file, if a row distinguishes it."""
         if stage in _ROW_STAGES:
             self._path.write_text(_ROW_STAGES[stage])
 
 
 def stage_before(path: Path) -> CompatibilityStage | None:
-    """Return the last stage that held, before the begun one."""
+    """Return the last stage that passed, before the begun one."""
     begun = path.read_text() if path.is_file() else STAGES[0]
     number = STAGES.index(begun)  # what was written is one of them
     return STAGES[number - 1] if number else None
@@ -97,7 +97,7 @@ def _sizes(made: Network) -> dict[str, Any]:
 
 
 def _compare(made: Network, exported: Exported) -> None:
-    """The bundle's module against the one that was exported.
+    """Compare the bundle's module with the one that was exported.
 
     Raises:
         VerificationError: an output differs by a bit.

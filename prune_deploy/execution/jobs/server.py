@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class BuildWorker:
-    """Does what a coordinator's `Jobs` asks for."""
+    """Handler of a coordinator's requests, sent by `BuildWorkerClient`."""
 
     def __init__(self) -> None:
         self._staged: StagedModel | None = None
 
     def answer(self, message: Message) -> tuple[dict[str, Any], bytes]:
-        """Do what a message asks for."""
+        """Handle a message."""
         header = dict(message.header)
         kind = header.pop("kind")
         handlers: dict[str, Callable[..., dict[str, Any]]] = {
@@ -45,30 +45,30 @@ class BuildWorker:
         """Make a bundle."""
         from prune_deploy.pipeline import export_bundle
 
-        asked = from_json(ExportSpec, spec, source="the request")
-        network = (lambda: self._at_stage(asked, stages)) if stages else None
-        exported = export_bundle(asked, Path(folder), network=network)
+        request = from_json(ExportSpec, spec, source="the request")
+        network = (lambda: self._at_stage(request, stages)) if stages else None
+        exported = export_bundle(request, Path(folder), network=network)
         return {"reused": exported.reused}
 
     def bandwidth(self, *, device: Device, threads: int) -> dict[str, Any]:
-        """Measure what the memory moves."""
+        """Measure the bandwidth of the memory."""
         from prune_deploy.evaluate.bandwidth import memory_bandwidth
 
         return {"gb_s": memory_bandwidth(device, threads)}
 
-    def _at_stage(self, asked: ExportSpec, stages: list[float]) -> Network:
+    def _at_stage(self, request: ExportSpec, stages: list[float]) -> Network:
         from prune_deploy.execution.jobs.staged_export import StagedModel
 
-        staged, self._staged = self._staged, None  # a stage that fails leaves a model that nobody can go on with
-        if staged is None or not staged.can_reach(asked, stages):
-            staged = StagedModel(asked)
-        network = staged.go_to(asked, stages)
+        staged, self._staged = self._staged, None  # a stage that fails leaves a model that cannot be pruned on
+        if staged is None or not staged.can_reach(request, stages):
+            staged = StagedModel(request)
+        network = staged.go_to(request, stages)
         self._staged = staged
         return network
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as a build worker."""
     run_child(BuildWorker().answer)
 
 

@@ -1,4 +1,4 @@
-"""The build worker's side of a trace.
+"""The build worker's making of a trace.
 
 A profiler that crashes, hangs or takes too much memory ends one trace and nothing else.
 """

@@ -23,7 +23,7 @@ from prune_deploy.gpus import open_gpu
 from prune_deploy.specs import Device
 
 SLOWEST_S = 1e-3
-"""A processor's figure that takes longer than this to read is left out: some clock drivers wait 10 ms for a new value."""
+"""A processor's figure that takes longer than this to read is left out. Some clock drivers wait 10 ms for a new value."""
 
 _TRIES = 3
 
@@ -51,19 +51,20 @@ _SUMMARY: dict[str, dict[str, Callable[[Sequence[float]], float]]] = {
 
 
 class Telemetry:
-    """Reads load, clocks, power and heat.
+    """Reader of load, clocks, power and heat.
 
     `unavailable` names the readings that the machine does not give, with the reason of each.
 
-    Processors: `load_1min`, `steal_share` (taken by the hypervisor), `pressure_cpu_share` (somebody waited for a processor),
+    Processors: `load_1min`, `steal_share` (taken by the hypervisor), `pressure_cpu_share` (some task waited for a processor),
     `involuntary_switches`, `cpu_mhz`, `cpu_temperature_c`.
 
-    With `device` "cuda" also the GPU that CUDA calls number 0 (limits: `gpus.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`, `power_w`,
-    `energy_mj`, `temperature_c`, `event_reasons` (a mask), `power_capped` and `throttled` (1 or 0). Then `violation_power_ns`,
-    `violation_thermal_ns`, `pcie_generation`, `other_gpu_processes`. `nvml` is the pynvml module to use.
+    With `device` "cuda" also the GPU that CUDA calls number 0 (limits: `gpus.open_gpu`): `sm_clock_mhz`, `mem_clock_mhz`,
+    `power_w`, `energy_mj`, `temperature_c`, `event_reasons` (a mask), `power_capped` and `throttled` (1 or 0). Then
+    `violation_power_ns`, `violation_thermal_ns`, `pcie_generation`, `other_gpu_processes`. `nvml` is the pynvml module to use.
 
-    Shares, switches, energy and violations are those since the reading before (of the same process, for switches), so a reading
-    taken after a block speaks of that block. Energy is counted in steps that may be longer than a block: trust its sum over seconds.
+    Shares, switches, energy and violations are those since the reading before (of the same process, for switches). A reading
+    taken after a block thus describes that block. Energy is counted in steps that may be longer than a block: trust its sum over
+    seconds.
     """
 
     def __init__(self, device: Device, nvml: Any = None) -> None:
@@ -76,9 +77,10 @@ class Telemetry:
         self._drop_slow(processors)
 
     def read(self, pid: int | None = None, own_pids: Collection[int] = ()) -> dict[str, float]:
-        """Take one reading. What is unavailable is absent from it.
+        """Take one reading. Unavailable values are absent from it.
 
-        `pid` is the process that ran last. `own_pids` are all of the comparison's, lest they be counted as others on the GPU.
+        `pid` is the process that ran last. `own_pids` are all processes of the comparison. They do not count as others on the
+        GPU.
         """
         own = {os.getpid(), *own_pids, *([] if pid is None else [pid])}
         watched = Watched(pid=pid, own_pids=frozenset(own))
@@ -87,7 +89,10 @@ class Telemetry:
         return readings
 
     def close(self) -> None:
-        """Let go of the driver. Safe to call again."""
+        """Close the driver.
+
+        It is safe to call again.
+        """
         self._stack.close()
 
     def __enter__(self) -> Telemetry:
@@ -99,7 +104,7 @@ class Telemetry:
     def _ask(self, source: Source, watched: Watched, readings: dict[str, float]) -> Source | None:
         """Put a source's values into `readings`.
 
-        Return whom to ask next time: the source, its fallback, or nobody.
+        Returns the source to ask next time: this one, its fallback, or None.
         """
         try:
             readings.update(source.ask(watched))
@@ -114,7 +119,7 @@ class Telemetry:
         self.unavailable.update(dict.fromkeys(source.keys, reason))
 
     def _drop_slow(self, sources: Sequence[Source]) -> None:
-        """Leave out what takes too long to be read beside every block."""
+        """Drop sources that are too slow to be read beside every block."""
         watched = Watched(pid=os.getpid(), own_pids=frozenset())
         for source in sources:
             if source in self._sources and (duration_s := min(self._seconds(source, watched) for _ in range(_TRIES))) > SLOWEST_S:
@@ -139,8 +144,8 @@ class Telemetry:
 def summarize(readings: Sequence[dict[str, float]]) -> dict[str, float]:
     """Summarize readings for a record.
 
-    Medians, extremes, shares of the readings that were capped or throttled, and sums of counts are kept. `energy_j` is what the whole GPU
-    used in the time of these readings, `event_reasons` every bit that was ever set.
+    Medians, extremes, shares of the readings that were capped or throttled, and sums of counts are kept. `energy_j` is the energy
+    of the whole GPU in the time of these readings. `event_reasons` has every bit that was ever set.
     """
     summary: dict[str, float] = {}
     for key, figures in _SUMMARY.items():
@@ -163,7 +168,7 @@ def driver_reasons_text(mask: int) -> tuple[str, ...]:
 def free_device_bytes(nvml: Any = None) -> int | None:
     """Return the free memory of the GPU in bytes.
 
-    It is that of the GPU that will be used, and None where nobody can tell.
+    It is that of the GPU that will be used, and None where it is unknown.
     """
     try:
         with open_gpu(nvml) as (module, handle):

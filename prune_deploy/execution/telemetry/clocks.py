@@ -1,4 +1,4 @@
-"""Holding the GPU's clock while a comparison runs."""
+"""Lock of the GPU's clock while a comparison runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INVALID_ARGUMENT, _NO_PERMISSION = 2, 4
 def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
     """Hold the GPU's SM clock at `mhz` until the block ends.
 
-    It is freed however the block ends. None leaves it alone. The driver does not tell whether somebody had locked the clock before:
+    It is freed however the block ends. None leaves it alone. The driver does not report whether the clock was locked before, so
     afterwards it is free. A kill -9 leaves it locked.
 
     Raises:
@@ -42,7 +42,7 @@ def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
                 raise _explain(mhz, error) from error
             yield
         finally:
-            # Ctrl-C in the midst of the call may come after the driver has locked the clock, so only a refusal counts.
+            # Ctrl-C during the call may come after the driver has locked the clock, so only a refusal counts.
             if not refused:
                 _free(module, handle)
 

@@ -19,7 +19,7 @@ _PROCESSOR = 36
 
 
 class CpuCounters:
-    """Reads counters under `proc` and `sys`.
+    """Reader of counters under `proc` and `sys`.
 
     Shares and counts are those of the time since the reading before.
     """
@@ -35,7 +35,7 @@ class CpuCounters:
         self._sensor: str | None = None
 
     def sources(self) -> list[Source]:
-        """Everything that is read."""
+        """Return the sources of all counters."""
         return [
             Source(keys=("load_1min",), ask=self._load),
             Source(keys=("steal_share",), ask=self._steal),
@@ -61,7 +61,7 @@ class CpuCounters:
         return {} if stolen is None or not ticks else {"steal_share": stolen / ticks}
 
     def _pressure(self, _: Watched) -> dict[str, float]:
-        """Read the share of time that somebody waited for a processor.
+        """Read the share of time that some task waited for a processor.
 
         It is taken from the counter, since the averages beside it are over 10 s.
         """
@@ -71,9 +71,9 @@ class CpuCounters:
         return {} if stalled_us is None or not elapsed_ns else {"pressure_cpu_share": 1e3 * stalled_us / elapsed_ns}
 
     def _involuntary_switches(self, watched: Watched) -> dict[str, float]:
-        """Count how often the process's first thread was preempted.
+        """Count preemptions of the process's first thread.
 
-        Its other threads are not looked at.
+        Its other threads are not counted.
         """
         text = self._of_process(watched.pid, "status")
         if watched.pid is None or text is None:
@@ -83,7 +83,10 @@ class CpuCounters:
         return {} if switches is None else {"involuntary_switches": switches}
 
     def _clock(self, watched: Watched) -> dict[str, float]:
-        """Clock of the processor that the process's first thread ran on last."""
+        """Read the clock of the process's last processor.
+
+        It is the one that its first thread ran on last.
+        """
         text = self._of_process(watched.pid, "stat")
         if text is None:
             return {}
@@ -105,7 +108,7 @@ class CpuCounters:
     def _of_process(self, pid: int | None, file: str) -> str | None:
         """Read a file of the process.
 
-        It is None if nobody is watched or the process is gone.
+        It is None without a process, or if the process is gone.
 
         Raises:
             Refused: there are no such files on this machine.

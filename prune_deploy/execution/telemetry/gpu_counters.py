@@ -26,12 +26,12 @@ EVENT_REASONS: dict[int, str] = {
     0x200: "board limit",
     0x400: "reliability",
 }
-"""Why the clock is where it is, one bit each (nvml.h: nvmlClocksEventReason…, and the two that only …ThrottleReason… has)."""
+"""Reasons for the current clock, one bit each (nvml.h: nvmlClocksEventReason…, and the two that only …ThrottleReason… has)."""
 
 POWER_CAPPED = 0x4
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 
-# Numbers of nvml.h, part of the driver's binary interface; bindings of some age lack their names.
+# Numbers of nvml.h, part of the driver's binary interface. Older bindings lack their names.
 _CLOCK_SM, _CLOCK_MEM = 1, 2
 _SENSOR_GPU = 0
 _FIELD_POWER_INSTANT = 186
@@ -39,9 +39,9 @@ _POLICY_POWER, _POLICY_THERMAL = 0, 1
 
 
 class GpuCounters:
-    """Asks `nvml`, the pynvml module, about the GPU `handle`.
+    """Reader of NVML's counters of the GPU `handle`.
 
-    Counters give what they counted since the reading before.
+    `nvml` is the pynvml module. Counters return their growth since the reading before.
     """
 
     def __init__(self, nvml: Any, handle: Any) -> None:
@@ -49,17 +49,17 @@ class GpuCounters:
         self._handle = handle
 
     def sources(self) -> list[Source]:
-        """Everything that is asked."""
+        """Return the sources of all readings."""
         power = self._plain("power_w", "nvmlDeviceGetPowerUsage", scale=1e-3)
         temperature = self._plain("temperature_c", "nvmlDeviceGetTemperature", _SENSOR_GPU)
         throttle = self._reasons("nvmlDeviceGetCurrentClocksThrottleReasons")
         return [
             self._plain("sm_clock_mhz", "nvmlDeviceGetClockInfo", _CLOCK_SM),
             self._plain("mem_clock_mhz", "nvmlDeviceGetClockInfo", _CLOCK_MEM),
-            # From Ampere on the plain function averages over a second, which mixes up candidates that take turns.
+            # From Ampere on the plain function averages over a second, which mixes candidates that take turns.
             Source(keys=power.keys, ask=self._instant_power, fallback=power),
             self._counter("energy_mj", lambda: self._call("nvmlDeviceGetTotalEnergyConsumption")),
-            # The fallback is deprecated, its successor missing from older drivers.
+            # The fallback is deprecated, and older drivers lack its successor.
             self._plain("temperature_c", "nvmlDeviceGetTemperatureV", _SENSOR_GPU, fallback=temperature),
             self._reasons("nvmlDeviceGetCurrentClocksEventReasons", fallback=throttle),
             self._counter("violation_power_ns", lambda: self._violation_ns(_POLICY_POWER)),
@@ -69,7 +69,7 @@ class GpuCounters:
         ]
 
     def _plain(self, key: str, function: str, *arguments: int, scale: float = 1.0, fallback: Source | None = None) -> Source:
-        """One function's answer, times `scale`."""
+        """Return a source of one function's answer, times `scale`."""
 
         def ask(_: Watched) -> dict[str, float]:
             return {key: scale * self._call(function, *arguments)}
@@ -77,7 +77,7 @@ class GpuCounters:
         return Source(keys=(key,), ask=ask, fallback=fallback)
 
     def _counter(self, key: str, count: Callable[[], int]) -> Source:
-        """Return a counter's growth since the reading before."""
+        """Return a source of a counter's growth since the reading before."""
         since = Since()
 
         def ask(_: Watched) -> dict[str, float]:
@@ -87,7 +87,10 @@ class GpuCounters:
         return Source(keys=(key,), ask=ask)
 
     def _reasons(self, function: str, fallback: Source | None = None) -> Source:
-        """The mask of reasons, and what it says of power and heat."""
+        """Return a source of the mask of reasons.
+
+        It also has whether power or heat limited the clock.
+        """
 
         def ask(_: Watched) -> dict[str, float]:
             mask = int(self._call(function))
@@ -109,18 +112,18 @@ class GpuCounters:
         return int(self._call("nvmlDeviceGetViolationStatus", policy).violationTime)
 
     def _others(self, watched: Watched) -> dict[str, float]:
-        """Processes that compute on the GPU and are not the comparison's."""
+        """Count processes that compute on the GPU and are not the comparison's."""
         pids = {process.pid for process in self._call("nvmlDeviceGetComputeRunningProcesses")} - watched.own_pids
         if not all(psutil.pid_exists(pid) for pid in pids):
-            # A container numbers its processes anew, the driver does not: ours could not be told from others.
+            # A container has process numbers of its own, which the driver does not use: ours would look like others.
             raise Refused("the driver's process numbers are not those of this container")
         return {"other_gpu_processes": float(len(pids))}
 
     def _call(self, function: str, *arguments: object) -> Any:
-        found = getattr(self._nvml, function, None)
-        if found is None:
+        nvml_function = getattr(self._nvml, function, None)
+        if nvml_function is None:
             raise Refused(f"this version of pynvml has no {function}")
         try:
-            return found(self._handle, *arguments)
+            return nvml_function(self._handle, *arguments)
         except self._nvml.NVMLError as error:
             raise Refused(first_line(error)) from error

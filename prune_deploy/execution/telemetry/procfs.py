@@ -1,10 +1,10 @@
-"""Reading the kernel's small files: /proc and /sys."""
+"""Reader of the kernel's small files: /proc and /sys."""
 
 from __future__ import annotations
 
 import os
 
-# Holds whichever of these files is read whole; of /proc/stat, which grows with the processors, the first line is enough.
+# Each of these files fits, except /proc/stat, which grows with the processors. Its first line is enough.
 _MOST_BYTES = 1 << 16
 
 
@@ -24,7 +24,9 @@ def read_text(path: str) -> str:
 
 
 def read_process(pid: int, file: str, proc: str = "/proc") -> str | None:
-    """The text of a process's file, None if the process is gone.
+    """Return the text of a process's file.
+
+    It is None if the process is gone.
 
     Raises:
         OSError: it may not be read.

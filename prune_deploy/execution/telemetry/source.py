@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 class Refused(Exception):  # noqa: N818 - an answer that is expected, not a fault
-    """Reports a reading that this machine does not give, and why."""
+    """Reports a reading that this machine does not give, with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
     """The processes that a reading is about.
 
-    They are the process that ran last, None for nobody in particular, and all processes of the comparison.
+    `pid` is the process that ran last, None without one. `own_pids` are all processes of the comparison.
     """
 
     pid: int | None
@@ -23,10 +23,10 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A question to the system.
+    """One reading of the system.
 
-    `ask` gives values for some or all of `keys`, or raises `Refused` and is then never asked again. `fallback` takes its place where it
-    refuses.
+    `ask` returns values for some or all of `keys`, or raises `Refused` and is then never called again. `fallback` takes its place
+    where it refuses.
     """
 
     keys: tuple[str, ...]
@@ -35,15 +35,15 @@ class Source:
 
 
 class Since:
-    """A counter's growth since it was last looked at."""
+    """Growth of a counter since it was last read."""
 
     def __init__(self) -> None:
         self._last: float | None = None
 
     def __call__(self, count: float) -> float | None:
-        """Return the growth since the last look.
+        """Return the growth since the last call.
 
-        It is None at the first look, and where the counter went back, as after a reset of its driver.
+        It is None at the first call, and where the counter went back, as after a reset of its driver.
         """
         last, self._last = self._last, count
         return None if last is None or count < last else float(count - last)

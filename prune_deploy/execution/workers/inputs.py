@@ -15,7 +15,7 @@ _COARSE = 7
 
 
 def make_inputs(kind: InputKind, shape: tuple[int, int, int, int], seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Seeded inputs of `shape` (batch, channels, height, width), float32.
+    """Make seeded inputs, shape (batch, channels, height, width), float32.
 
     "images" are smooth random fields with a tint and a little noise, of about zero mean and unit variance. "normal" and "uniform"
     (0 to 1) are noise. "zeros" flip the fewest bits, which lets a power-limited GPU clock higher than real data would.
@@ -38,7 +38,10 @@ def make_inputs(kind: InputKind, shape: tuple[int, int, int, int], seed: int) ->
 
 
 def _resizing(size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The matrix, shape (size, 7), that interpolates linearly between coarse values."""
+    """Return the matrix that interpolates linearly between coarse values.
+
+    Its shape is (size, 7).
+    """
     positions = np.linspace(0, _COARSE - 1, size)
     columns = [np.interp(positions, np.arange(_COARSE), unit) for unit in np.eye(_COARSE)]
     return np.stack(columns, axis=1).astype(np.float32)

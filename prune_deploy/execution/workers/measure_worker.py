@@ -1,4 +1,4 @@
-"""A process that opens candidates and runs them when told.
+"""A process that opens candidates, and runs them on request.
 
 It imports nothing but what its backend needs.
 """
@@ -33,7 +33,7 @@ class MeasureWorker:
         self._sessions: dict[int, Session] = {}
 
     def answer(self, message: Message) -> tuple[dict[str, Any], bytes]:
-        """Do what a message asks for."""
+        """Handle a message."""
         handlers: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
             "open": self.open,
             "run": self.run,
@@ -61,9 +61,9 @@ class MeasureWorker:
                 "its outputs are not finite numbers",
                 fix="see prune-deploy verify; half precision may overflow, weights may be damaged",
             )
-        session.check()  # a label that does not hold is told before anything is timed
+        session.check()  # a label that does not hold is an error before anything is timed
         self._sessions[candidate] = session
-        gc.freeze()  # what is there stays; what comes is little, and is collected between blocks
+        gc.freeze()  # existing objects stay, new ones are few and collected between blocks
         gc.disable()
         return {"open_s": opened - begin, "first_run_s": ended - opened, "settings": session.settings()}, b""
 
@@ -85,12 +85,12 @@ class MeasureWorker:
         return {"settings": session.settings()}, b""
 
     def device_bytes(self, *, candidate: int) -> tuple[dict[str, Any], bytes]:
-        """Peak device memory, in a pass that is not timed."""
+        """Measure the peak device memory, in a pass that is not timed."""
         return {"bytes": self._sessions[candidate].device_bytes()}, b""
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as a worker process."""
     with ExitStack() as stack:
         run_child(MeasureWorker(stack).answer)
 

@@ -1,4 +1,4 @@
-"""Memory of processes: what they hold in RAM, now and at most."""
+"""Resident memory of processes, now and at most."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _TREE_EVERY_S = 1.0
 def peak_rss_bytes(pid: int) -> int | None:
     """Return the most memory that a process has had resident, in bytes.
 
-    It is None if the process is gone. The kernel's own high-water mark (VmHWM) is read, so a peak between two looks is not missed. It
-    belongs to the program that runs now. `ru_maxrss` is handed on to a child and kept through exec, so a small worker would be charged
-    with its coordinator's peak. Source: proc_pid_status(5), getrusage(2).
+    It is None if the process is gone. The kernel's own high-water mark (VmHWM) is read, so a peak between two reads is not
+    missed. It belongs to the program that runs now. `ru_maxrss` is handed on to a child and kept through exec, so a small worker
+    would be charged with its coordinator's peak. Source: proc_pid_status(5), getrusage(2).
     """
     status = read_process(pid, "status")
     # A process that ended and was not waited for yet has a status, but no memory in it.
-    _, found, rest = (status or "").partition("\nVmHWM:")
-    return int(rest.split(maxsplit=1)[0]) << 10 if found else None
+    _, mark, rest = (status or "").partition("\nVmHWM:")
+    return int(rest.split(maxsplit=1)[0]) << 10 if mark else None
 
 
 def rss_bytes(pid: int) -> int | None:
@@ -39,8 +39,8 @@ def rss_bytes(pid: int) -> int | None:
 def tree_rss_bytes(pid: int) -> int | None:
     """Return the resident memory of a process and its descendants, in bytes.
 
-    It is None if the process is gone. Compilers are such descendants. Pages that several of them share count for each. All processes of
-    the machine are looked through, which takes milliseconds.
+    It is None if the process is gone. Compilers are such descendants. Pages that several of them share count for each. The call
+    reads all processes of the machine, which takes milliseconds.
     """
     own = rss_bytes(pid)
     return None if own is None else own + _descendants_bytes(pid)

@@ -1,4 +1,4 @@
-"""The coordinator's side of a worker process."""
+"""The coordinator's handle of a worker process."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _FIXES = {
     "scoring": "lower `data_samples`, or raise `build_limit_s`",
     "tracing": "trace it with fewer `runs`, or a smaller batch",
 }
-"""What helps against a timeout, by what was being done."""
+"""Fixes for a timeout, by the worker's activity."""
 
 
 class WorkerError(Exception):
     """The end of a worker: a status, a message and a fix.
 
-    The worker is dead or must be ended. `log` is its log where `fix` tells to read it.
+    The worker is dead or must be ended. `log` is its log where `fix` names it.
     """
 
     def __init__(self, status: Status, message: str, fix: str, log: Path | None = None) -> None:
@@ -47,9 +47,9 @@ class WorkerError(Exception):
 
 
 class RefusedError(WorkerError):
-    """A worker's refusal to do what it was asked.
+    """A worker's answer that it cannot do what it was asked.
 
-    The worker is well and takes the next message.
+    The worker is unharmed and takes the next message.
     """
 
 
@@ -70,7 +70,7 @@ class Watchdog:
         os.write(self._writing, f"+{group}\n".encode())
 
     def remove(self, group: int) -> None:
-        """The group is gone."""
+        """Forget a process group that has ended."""
         os.write(self._writing, f"-{group}\n".encode())
 
     def __enter__(self) -> Watchdog:
@@ -126,7 +126,7 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def await_ready(self, limit_s: float) -> float:
-        """Seconds from its start until it takes messages.
+        """Return the seconds from its start until it takes messages.
 
         Raises:
             WorkerError: as `answer`.
@@ -180,7 +180,8 @@ class WorkerProcess:
     def suspend(self) -> None:
         """Stop every thread of the worker.
 
-        Threads that idle by spinning would take the processor from whoever is timed. The call returns when the kernel confirms the stop.
+        Threads that idle by spinning would take the processor from the timed worker. The call returns when the kernel confirms
+        the stop.
         """
         if self._stopped or not self._signal(signal.SIGSTOP):
             return
@@ -192,17 +193,20 @@ class WorkerProcess:
             time.sleep(0.0001)
 
     def resume(self) -> None:
-        """Let it run again."""
+        """Let the worker run again."""
         if self._stopped:
             self._signal(signal.SIGCONT)
             self._stopped = False
 
     def peak_rss_bytes(self) -> int | None:
-        """The most memory it has had resident so far."""
+        """Return the most memory it has had resident so far."""
         return peak_rss_bytes(self.pid)
 
     def end(self) -> None:
-        """Kill the worker and all that it started. Safe to call again."""
+        """Kill the worker and all that it started.
+
+        It is safe to call again.
+        """
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

@@ -1,9 +1,9 @@
 """Messages between a coordinator and a worker over one Unix socket.
 
 Each has a JSON header and raw bytes. The framing is our own, since half a message must not block the coordinator. A worker may be
-stopped, or hang in native code, in the midst of an answer. `multiprocessing.connection.Connection.poll` then says that there is
-something to read, and `recv_bytes` waits for the rest, past the time limit and without a look at the worker's memory. It has no
-timeout. Here what has arrived is kept, and the wait for the rest ends with `timeout_s`.
+stopped, or hang in native code, while it sends an answer. `multiprocessing.connection.Connection.poll` then reports that there is
+something to read, and `recv_bytes` waits for the rest, past the time limit and without a check of the worker's memory. It has no
+timeout. Here the bytes that have arrived are kept, and the wait for the rest ends with `timeout_s`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 _LENGTHS = struct.Struct("!II")
 
 
-class ChannelClosed(Exception):  # noqa: N818 - the usual end of a conversation
-    """The other side is gone."""
+class ChannelClosed(Exception):  # noqa: N818 - the usual end of a connection
+    """Reports that the other side is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Message:
 
 
 class Channel:
-    """One end of the conversation. It takes and gives whole messages."""
+    """One end of the connection. It sends and receives whole messages."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._received = bytearray()
 
     def fileno(self) -> int:
-        """The descriptor, for whoever waits on several."""
+        """Return the descriptor, to wait on several channels at once."""
         return self._socket.fileno()
 
     def send(self, header: dict[str, Any], data: bytes = b"") -> None:
@@ -54,7 +54,7 @@ class Channel:
             raise ChannelClosed from error
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message, or None if none is complete after `timeout_s`.
+        """Return the next message, or None if none is complete after `timeout_s`.
 
         Raises:
             ChannelClosed: the other side is gone.

@@ -1,7 +1,7 @@
-"""The child's side of the conversation with a coordinator.
+"""The child's side of the connection with a coordinator.
 
-It answers every message with one message, and dies with its coordinator. A child is started as `python -m <module> FD PID`, with the
-descriptor of its socket and the coordinator's process number.
+It answers every message with one message, and dies with its coordinator. A child is started as `python -m <module> FD PID`, with
+the descriptor of its socket and the coordinator's process number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prune_deploy.execution.workers.protocol import Channel, ChannelClosed, Mess
 _PR_SET_PDEATHSIG = 1
 
 Answer = Callable[[Message], tuple[dict[str, Any], bytes]]
-"""What a child does with a message: the header and the bytes to send back."""
+"""Handler of a message. It returns the header and the bytes to send back."""
 
 
 def run_child(answer: Answer) -> None:

@@ -20,10 +20,10 @@ from prune_deploy.specs import Mode
 
 
 def time_runs(session: Session, runs: int, mode: Mode) -> NDArray[np.int64]:
-    """Durations of `runs` runs in nanoseconds, shape (runs,).
+    """Return durations of `runs` runs in nanoseconds, shape (runs,).
 
     Raises:
-        CannotRunError: the mode needs a device stream, which this session has not.
+        CannotRunError: the mode needs a device stream, which this session does not have.
     """
     if mode == "latency":
         return time_each(session, runs)
@@ -35,7 +35,7 @@ def time_runs(session: Session, runs: int, mode: Mode) -> NDArray[np.int64]:
 
 
 def time_each(session: Session, runs: int) -> NDArray[np.int64]:
-    """Take host time from each run's start until its outputs are there."""
+    """Measure host time from each run's start until its outputs are there."""
     clock, run, synchronize = time.perf_counter_ns, session.run, session.synchronize
     samples = [0] * runs
     for index in range(runs):
@@ -55,9 +55,9 @@ def device_ms(session: Session, runs: int) -> float | None:
 
 
 def _time_queued(session: Session, runs: int) -> NDArray[np.int64]:
-    """Take device time between events around runs that are queued without waiting.
+    """Measure device time between events around queued runs.
 
-    The resolution is about 0.5 µs.
+    The runs are queued without waiting. The resolution is about 0.5 µs.
     """
     runtime = _cuda_runtime()
     events = [_checked(runtime.cudaEventCreate()) for _ in range(runs + 1)]
@@ -76,7 +76,7 @@ def _time_queued(session: Session, runs: int) -> NDArray[np.int64]:
 
 
 def _time_saturated(session: Session, runs: int) -> NDArray[np.int64]:
-    """Host time between completions while two runs are always queued."""
+    """Measure host time between completions, with two runs always queued."""
     runtime = _cuda_runtime()
     flags = runtime.cudaEventBlockingSync
     events = [_checked(runtime.cudaEventCreateWithFlags(flags)) for _ in range(2)]
@@ -108,7 +108,11 @@ def _cuda_runtime() -> Any:
 
 
 def _checked(answer: tuple[Any, ...]) -> Any:
-    """The value of a CUDA call that went well."""
+    """Return the value of a successful CUDA call.
+
+    Raises:
+        CannotRunError: the call failed.
+    """
     error, *values = answer
     if int(error) != 0:
         raise CannotRunError(f"CUDA said {error.name} while timing", fix="see: prune-deploy doctor")

@@ -1,8 +1,9 @@
-"""Ends process groups of a coordinator that is gone: `python watchdog.py FD`.
+"""Watchdog over the process groups of a coordinator: `python watchdog.py FD`.
 
-A worker asks the kernel to die with its coordinator, but its children, compilers for example, do not. This process holds one end of
-a pipe. Lines in it add ("+123") and remove ("-123") process groups. Its end, which a kill -9 brings too, ends those that are left.
-It runs without the package, so that it starts in a few milliseconds.
+It ends them when the coordinator is gone. A worker asks the kernel to die with its coordinator, but its children, compilers for
+example, do not. This process holds one end of a pipe. Lines in it add ("+123") and remove ("-123") process groups. The pipe's
+end, which a kill -9 brings too, ends those that are left. The file runs without the package, so that it starts in a few
+milliseconds.
 """
 
 from __future__ import annotations
