@@ -17,7 +17,7 @@ SCHEMA_VERSION = 2
 1 (2026-11): bundle.json, recipe.json, width plans, runs and traces as first released.
 2 (2026-11): `notes` of Receipt, Trace and Accuracy are `warnings`. RunOptions has no `tf32`, which its precision says. EngineSpec has no
 precision, which EngineBuild has. RunRecord has `is_open`. CaseRecord has `comparison_cases`, and `across`, which the comparison's name
-said.
+said. The model of a BundleRecord is resolved.
 """
 
 Document = dict[str, Any]
@@ -69,6 +69,14 @@ def _across_of_name(record: Document, comparison: Any) -> Document:
     return record | {"comparison": comparison, "across": across}
 
 
+def _resolved_model(record: Document, model: Any) -> Document:
+    """Fill in a bundle's model from what the bundle says of its classes and of its input."""
+    if not isinstance(model, dict):
+        return record | {"model": model}
+    known = {"num_classes": record.get("num_classes"), "input_size": record.get("preprocessing", {}).get("input_size")}
+    return record | {"model": model | {name: value for name, value in known.items() if model.get(name) is None}}
+
+
 _NOTES = Change(renamed={"notes": "warnings"})
 
 CHANGES: Mapping[int, Mapping[str, Change]] = {
@@ -76,6 +84,7 @@ CHANGES: Mapping[int, Mapping[str, Change]] = {
         "Receipt": _NOTES,
         "Trace": _NOTES,
         "Accuracy": _NOTES,
+        "BundleRecord": Change(moved={"model": _resolved_model}),
         "CaseRecord": Change(moved={"comparison": _across_of_name}),
         "RunOptions": Change(moved={"tf32": _tf32_as_precision}),
         "EngineSpec": Change(removed=frozenset({"precision"})),
