@@ -1,4 +1,4 @@
-"""The curve of an iterative pruning: one point per ratio, and which of them are slower than the one before."""
+"""Curves of iterative prunings: one point per ratio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from prune_deploy.reporting.figures.rows import Row, row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One step: `ratio` 0 is the dense model. `is_slower` where its speed-up interval lies wholly below that of the step before."""
+    """One step of a curve. `ratio` 0 is the dense model.
+
+    `is_slower` marks a speed-up interval that lies wholly below that of the step before.
+    """
 
     ratio: float
     record: CaseRecord
@@ -31,7 +34,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """All steps of one model and method on one backend, precision and batch, by ascending ratio."""
+    """All steps of one model and method, by ascending ratio.
+
+    They share backend, precision and batch size.
+    """
 
     name: str
     model: str
@@ -43,7 +49,10 @@ class Curve:
 
 
 def curves(records: Iterable[CaseRecord]) -> list[Curve]:
-    """The curves in a run's records: one per model, method, protocol, seed, backend, precision and batch that has pruned variants."""
+    """Return the curves in a run's records.
+
+    There is one per model, method, protocol, seed, backend, precision and batch size with pruned variants.
+    """
     dense: dict[tuple[object, ...], CaseRecord] = {}
     found: dict[tuple[object, ...], dict[float, CaseRecord]] = {}
     for record in records:
@@ -85,7 +94,10 @@ def _curve(dense: CaseRecord | None, steps: dict[float, CaseRecord]) -> Curve:
 
 
 def _is_slower(before: Row | None, now: Row) -> bool:
-    """Both are ratios to the dense model measured beside them, so drift between comparisons is in neither."""
+    """Compare two steps by their speed-ups.
+
+    Both are ratios to the dense model measured beside them, so drift between comparisons is in neither.
+    """
     if before is None or now.speedup_high is None:
         return False
     floor = 1.0 if before.role == "dense" else before.speedup_low

@@ -1,4 +1,4 @@
-"""Figures as text: one rule for how many digits, for every table and report."""
+"""Figures as text, with one rule for digits in all tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ MISSING = "-"
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; below a thousandth, one; from a thousand on, whole with commas."""
+    """Format with four significant digits.
+
+    Numbers below a thousandth get one, and numbers from a thousand on are whole with commas.
+    """
     if value is None:
         return MISSING
     if value >= 1000:
@@ -17,13 +20,13 @@ def number(value: float | None) -> str:
 
 
 def share(value: float) -> str:
-    """A share in percent, with the more digits the smaller it is."""
+    """Format a share in percent, with more digits for smaller ones."""
     size = abs(value)
     return f"{value:.2%}" if size < 0.01 else (f"{value:.1%}" if size < 0.1 else f"{value:.0%}")
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A figure with its interval, as many digits as the interval leaves meaning."""
+    """Format a figure with its interval."""
     if value is None:
         return MISSING
     if low is None or high is None:
@@ -32,7 +35,10 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
 
 
 def with_half_width(value: float | None, high: float | None) -> str:
-    """A figure and how far its interval reaches, in percent: it is as wide to both sides, on a scale of ratios."""
+    """Format a figure with the half-width of its interval in percent.
+
+    The interval is equally wide to both sides on a scale of ratios.
+    """
     if value is None or high is None:
         return number(value)
     half = high / value - 1
@@ -40,28 +46,31 @@ def with_half_width(value: float | None, high: float | None) -> str:
 
 
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A share in percent with its interval: "94.1 [92.1, 95.6]"."""
+    """Format a share in percent with its interval: "94.1 [92.1, 95.6]"."""
     if value is None:
         return MISSING
     return f"{100 * value:.1f}" if low is None or high is None else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def plus_minus(mean: float | None, stdev: float | None) -> str:
-    """Mean and standard deviation of single runs, as published latency tables print them; no interval of anything."""
+    """Format mean and standard deviation of single runs.
+
+    Published latency tables print them so. This is not a confidence interval.
+    """
     if mean is None or stdev is None:
         return MISSING
     return f"{mean:,.2f} ± {stdev:,.2f}" if mean >= 1 else f"{number(mean)} ± {stdev:.2g}"
 
 
 def ratio(value: float | None) -> str:
-    """A quotient: "3.80×"."""
+    """Format a quotient: "3.80×"."""
     if value is None:
         return MISSING
     return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
 
 
 def amount(value: float | None) -> str:
-    """A count with a prefix: "25.56 M", "4.12 G", "950"."""
+    """Format a count with a prefix: "25.56 M", "4.12 G", "950"."""
     if value is None:
         return MISSING
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -71,6 +80,6 @@ def amount(value: float | None) -> str:
 
 
 def units(figure: Estimate) -> str:
-    """What an interval was counted from: "5 launches", "1 round within one launch"."""
+    """Name what an interval was counted from, such as "5 launches"."""
     one, many = ("launch", "launches") if figure.unit == "launch" else ("round within one launch", "rounds within one launch")
     return f"{figure.count} {one if figure.count == 1 else many}"

@@ -1,4 +1,4 @@
-"""Verdicts as exit codes: did it get slower, and is that known."""
+"""Gates: verdicts as exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Gated:
 
 
 def parse_share(text: str, option: str) -> float:
-    """ "3%" or "0.03" as 0.03.
+    """Parse "3%" or "0.03" as 0.03.
 
     Raises:
         InputError: not a share from 0 to below 1.
@@ -36,9 +36,9 @@ def parse_share(text: str, option: str) -> float:
 
 
 def gate_slower(name: str, ratio: Estimate | None, allowed: float, margin: float = 0.0) -> Gated:
-    """Whether a model is slower by more than the share `allowed`, given old time over new time.
+    """Judge old time over new time by the share `allowed`.
 
-    It is called slower only where it is so by more than `margin` too, which the old model showed against its own copy.
+    Slower also means slower by more than `margin`, which the old model showed against its own copy.
     """
     if ratio is None or ratio.low is None or ratio.high is None:
         return Gated(outcome="undecided", sentence=f"{name}: no ratio with an interval")
@@ -53,6 +53,9 @@ def gate_slower(name: str, ratio: Estimate | None, allowed: float, margin: float
 
 
 def worst(gated: Sequence[Gated]) -> Outcome:
-    """The outcome of several gates together: one that is slower decides, then one that is undecided."""
+    """Return the outcome of several gates.
+
+    One that is slower decides, then one that is undecided.
+    """
     outcomes = {each.outcome for each in gated}
     return "slower" if "slower" in outcomes else ("undecided" if "undecided" in outcomes or not gated else "passed")

@@ -1,4 +1,4 @@
-"""What things are called in sentences."""
+"""Names of things in sentences."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from prune_deploy.backends import discover
 
 
 def backend_title(name: str) -> str:
-    """A backend's name for readers: "ort" is ONNX Runtime, "trt:cuda-graph" TensorRT (cuda-graph).
+    """Return a backend's title: "trt:cuda-graph" is TensorRT (cuda-graph).
 
-    One that is not installed here keeps the name that it was recorded with.
+    A backend that is not installed here keeps its recorded name.
     """
     base, _, variant = name.partition(":")
     backend = discover().get(base)

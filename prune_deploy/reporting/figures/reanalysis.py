@@ -1,4 +1,7 @@
-"""Every figure of a run, computed again from its raw nanoseconds: the same bits, or the run is not what it says."""
+"""Computes every figure of a run again from its raw nanoseconds.
+
+The results must be the same bits, or the run is damaged.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,19 @@ from prune_deploy.runs import Run, read_samples
 
 @dataclass(frozen=True, slots=True)
 class Reanalysed:
-    """A case's record made again; `is_same` if it is the stored one byte for byte."""
+    """A case's record made again.
+
+    `is_same` means that it equals the stored one byte for byte.
+    """
 
     record: CaseRecord
     is_same: bool
 
 
 def reanalyze(run: Run) -> Iterator[Reanalysed]:
-    """Each case of a run again from its samples; cases without samples as they are.
+    """Compute each case of a run again from its samples.
+
+    Cases without samples stay as they are.
 
     Raises:
         InputError: samples are missing or damaged.

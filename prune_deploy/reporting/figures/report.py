@@ -1,4 +1,7 @@
-"""One or several runs as a report needs them: figures, machines, traces, explanations and the bundles that lie beside them."""
+"""One or several runs with everything that a report shows.
+
+These are figures, machines, traces, explanations and the bundles beside them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,12 @@ _BUNDLES = "bundles"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One case in a report: `id` is unique within it; `trace` is the stem of its traces, "" without; `commands` make it again."""
+    """One case in a report.
+
+    - `id` is unique within the report.
+    - `trace` is the stem of its traces, "" without.
+    - `commands` make the case again.
+    """
 
     id: str
     record: CaseRecord
@@ -32,7 +40,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedRun:
-    """A run with all that lies in its folder. `machine` is its name in this report; `unreadable` says which bundles were damaged."""
+    """A run with the contents of its folder.
+
+    `machine` is the machine's name in this report. `unreadable` names damaged bundles.
+    """
 
     run: Run
     machine: str
@@ -50,7 +61,7 @@ class ReportedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What renderers turn into files: runs in the order they were named."""
+    """Runs in the order in which they were named."""
 
     runs: tuple[ReportedRun, ...]
 
@@ -67,7 +78,7 @@ class Report:
 
 
 def read_report(folders: Sequence[Path]) -> Report:
-    """The report of runs on disk.
+    """Read runs from disk into a report.
 
     Raises:
         InputError: a folder is no run, or a file in it is damaged.
@@ -76,7 +87,7 @@ def read_report(folders: Sequence[Path]) -> Report:
 
 
 def make_report(runs: Sequence[Run]) -> Report:
-    """The report of runs that were read.
+    """Make the report of runs in memory.
 
     Raises:
         InputError: a trace or an explanation is damaged.
@@ -112,7 +123,10 @@ def _reported(run: Run, machine: str, number: int) -> ReportedRun:
 
 
 def _bundles(folder: Path) -> tuple[dict[str, BundleRecord], tuple[str, ...]]:
-    """The records of the bundles that a sweep kept in its run; a damaged one costs its receipt, not the report."""
+    """Read the bundle records that a sweep kept in its run.
+
+    A damaged bundle costs its receipt, not the report.
+    """
     found, unreadable = {}, []
     for path in sorted((folder / _BUNDLES).glob(f"*/{BUNDLE_FILE}")):
         try:
@@ -123,7 +137,10 @@ def _bundles(folder: Path) -> tuple[dict[str, BundleRecord], tuple[str, ...]]:
 
 
 def machine_names(environments: Sequence[Environment]) -> list[str]:
-    """A short name for each run's machine: its GPU, else its CPU; numbered where two machines would share it."""
+    """Name each run's machine shortly: its GPU, else its CPU.
+
+    Names that two machines would share are numbered.
+    """
     short = [_machine_name(each) for each in environments]
     machines = [replace(each, captured_at="") for each in environments]
     names = []

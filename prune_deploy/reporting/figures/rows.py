@@ -1,4 +1,4 @@
-"""The figures of one case as tables, files and JSON show them, all derived from its record."""
+"""Figures of one case for tables and files, derived from its record."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prune_deploy.records import Accuracy, CaseRecord, Estimate, Latency, Speedu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A case in figures; None where it has none, and then `reason` says why.
+    """A case in figures, which are None where `reason` says why.
 
     `method`, `ratio`, `protocol` and `seed` are the variant's, as far as the record knows it. `macs_ratio` is dense MACs over this
     model's (attention included), `efficiency` the speed-up over it: 1 means that every removed multiplication saved its share of
     time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
-    weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`;
-    `accuracy_note` says what must be known to read them. `precision_layers` ("53/54") are the convolutions and matrix products that
+    weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`,
+    and `accuracy_note` qualifies them. `precision_layers` ("53/54") are the convolutions and matrix products that
     compute in the precision, out of all of them, "" where nobody counted.
     """
 
@@ -78,7 +78,10 @@ class Row:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict, with an asterisk where the interval is wider than aimed for; where there is none, "baseline" or the status."""
+        """The verdict, else "baseline" or the status.
+
+        An asterisk marks an interval that is wider than aimed for.
+        """
         without = "baseline" if self.role == "dense" else self.status
         if self.latency_ms is None:
             without = "not timed" if self.status == "ok" else self.status  # only traced
@@ -87,12 +90,12 @@ class Row:
 
     @property
     def peak_mib(self) -> float | None:
-        """Peak memory where the model ran: the device's if it was read, else the process's."""
+        """Peak memory: the device's if it was read, else the process's."""
         return self.peak_rss_mib if self.peak_device_mib is None else self.peak_device_mib
 
     @property
     def precision_text(self) -> str:
-        """The precision, and how many of the convolutions and matrix products have it."""
+        """The precision with the count of layers that compute in it."""
         return f"{self.precision} {self.precision_layers}".strip()
 
     @property
@@ -102,7 +105,7 @@ class Row:
 
 
 def row(record: CaseRecord) -> Row:
-    """The row of a record."""
+    """Return the row of a record."""
     case, startup, memory = record.case, record.startup, record.memory
     macs_ratio = None
     if record.counts is not None and record.dense_counts is not None:
@@ -138,7 +141,10 @@ def row(record: CaseRecord) -> Row:
 
 
 def _layers(record: CaseRecord) -> str:
-    """What the session found when it ran, or else what was seen when the file was made; of FP32 nobody wants to know."""
+    """Return the count of layers in the precision, "" for FP32.
+
+    It is the session's count, else the one from when the file was made.
+    """
     if record.case.precision == "fp32":
         return ""
     made = "" if record.share is None else record.share.text
@@ -146,7 +152,7 @@ def _layers(record: CaseRecord) -> str:
 
 
 def _variant_fields(record: CaseRecord) -> dict[str, Any]:
-    """What was made of the model, and how large that is."""
+    """Return the fields of the variant and its size."""
     fields: dict[str, Any] = {"nonzero_params": record.nonzero_params}
     if record.variant is not None:
         variant = record.variant

@@ -1,4 +1,7 @@
-"""Two runs side by side: ratio of ratios through each run's own dense model, since absolute times of two days do not compare."""
+"""Two runs side by side, through each run's own dense model.
+
+The result is a ratio of ratios, since absolute times of two days do not compare.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _MARGIN = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedCase:
-    """The same case in two runs. `ratio` is the second run's speed-up over the first's; absolute times carry no verdict."""
+    """The same case in two runs.
+
+    `ratio` is the second run's speed-up over the first's. Absolute times carry no verdict.
+    """
 
     name: str
     first_ms: float | None
@@ -28,7 +34,10 @@ class PairedCase:
 
 
 def pair_runs(first: Run, second: Run) -> Iterator[PairedCase]:
-    """Cases of the same model, amount of pruning, backend, precision, batch and options, in the second run's order."""
+    """Pair the cases that two runs share, in the second run's order.
+
+    They have the same model, amount of pruning, backend, precision, batch size and options.
+    """
     known = {_identity(record): record for record in first.cases if record.role == "candidate"}
     for record in second.cases:
         if record.role == "candidate" and _identity(record) in known:
@@ -60,7 +69,10 @@ def _pair(first: CaseRecord, second: CaseRecord) -> PairedCase:
 
 
 def ratio_of_ratios(first: CaseRecord, second: CaseRecord) -> Estimate | None:
-    """The second speed-up over the first, with an interval: logarithms' half-widths add in quadrature, the runs being independent."""
+    """Divide the second speed-up by the first, with an interval.
+
+    The half-widths of the logarithms add in quadrature, because the runs are independent.
+    """
     if first.speedup is None or second.speedup is None:
         return None
     old, new = first.speedup.ratio, second.speedup.ratio
@@ -84,7 +96,7 @@ def _margin(first: CaseRecord, second: CaseRecord) -> float:
 
 
 def _verdict(ratio: Estimate | None, first: CaseRecord, second: CaseRecord) -> Verdict:
-    """By the interval, which must clear both runs' margins."""
+    """Derive the verdict from the interval, which must clear both margins."""
     if ratio is None or ratio.low is None or ratio.high is None or first.speedup is None or second.speedup is None:
         return "INCONCLUSIVE"
     margin = _margin(first, second)

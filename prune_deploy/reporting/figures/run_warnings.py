@@ -1,4 +1,4 @@
-"""What figures need a sentence for: cases without any, warnings, the dense model against its own copy."""
+"""Sentences beside the figures: missing cases, warnings and controls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from prune_deploy.reporting.figures.rows import Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """Why cases have no figures: the reason once, and the bundles, ways and batches it holds for, all with all."""
+    """Cases without figures for one reason.
+
+    It holds for every combination of the bundles, run configurations and batch sizes.
+    """
 
     bundles: tuple[str, ...]
     configs: str
@@ -24,7 +27,10 @@ class Absence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """The dense model of a comparison against its own copy: 1 if nothing but the model counts."""
+    """The dense model of a comparison against its own copy.
+
+    The ratio is 1 if nothing but the model counts.
+    """
 
     comparison: str
     ratio: Estimate
@@ -36,7 +42,10 @@ class Control:
 
 
 def absences(rows: Iterable[Row]) -> list[Absence]:
-    """The cases that could not be measured in the order they come, those together that share the reason and are otherwise alike."""
+    """Group the cases that could not be measured, in their order.
+
+    Cases with the same reason that are otherwise alike form one group.
+    """
     by_bundle: dict[tuple[str, str, str, str], list[Row]] = {}
     for each in rows:
         if each.reason and each.status != "ok":
@@ -53,7 +62,7 @@ def absences(rows: Iterable[Row]) -> list[Absence]:
 
 
 def warned(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
-    """Each warning once, with the cases it was given for."""
+    """Return each warning once, with its cases."""
     grouped: dict[str, list[Row]] = {}
     for each in rows:
         for warning in each.warnings:
@@ -62,7 +71,7 @@ def warned(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def controls(records: Sequence[CaseRecord]) -> list[Control]:
-    """The A/A control of each comparison that has one."""
+    """Return the A/A control of each comparison that has one."""
     return [
         Control(comparison=record.comparison, ratio=record.dense_against_copy)
         for record in records
@@ -71,7 +80,7 @@ def controls(records: Sequence[CaseRecord]) -> list[Control]:
 
 
 def accuracies(rows: Iterable[Row]) -> list[str]:
-    """What the accuracies are of, each set of images once."""
+    """Describe the images behind the accuracies, each set once."""
     found = dict.fromkeys((each.data, each.accuracy_images, each.accuracy_note) for each in rows if each.top1 is not None)
     return [
         f"Top-1: of {images:,} images of {data}, with the 97.5 % interval of a share{f'; {note}' if note else ''}"
@@ -80,7 +89,7 @@ def accuracies(rows: Iterable[Row]) -> list[str]:
 
 
 def compile_sentence(each: Row) -> str:
-    """How long torch.compile took; "" where nothing was compiled."""
+    """Describe the time of torch.compile, "" where nothing was compiled."""
     if each.compile_cold_s is None:
         return ""
     warm = "not measured in one launch" if each.compile_warm_s is None else f"{each.compile_warm_s:.1f} s with a filled one"
