@@ -20,7 +20,6 @@ DOCUMENTS = sorted(
 )
 
 PENDING_FOLDERS = {
-    ".",
     "backends",
     "backends/onnxruntime",
     "backends/pytorch",
@@ -30,7 +29,6 @@ PENDING_FOLDERS = {
     "cli/commands",
     "cli/options",
     "cli/output",
-    "pipeline",
     "reporting/explain",
     "reporting/figures",
 }
