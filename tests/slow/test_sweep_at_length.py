@@ -46,7 +46,7 @@ def test_a_second_sweep_on_the_machine_is_refused(tmp_path: Path, monkeypatch: p
     arguments = [word for word in (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3") if word != "--share-machine"]
     first = subprocess.Popen([COMMAND, "sweep", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert first.stderr is not None
-    while "[1/4]" not in first.stderr.readline():
+    while "measuring 1 of 4" not in first.stderr.readline():
         pass
     arguments[-5:-4] = ["other"]
     second = subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)

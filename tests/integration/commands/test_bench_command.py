@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here
     with start(*slow, folder=here) as child:
         assert child.stderr is not None
         for line in child.stderr:
-            if "[2/2]" in line:
+            if "measuring 2 of 2" in line:
                 break
         time.sleep(2)  # no less: something is measured by then
         mine = psutil.Process(child.pid).children(recursive=True)

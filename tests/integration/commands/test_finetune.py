@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_a_training_that_goes_on_to_the_same_bits(pruned: Path) ->
     refused(call("finetune", "pruned", *options, "--lr", "0.01"), 2, "--lr None there, 0.01 asked for")
     result = call("finetune", "pruned", *options)
     assert result.code == 0, result.stderr
-    assert "going on after" in result.stderr
+    assert "resuming after" in result.stderr
     assert "epoch 1/3" not in result.stderr
     assert not waiting.exists()
     whole = call("finetune", "pruned", *options, "--out", "whole")

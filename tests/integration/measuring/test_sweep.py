@@ -58,7 +58,7 @@ def test_a_finished_sweep_only_prints_and_does_so_at_once(undisturbed: Path) -> 
 def test_ctrl_c_leaves_what_can_be_gone_on_with(begun: Path, here: Path, undisturbed: Path) -> None:
     process = start("sweep", *NULL, "--out", "run", folder=here)
     assert process.stderr is not None
-    while "[2/4]" not in process.stderr.readline():
+    while "measuring 2 of 4" not in process.stderr.readline():
         pass
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=HANGING_S)
