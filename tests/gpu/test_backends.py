@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     engine = EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=BATCHES)
     spec = ExportSpec(model=ModelSpec(name="test_vit", num_classes=10), prune=PruneSpec(ratio=0.5), engine=engine)
     return export_bundle(spec, tmp_path_factory.mktemp("gpu") / "bundle")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
-        yield
 
 
 def images(batch: int, seed: int = 0) -> Images:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +52,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         engine=EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=(4,)),
     )
     return export_bundle(spec, tmp_path_factory.mktemp("precisions") / "bundle")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
-        yield
 
 
 def images() -> Images:

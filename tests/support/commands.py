@@ -123,6 +123,20 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def interrupt(child: subprocess.Popen[str], stage: str) -> str:
+    """Send Ctrl-C once a line holds `stage`, and return what comes after it on stderr.
+
+    It asserts that the command ends with code 130 and no traceback.
+    """
+    assert child.stderr is not None
+    assert any(stage in line for line in child.stderr), f"{stage} never came"
+    child.send_signal(signal.SIGINT)
+    rest = child.stderr.read()
+    assert child.wait(timeout=HANGING_S) == 130, rest
+    assert "Traceback" not in rest
+    return rest
+
+
 def refused(result: Result, code: int, expected: str, folder: Path | None = None) -> None:
     """Assert a short, helpful refusal.
 
