@@ -1,4 +1,7 @@
-"""What an explanation states and advises, each only where it carries weight. The texts are in `wording`."""
+"""Statements and advice of an explanation, by key.
+
+Each appears only where it carries weight. The texts are in `wording`.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,24 @@ _CAUSE_SENTENCES = 2
 
 
 def has_gap(explanation: Explanation) -> bool:
-    """Whether it is slower than its MACs predict."""
+    """Return whether it is slower than its MACs predict."""
     return explanation.measured_ms > explanation.predicted_ms * (1 + GAP)
 
 
 def may_be_noise(explanation: Explanation) -> bool:
-    """Whether the speed-up's interval reaches what the MACs promise, so that the measurement leaves open whether there is a gap."""
+    """Return whether the speed-up's interval reaches the MACs ratio.
+
+    Then the measurement leaves open whether there is a gap.
+    """
     speedup = explanation.speedup
     return speedup is not None and speedup.high is not None and speedup.high >= explanation.macs_ratio
 
 
 def weighty(explanation: Explanation) -> tuple[WaterfallStep, ...]:
-    """The steps that carry a real share of the gap, the largest first; none where there is no gap."""
+    """Return the steps that carry a real share of the gap.
+
+    The largest comes first. Without a gap there are none.
+    """
     if not has_gap(explanation):
         return ()
     gap_ms = explanation.measured_ms - explanation.predicted_ms
@@ -38,15 +47,16 @@ def weighty(explanation: Explanation) -> tuple[WaterfallStep, ...]:
 
 
 def tell(explanation: Explanation, alignment: Alignment | None, unknown_share: float) -> tuple[Sentence, ...]:
-    """State what happened, and one thing more where kernels of the two models could not be joined.
+    """State what happened.
 
+    One statement more tells of kernels of the two models that could not be joined.
     `unknown_share` is the share of the pruned model's layer time in kernels that the dense model has not, or whose work nobody knows.
     """
     return tuple(_sentences(explanation, alignment, unknown_share))
 
 
 def advise(explanation: Explanation, alignment: Alignment | None) -> tuple[Sentence, ...]:
-    """Say what would help against the causes that carry a real share of the gap."""
+    """Advise against the causes that carry a real share of the gap."""
     advice: list[Sentence] = []
     for step in weighty(explanation):
         advice += [each for each in _ADVICE[step.cause](explanation, alignment) if each not in advice]

@@ -1,11 +1,13 @@
-"""What numbers of channels a runtime's kernels take as they are, and what they pad.
+"""Numbers of channels that fit a runtime's kernels, and padding.
 
-ONNX Runtime on a CPU (onnxruntime/core/optimizer/nchwc_transformer.cc and core/mlas/lib/platform.cpp; tried out on 1.31.1): a float
-convolution runs in the blocked layout NCHWc, with blocks of 16 channels where the processor has AVX-512F and of 8 on every other
-x86-64. It leaves it for im2col and a matrix product where its inputs are at least one block and no multiple of 4. Inside, inputs and
-outputs are padded to whole blocks. Grouped convolutions need whole blocks per group, depthwise ones a multiple of 4, pooling whole
-blocks. GPU kernels read vectors of 16 bytes, or tiles of tensor cores: 4 channels in FP32 and TF32, 8 in half precision, 32 in INT8
-(NVIDIA, TensorRT performance guide).
+A float convolution of ONNX Runtime on a CPU runs in the blocked layout NCHWc. Blocks have 16 channels where the processor has AVX-512F
+and 8 on every other x86-64. It leaves this layout for im2col and a matrix product where its inputs are at least one block and no
+multiple of 4. Inside, inputs and outputs are padded to whole blocks. Grouped convolutions need whole blocks per group, depthwise ones a
+multiple of 4, pooling whole blocks. Sources: onnxruntime/core/optimizer/nchwc_transformer.cc and core/mlas/lib/platform.cpp, tried out
+on 1.31.1.
+
+GPU kernels read vectors of 16 bytes, or tiles of tensor cores: 4 channels in FP32 and TF32, 8 in half precision, 32 in INT8 (NVIDIA,
+TensorRT performance guide).
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ _MATRIX = 2
 class Alignment:
     """Channels per block of a runtime's kernels, to which they pad.
 
-    `inputs_multiple` is what input channels must be a multiple of to have such a kernel at all; `has_blocked` tells that there is
-    another, slower kind of kernel, which the trace would name; `pads_matrices` that matrix products are padded too.
+    Input channels must be a multiple of `inputs_multiple` to have such a kernel at all. `has_blocked` tells that there is another, slower
+    kind of kernel, which the trace would name. `pads_matrices` tells that matrix products are padded too.
     """
 
     block: int
@@ -34,7 +36,10 @@ class Alignment:
     pads_matrices: bool = False
 
     def padding(self, weight_shape: tuple[int, ...]) -> float:
-        """MACs computed over MACs needed, 1 without waste. `weight_shape` is (outputs, inputs per group, *kernel), or a matrix's."""
+        """Return MACs computed over MACs needed.
+
+        It is 1 without waste. `weight_shape` is (outputs, inputs per group, *kernel), or a matrix's.
+        """
         if len(weight_shape) < _MATRIX or (len(weight_shape) == _MATRIX and not self.pads_matrices):
             return 1.0
         outputs, inputs = weight_shape[:2]
@@ -56,7 +61,7 @@ class Alignment:
         return sentence("input-channels", count=inputs, multiple=self.inputs_multiple) if misfits else None
 
     def fits(self, channels: int) -> bool:
-        """Whether these are whole blocks."""
+        """Return whether these are whole blocks."""
         return channels % self.block == 0
 
     def _padded(self, channels: int) -> int:
@@ -64,7 +69,10 @@ class Alignment:
 
 
 def alignment_of(case: Case, cpu_flags: Collection[str]) -> Alignment | None:
-    """The rule for a case on a machine with these CPU flags (as in /proc/cpuinfo); None where none is known."""
+    """Return the rule for a case, or None where none is known.
+
+    `cpu_flags` are those of /proc/cpuinfo.
+    """
     if case.options.device == "cuda" or case.backend.startswith("trt"):
         row = PRECISIONS[parse_precisions((case.precision,))[0]]
         kernels = f"{row.label} tensor cores" if row.bits < 32 else "the GPU's vectorised kernels"

@@ -1,4 +1,4 @@
-"""Why a layer takes the time it takes after pruning: each cause with its evidence in numbers, none without."""
+"""Causes of a layer's time after pruning, each with its evidence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from prune_deploy.reporting.explain.layer_pairs import LayerPair, Side
 from prune_deploy.reporting.figures.sentence import Sentence, sentence
 
 TOLERANCE = 0.10
-"""How far a layer's time may be from what its MACs predict and still count as predicted; per-layer times repeat to about this."""
+"""Largest relative difference of measured and predicted time that counts as predicted.
+
+Times per layer repeat to about this.
+"""
 
 _NEGLIGIBLE_RUN = 0.0005
 _MOST = 0.5
@@ -23,10 +26,11 @@ _FLOOR_LAYERS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yardstick:
-    """What layers are measured against: the machine's bandwidth and the runtime's kernels, and what both traces show.
+    """Roofline that layers are compared with.
 
-    `macs_per_us` is the best rate that any layer reaches, `floors_us` what the smallest layers of each op take ("" for all ops), `run_us`
-    the pruned model's whole run, `macs_ratio` dense MACs over pruned ones. `same_network` tells of one network in two precisions.
+    It holds the machine's bandwidth, the rule of the runtime's kernels, and facts of both traces. `macs_per_us` is the best rate that any
+    layer reaches. `floors_us` are the times of the smallest layers of each op ("" for all ops). `run_us` is the pruned model's whole
+    run, and `macs_ratio` is dense MACs over pruned ones. `same_network` tells of one network in two precisions.
     """
 
     bandwidth_gb_s: float
@@ -51,7 +55,7 @@ Finding = tuple[Cause, Sentence]
 
 
 def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
-    """The cause of a layer's time, and the evidence."""
+    """Find the cause of a layer's time, and the evidence."""
     if pair.is_layout and (found := _added_layout(pair, predicted_us)) is not None:
         return found
     if pair.dense is None or pair.pruned is None:
@@ -97,13 +101,19 @@ def roofline(
 
 
 def _floor(times_us: Sequence[float]) -> float:
-    """What the smallest fifth takes; 0 where there are too few to tell."""
+    """Return the median time of the smallest fifth.
+
+    It is 0 where there are too few to tell.
+    """
     smallest = sorted(times_us)[: max(_FLOOR_LAYERS, len(times_us) // 5)]
     return median(smallest) if len(smallest) >= _FLOOR_LAYERS else 0.0
 
 
 def _added_layout(pair: LayerPair, predicted_us: float) -> Finding | None:
-    """A copy or a change of layout that the dense model has not, or fewer of."""
+    """Judge a copy or a change of layout.
+
+    It counts where the dense model has none, or fewer.
+    """
     before, after = pair.dense, pair.pruned
     counts = sentence("copies", count=after.count if after else 0, dense_count=before.count if before else 0)
     if before is None or after is None or after.count > before.count:
@@ -113,7 +123,7 @@ def _added_layout(pair: LayerPair, predicted_us: float) -> Finding | None:
 
 
 def _one_sided(pair: LayerPair, by: Yardstick) -> Finding:
-    """A layer that only one of the two graphs has."""
+    """Judge a layer that only one of the two graphs has."""
     side, rule = pair.pruned, by.alignment
     if side is None:
         return "other", sentence("dense-only")
@@ -123,7 +133,7 @@ def _one_sided(pair: LayerPair, by: Yardstick) -> Finding:
 
 
 def _other_precision(pair: LayerPair, before: Side, after: Side, as_fast: bool) -> Finding:
-    """A layer that does the same work in another precision."""
+    """Judge a layer that does the same work in another precision."""
     work, times = "MACs" if pair.has_macs else "work", after.time_us / before.time_us
     if as_fast or after.kernels == before.kernels:
         return ("as-predicted" if as_fast else "kernel"), sentence("same-work", work=work, times=times)
@@ -131,7 +141,7 @@ def _other_precision(pair: LayerPair, before: Side, after: Side, as_fast: bool) 
 
 
 def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:
-    """A layer that is as fast as its own work says, or faster."""
+    """Judge a layer that is at least as fast as predicted."""
     assert pair.dense is not None, "one-sided layers are looked at before"
     assert pair.pruned is not None, "one-sided layers are looked at before"
     work, times = _work(pair), pair.pruned.time_us / pair.dense.time_us
@@ -145,7 +155,7 @@ def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:
 
 
 def _slower(pair: LayerPair, dense: Side, pruned: Side, predicted_us: float, by: Yardstick) -> Finding:
-    """A layer that is slower than its own work says."""
+    """Judge a layer that is slower than its own work predicts."""
     if (lost := _lost_kernel(dense, pruned, by.alignment)) is not None:
         return "misaligned", lost
     if floor_us := _near_floor(pair, by):
@@ -162,12 +172,15 @@ def _slower(pair: LayerPair, dense: Side, pruned: Side, predicted_us: float, by:
 
 
 def _work(pair: LayerPair) -> str:
-    """What its work is counted in."""
+    """Return the unit in which its work is counted."""
     return "MACs" if pair.has_macs else "bytes"
 
 
 def _lost_kernel(dense: Side, pruned: Side, rule: Alignment | None) -> Sentence | None:
-    """What says that a layer lost its blocked kernel to its number of channels; None if it did not."""
+    """State that a layer lost its blocked kernel to its channels.
+
+    The result is None if it did not.
+    """
     if rule is None or not rule.has_blocked or not dense.is_blocked or pruned.is_blocked:
         return None
     if len(pruned.weight_shape) > 1:
@@ -182,12 +195,18 @@ def _lost_kernel(dense: Side, pruned: Side, rule: Alignment | None) -> Sentence 
 
 
 def _padding_waste(dense: Side, pruned: Side, rule: Alignment | None) -> float:
-    """The share of MACs that padding adds to the pruned layer beyond what it added to the dense one."""
+    """Return the share of MACs that padding adds by pruning.
+
+    Padding that the dense layer had too does not count.
+    """
     return 0.0 if rule is None else max(0.0, rule.padding(pruned.weight_shape) / rule.padding(dense.weight_shape) - 1)
 
 
 def _near_floor(pair: LayerPair, by: Yardstick) -> float:
-    """What the smallest layers take, if this one does next to nothing and takes hardly more than they; else 0."""
+    """Return the time of the smallest layers, if this is one.
+
+    Such a layer does next to nothing and takes hardly more than they. For any other the result is 0.
+    """
     side = pair.pruned
     if side is None or by.work_us(side) >= _LITTLE_WORK * side.time_us:
         return 0.0
@@ -196,6 +215,9 @@ def _near_floor(pair: LayerPair, by: Yardstick) -> float:
 
 
 def _rate(side: Side, by: Yardstick) -> dict[str, float]:
-    """How fast it moves its bytes; faster than memory is what caches make of it."""
+    """Return how fast it moves its bytes.
+
+    Through caches this may exceed the memory's bandwidth.
+    """
     moved = side.bytes_moved or 0
     return {"moved_bytes": moved, "gb_s": moved / 1000 / side.time_us, "memory_gb_s": by.bandwidth_gb_s}

@@ -1,9 +1,9 @@
-"""Half the MACs, why not half the time: a waterfall from predicted to measured time, made from two traces.
+"""Waterfall from predicted to measured time, made from two traces.
 
-A layer's part of the gap is what it takes beyond the prediction of its own MACs, and what it takes because its MACs cost more
-time than the average and it lost fewer of them than the average. With d and p its dense and pruned time, m its dense MACs, r what
-is left of them, R the network's MACs ratio and e the dense model's time per MAC: (p - d r) + (d - e m) (r - 1/R). Summed over all
-layers e cancels, and the sum is the gap. Layers without MACs go by the bytes they move.
+A layer's part of the gap has two summands. One is its time beyond the prediction of its own MACs. The other arises where its MACs cost
+more time than the average and it lost fewer of them than the average. Let d and p be its dense and pruned time, m its dense MACs, and r
+the share of them that is left. Let R be the network's MACs ratio and e the dense model's time per MAC. The part is
+(p - d r) + (d - e m) (r - 1/R). Summed over all layers e cancels, and the sum is the gap. Layers without MACs go by the bytes they move.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ from prune_deploy.reporting.figures.sentence import Sentence, sentence
 
 _NS_PER_MS = 1_000_000
 _IDLE_SHARE = 0.10
-"""From this share of a run on, time without a layer is the cost of starting layers; below it belongs to what is not explained."""
+"""From this share of a run on, time without a layer is the cost of starting layers.
+
+Below, it belongs to the unexplained part.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What was measured without a profiler: medians of both models; `macs_ratio` is dense MACs over pruned ones, attention included."""
+    """Medians of both models, measured without a profiler.
+
+    `macs_ratio` is dense MACs over pruned ones, attention included.
+    """
 
     dense_ms: float
     measured_ms: float
@@ -37,7 +43,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where it was measured: memory bandwidth, read and written bytes counted once each, and the runtime's rule for channels."""
+    """Machine of a measurement: memory bandwidth and the rule for channels.
+
+    Read and written bytes count once each.
+    """
 
     bandwidth_gb_s: float
     alignment: Alignment | None = None
@@ -45,7 +54,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What two traces show, before it is put into words.
+    """Findings of two traces, before they are put into words.
 
     `figures` is the explanation without sentences and advice. `evidence` has a statement for each layer, by its name.
     """
@@ -61,9 +70,10 @@ class Findings:
 
 
 def explain(dense: Trace, pruned: Trace, timing: Timing, machine: Machine) -> Explanation:
-    """Explain the pruned model's time; the steps add up to the measured time to the nanosecond.
+    """Explain the pruned model's time.
 
-    With two traces of one bundle in two precisions, the first is what the second is compared with.
+    The steps add up to the measured time to the nanosecond. With two traces of one bundle in two
+    precisions, the first is what the second is compared with.
     """
     return find(dense, pruned, timing, machine).explanation()
 
@@ -113,7 +123,7 @@ Judged = tuple[LayerVerdict, Sentence]
 
 
 def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> Judged:
-    """One layer: predicted time, cause, and its part of the gap."""
+    """Judge one layer: predicted time, cause, and its part of the gap."""
     dense_us = pair.dense.time_us if pair.dense is not None else 0.0
     pruned_us = pair.pruned.time_us if pair.pruned is not None else 0.0
     macs = (pair.dense.macs or 0) if pair.dense is not None else 0
@@ -137,7 +147,7 @@ def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> Judged:
 
 
 def _outside(joined: Joined, by: Yardstick) -> Judged:
-    """The time of a run in which no layer runs, as a row of its own."""
+    """Judge the time between layers, as a row of its own."""
     dense_us, pruned_us = joined.outside_us
     predicted_us = dense_us / by.macs_ratio
     idle = pruned_us / by.run_us
@@ -164,7 +174,10 @@ def _us_per_mac(pairs: Sequence[LayerPair]) -> float:
 
 
 def _steps(layers: Sequence[LayerVerdict], predicted_ms: float, measured_ms: float) -> tuple[WaterfallStep, ...]:
-    """One step per cause, the largest first and "other" last, which takes what is left; computed in whole nanoseconds."""
+    """Return one step per cause, computed in whole nanoseconds.
+
+    The largest comes first, and "other" last, which takes the rest.
+    """
     deltas_ns: dict[Cause, int] = {}
     counts: dict[Cause, int] = {}
     for layer in layers:
@@ -179,7 +192,10 @@ def _steps(layers: Sequence[LayerVerdict], predicted_ms: float, measured_ms: flo
 
 
 def _unknown_share(pairs: Sequence[LayerPair]) -> float:
-    """The share of the pruned model's layer time in kernels without a counterpart in the dense model, or of unknown work."""
+    """Return the share of the pruned model's time in unknown kernels.
+
+    These are without a counterpart in the dense model, or of unknown work.
+    """
     pruned = [pair for pair in pairs if pair.pruned is not None and not pair.is_layout]
     unknown = [pair for pair in pruned if pair.dense is None or pair.work_ratio is None]
     total_us = _pruned_us(pruned)

@@ -1,4 +1,7 @@
-"""Layers of a dense model's trace joined with those of the pruned one's, times brought to what was measured without a profiler."""
+"""Layers of a dense and a pruned model's traces, joined.
+
+Times are scaled to those measured without a profiler.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _EIGHT_BIT_OR_CHANNELS_LAST = re.compile(r"^(QLinear|Nhwc)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """What one of the two models has for a layer: sums over its kernels. None where the runtime does not say."""
+    """One model's side of a layer: sums over its kernels.
+
+    Values are None where the runtime does not report them.
+    """
 
     time_us: float
     count: int
@@ -32,13 +38,16 @@ class Side:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it ran in a kernel of the blocked layout NCHWc."""
+        """Return whether it ran in a kernel of the blocked layout NCHWc."""
         return any("nchwc" in kernel.lower() for kernel in self.kernels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPair:
-    """A layer in both models, or in one of them. `is_layout` tells of copies and changes of layout."""
+    """Layer in both models, or in one of them.
+
+    `is_layout` tells of copies and changes of layout.
+    """
 
     name: str
     op: str
@@ -48,7 +57,10 @@ class LayerPair:
 
     @property
     def work_ratio(self) -> float | None:
-        """What is left of its work: MACs, or bytes for what has none; 0 if it is in one model only, None if nobody knows."""
+        """Return the share of its work that is left.
+
+        Work is MACs, or bytes for a layer without MACs. The share is 0 if it is in one model only, and None if nobody knows.
+        """
         if self.dense is None or self.pruned is None:
             return 0.0
         if self.dense.macs and self.pruned.macs:
@@ -60,22 +72,27 @@ class LayerPair:
 
     @property
     def has_macs(self) -> bool:
-        """Whether it multiplies at all."""
+        """Return whether it multiplies at all."""
         return any(side is not None and bool(side.macs) for side in (self.dense, self.pruned))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """Two traces joined: `outside` are microseconds of a run in which no layer runs, (dense, pruned)."""
+    """Two traces, joined.
+
+    `outside_us` are microseconds of a run in which no layer runs, (dense, pruned).
+    """
 
     pairs: tuple[LayerPair, ...]
     outside_us: tuple[float, float]
 
 
 def join(dense: Trace, pruned: Trace, dense_ms: float, pruned_ms: float) -> Joined:
-    """Join by parameters, then by the first of them, then by name and op; layout changes by their op alone, as their names mean nothing.
+    """Join the layers of two traces.
 
-    `dense_ms` and `pruned_ms` were measured without a profiler: layers are scaled to them, and what is left of a run lies outside.
+    They are joined by parameters, then by the first of them, then by name and op. Changes of layout are joined by their op alone, as their
+    names mean nothing. `dense_ms` and `pruned_ms` were measured without a profiler. Layers are scaled to them, and the rest of a run lies
+    outside.
     """
     scales = _scale(dense, dense_ms), _scale(pruned, pruned_ms)
     rest = _layers(dense), _layers(pruned)
@@ -90,7 +107,7 @@ def join(dense: Trace, pruned: Trace, dense_ms: float, pruned_ms: float) -> Join
 
 
 def is_layout(layer: LayerTime) -> bool:
-    """Whether a layer copies or changes a layout and nothing else."""
+    """Return whether a layer only copies or changes a layout."""
     return not layer.parameters and _LAYOUT_OPS.search(layer.op) is not None
 
 
@@ -100,13 +117,17 @@ _KEYS: tuple[tuple[Callable[[LayerTime], Hashable], bool], ...] = (
     (lambda layer: layer.parameters[:1] or None, False),
     (lambda layer: (layer.name, _EIGHT_BIT_OR_CHANNELS_LAST.sub("", layer.op)), True),
 )
-"""How layers find each other, one key after the other; True where those that find none are a pair on their own."""
+"""Keys by which layers find each other, one after the other.
+
+True stands where those that find none are a pair on their own.
+"""
 
 
 def _scale(trace: Trace, measured_ms: float) -> float:
-    """Measured over traced time. What the profiler added is taken to lie between layers first, and in them where they exceed a run.
+    """Return measured over traced time.
 
-    Layers and `run_ms` are of the same runs. Other runs may have been slower for the machine's own reasons: that is no time outside.
+    The profiler's overhead is taken to lie between layers first, and in them where they exceed a run. Layers and `run_ms` are of the same
+    runs. Other runs may have been slower for the machine's own reasons, and that is no time outside.
     """
     return measured_ms * 1000 / max(min(trace.run_ms, trace.untraced_ms) * 1000, _sum(trace))
 

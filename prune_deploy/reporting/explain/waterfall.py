@@ -11,7 +11,10 @@ _NAMES_WIDTH = 22
 
 
 def waterfall(found: Explanation) -> Iterator[str]:
-    """The steps from predicted to measured time as bars; the printed figures add up as the exact ones do."""
+    """Yield the steps from predicted to measured time as bars.
+
+    The printed figures add up as the exact ones do.
+    """
     levels = [found.predicted_ms]
     for step in found.steps:
         levels.append(levels[-1] + step.delta_ms)
@@ -36,7 +39,7 @@ def _digits(value_ms: float) -> int:
 
 
 def _bar(name: str, begin: float, end: float, most: float, figure: str) -> str:
-    """One line: name, figure, and a bar from one level to the other."""
+    """Return a line: name, figure, and a bar between two levels."""
     low, high = sorted((begin, end))
     left, right = (round(_BAR_WIDTH * max(0.0, level) / most) for level in (low, high))
     mark = "░" if end < begin else "█"

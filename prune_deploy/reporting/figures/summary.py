@@ -1,4 +1,7 @@
-"""What a run found, made from its records: never a claim without its interval. The texts are in `summary_wording`."""
+"""Findings of a run, made from its records.
+
+No claim is without its interval. The texts are in `summary_wording`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _DECIDED = ("FASTER", "SLOWER", "SAME")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What one run found, in words."""
+    """Findings of one run, in words."""
 
     machine: str
     id: str
@@ -72,7 +75,10 @@ def _verdicts(rows: Iterable[Row]) -> Mapping[str, int]:
 
 
 def _ranges(timed: Sequence[Row]) -> Iterator[Sentence]:
-    """Per model and backend, at each one's largest batch: from the smallest speed-up to the largest."""
+    """Yield the smallest and the largest speed-up per model and backend.
+
+    Both are at the largest batch there.
+    """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in timed:
         groups.setdefault((row.model, row.backend), []).append(row)
@@ -100,7 +106,7 @@ def _slower(timed: Sequence[Row]) -> Iterator[Sentence]:
 
 
 def _slower_steps(run: ReportedRun) -> Iterator[Sentence]:
-    """Steps of a curve that cost time though they removed channels."""
+    """Yield the steps of curves that cost time though they removed channels."""
     found: dict[tuple[str, str], list[tuple[int, list[float]]]] = {}
     for curve in curves(run.run.cases):
         ratios = [point.ratio for point in curve.points if point.is_slower]
@@ -111,7 +117,10 @@ def _slower_steps(run: ReportedRun) -> Iterator[Sentence]:
 
 
 def _accuracies(run: ReportedRun) -> Iterator[Sentence]:
-    """Per model and set of images: the dense model's accuracy, and from the worst of the others to the best."""
+    """Yield the accuracies per model and set of images.
+
+    These are the dense model's, and the worst and the best of the others.
+    """
     found: dict[tuple[str, str, int | None, str], list[Row]] = {}
     for row in (line.row for line in run.lines if line.row.top1 is not None):
         found.setdefault((row.model, row.data, row.accuracy_images, row.accuracy_note), []).append(row)
