@@ -1,6 +1,7 @@
-"""Runtimes that open an artifact and run it: each module of this package defines `BACKEND`; they are found, never listed.
+"""Runtimes that open an artifact and run it.
 
-Other packages add theirs through the entry point group `prune_deploy.backends` (name → Backend object).
+Each module of this package defines `BACKEND`. Modules are found, never listed. Other packages add theirs through the entry point
+group `prune_deploy.backends` (name → Backend object).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from prune_deploy.interfaces import Backend
 
 @cache
 def discover() -> dict[str, Backend]:
-    """Every backend by name. Importing a backend's module must not import its runtime."""
+    """Return every backend by name.
+
+    Importing a backend's module must not import its runtime.
+    """
     found: dict[str, Backend] = {}
     for module in pkgutil.iter_modules(__path__):
         backend = getattr(importlib.import_module(f"{__name__}.{module.name}"), "BACKEND", None)

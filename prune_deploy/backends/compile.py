@@ -1,7 +1,7 @@
-"""torch.compile, watched: one whole graph, compiled once, in the first run, or an error that says what happened instead.
+"""torch.compile, checked: one whole graph, compiled once, in the first run.
 
-Modules of one class share their code object, and with it Dynamo's compiled versions and their limit, so a session has a process of
-its own, or at least opens with a clean slate.
+Anything else is an error that says what happened instead. Modules of one class share their code object, and with it Dynamo's
+compiled versions and their limit. A session therefore has a process of its own, or at least begins with empty caches.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ _RETIMED = "bind one batch size per session; several sizes need a session each"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often torch.compile has done what since the process began, from Dynamo's own counters."""
+    """Counts of torch.compile's work since the process began.
+
+    They are Dynamo's own counters.
+    """
 
     graphs: int
     breaks: int
@@ -67,12 +70,12 @@ class Counts:
         )
 
     def since(self, earlier: Counts) -> Counts:
-        """What has happened since `earlier`."""
+        """Return the counts since `earlier`."""
         return Counts(*(getattr(self, field.name) - getattr(earlier, field.name) for field in fields(self)))
 
 
 class CompiledSession(TorchSession):
-    """A module that compiles in its first run, for the shape that is bound then."""
+    """Module that compiles in its first run, for the shape bound then."""
 
     def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
         import torch
@@ -84,11 +87,15 @@ class CompiledSession(TorchSession):
         self._before = Counts.now()
 
     def run(self) -> None:
-        """Run once. The first run, and every first one of another shape, compiles.
+        """Run once.
+
+        The first run, and the first of every other shape, compiles.
 
         Raises:
-            GraphBreakError: the module is not one graph; EagerFallbackError: nothing was compiled.
-            RecompiledError: too many shapes were bound; BuildError: the compilation failed.
+            GraphBreakError: the module is not one graph.
+            EagerFallbackError: nothing was compiled.
+            RecompiledError: too many shapes were bound.
+            BuildError: the compilation failed.
             InputError, CannotRunError: as for a module that is not compiled.
         """
         if self._marks_steps:
@@ -100,7 +107,7 @@ class CompiledSession(TorchSession):
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> Exception:
-        """What is raised instead of the compiler's error."""
+        """Return the error to raise instead of the compiler's."""
         self._run_eagerly()
         exc = self._torch._dynamo.exc
         if isinstance(error, exc.FailOnRecompileLimitHit):
@@ -117,7 +124,10 @@ class CompiledSession(TorchSession):
         )
 
     def _run_eagerly(self) -> None:
-        """Raise the module's own error, if it has one: the compiler's would blame the compiler for a wrong input."""
+        """Raise the module's own error, if it has one.
+
+        The compiler's error would blame the compiler for a wrong input.
+        """
         try:
             with self._torch.inference_mode(), self._on_stream():
                 self._module(self._input)
@@ -125,11 +135,13 @@ class CompiledSession(TorchSession):
             raise self.refused(error) from error
 
     def check(self) -> None:
-        """Was it one graph, compiled once, and no other, of layers in the label's precision?
+        """Check that one graph was compiled once, in the label's precision.
 
         Raises:
-            EagerFallbackError: nothing was compiled; GraphBreakError: the graph broke.
-            RecompiledError: it was compiled for more than one shape; BuildError: as for a module that is not compiled.
+            EagerFallbackError: nothing was compiled.
+            GraphBreakError: the graph broke.
+            RecompiledError: it was compiled for more than one shape.
+            BuildError: as for a module that is not compiled.
         """
         super().check()
         assert self._output is not None, "run() comes first"
@@ -142,7 +154,7 @@ class CompiledSession(TorchSession):
             raise RecompiledError(f"torch.compile compiled {seen.graphs} graphs in one session", fix=_RETIMED)
 
     def settings(self) -> dict[str, str]:
-        """What is in force, and what the compilation took from Inductor's cache."""
+        """Settings in force, and the compilation's use of Inductor's cache."""
         import torch._inductor.config as inductor
 
         seen = Counts.now().since(self._before)
@@ -171,7 +183,7 @@ class CompileBackend:
     compiles = True
 
     def available(self) -> Availability:
-        """Whether PyTorch is there, and the C++ compiler and Python headers that Inductor's code needs."""
+        """Check for PyTorch, a C++ compiler and Python's headers."""
         if not (state := torch_available()).available:
             return state
         missing = _missing_tool()
@@ -181,7 +193,9 @@ class CompileBackend:
 
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
-        """Rebuild the module of the bundle folder `artifact`; it compiles when it runs first.
+        """Rebuild the module of the bundle folder `artifact`.
+
+        It compiles in its first run.
 
         Raises:
             InputError: the folder is no bundle, its weights do not fit its recipe, or there is no such variant.
@@ -208,7 +222,10 @@ def _nothing_compiled() -> EagerFallbackError:
 
 
 def _compiler_missing(error: BaseException) -> PruneDeployError | None:
-    """The error that says which part of the system's toolchain is missing, if that is what stopped Inductor."""
+    """Return the error for a missing part of the system's toolchain.
+
+    None if something else stopped Inductor.
+    """
     inner = getattr(error, "inner_exception", error)
     if type(inner).__name__ not in ("InvalidCxxCompiler", "CppCompileError"):
         return None
@@ -219,7 +236,10 @@ def _compiler_missing(error: BaseException) -> PruneDeployError | None:
 
 
 def _missing_tool() -> Diagnosis | None:
-    """What Inductor needs of the system and does not find, looked up without compiling anything."""
+    """List what Inductor needs of the system and does not find.
+
+    Nothing is compiled for it.
+    """
     from prune_deploy.diagnosis.system import check_compiler, check_headers
 
     return next((diagnosis for diagnosis in (check_compiler(), check_headers()) if diagnosis.status != "ok"), None)

@@ -1,4 +1,7 @@
-"""NVIDIA's CUDA runtime through cuda-bindings, without PyTorch: checked calls, a stream, device memory."""
+"""NVIDIA's CUDA runtime through cuda-bindings, without PyTorch.
+
+It offers checked calls, a stream and device memory.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ INSTALL = "pip install cuda-bindings"
 
 
 def is_installed() -> bool:
-    """Whether cuda-bindings is here."""
+    """Tell whether cuda-bindings is installed."""
     return find_spec("cuda") is not None and find_spec("cuda.bindings") is not None
 
 
@@ -28,7 +31,7 @@ class CudaRuntime:
         self.api = api or import_module("cuda.bindings.runtime")
 
     def call(self, name: str, *arguments: object) -> Any:
-        """Call `name`; the one value that it returns beside the status, or None.
+        """Call `name` and return its one value beside the status, or None.
 
         Raises:
             CannotRunError: CUDA reports an error.
@@ -42,7 +45,7 @@ class CudaRuntime:
 
     @contextmanager
     def stream(self) -> Iterator[Any]:
-        """A stream of its own that waits for no other; it ends idle."""
+        """Open a stream that waits for no other. It ends idle."""
         stream = self.call("cudaStreamCreateWithFlags", self.api.cudaStreamNonBlocking)
         try:
             yield stream
@@ -56,7 +59,10 @@ class CudaRuntime:
         self.call("cudaStreamSynchronize", stream)
 
     def free_bytes(self) -> int:
-        """Free device memory in bytes, that of all processes together; the process's context exists afterwards."""
+        """Return the free device memory in bytes, over all processes.
+
+        The process's context exists afterwards.
+        """
         free, _total = self.call("cudaMemGetInfo")
         return int(free)
 
@@ -65,7 +71,10 @@ class CudaRuntime:
         return int(self.call("cudaMalloc", size_bytes))
 
     def release(self, address: int) -> None:
-        """Give device memory back; unchecked, since it ends sessions that have failed too."""
+        """Give device memory back.
+
+        The call is unchecked, since it also ends sessions that have failed.
+        """
         self.api.cudaFree(address)
 
     def copy_in(self, address: int, host: np.ndarray[Any, Any], stream: Any) -> None:

@@ -30,7 +30,7 @@ class EagerBackend:
     compiles = False
 
     def available(self) -> Availability:
-        """Whether PyTorch is installed."""
+        """Tell whether PyTorch is installed."""
         return torch_available()
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A backend that computes nothing: what is measured with it is the harness."""
+"""A backend that computes nothing, to measure the harness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class NullSession:
         self.bind(inputs)
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Keep the batch size of an input of shape (batch, channels, height, width)."""
+        """Keep the batch size of an input.
+
+        Its shape is (batch, channels, height, width).
+        """
         self._batch = len(inputs)
 
     def run(self) -> None:
@@ -74,7 +77,8 @@ class NullBackend:
         """Open nothing.
 
         Raises:
-            InputError: there is no such variant; CannotRunError: a GPU was asked for and there is none.
+            InputError: there is no such variant.
+            CannotRunError: a GPU was asked for and there is none.
         """
         require(self, options)
         yield NullSession(inputs)

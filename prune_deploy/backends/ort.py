@@ -1,4 +1,7 @@
-"""ONNX Runtime. A session is refused, not used, when the provider that loaded is not the one asked for."""
+"""ONNX Runtime.
+
+A session is refused when another provider loaded than the one asked for.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ def _as_it_is(_asked: Any) -> None:
 
 
 class OrtSession:
-    """An ONNX Runtime session with its input and output bound, to host memory or to the GPU's.
+    """ONNX Runtime session with bound input and output.
 
-    On a GPU it runs on `stream`, and without waiting for the end of a run.
+    Both lie in host memory or in the GPU's. On a GPU it runs on `stream`, and without waiting for the end of a run.
     """
 
     def __init__(
@@ -62,7 +65,10 @@ class OrtSession:
         self.bind(inputs)
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind an input of shape (batch, channels, height, width), and an output of as many rows."""
+        """Bind an input, and an output of as many rows.
+
+        The input's shape is (batch, channels, height, width).
+        """
         self._host = host = np.array(inputs, dtype=np.float32, order="C")  # a copy: it is read in place, at each run
         source, target = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._binding.clear_binding_inputs()
@@ -76,10 +82,11 @@ class OrtSession:
         self._binding.bind_ortvalue_output(target.name, values.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0))
 
     def run(self) -> None:
-        """Run once; on the CPU the call returns when the outputs are there.
+        """Run once. On the CPU the call returns with the outputs.
 
         Raises:
-            InputError: the graph does not run on the bound input; CannotRunError: there is not enough memory.
+            InputError: the graph does not run on the bound input.
+            CannotRunError: there is not enough memory.
         """
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
@@ -92,7 +99,7 @@ class OrtSession:
             ) from error
 
     def synchronize(self) -> None:
-        """Wait for the stream; nothing is pending on a CPU."""
+        """Wait for the stream. Nothing is pending on a CPU."""
         if self._cuda is not None:
             self._cuda.synchronize(self._cuda_stream)
         elif self._options.device == "cuda":
@@ -100,7 +107,10 @@ class OrtSession:
 
     @property
     def stream(self) -> int | None:
-        """The CUDA stream's handle; None on a CPU, and where ONNX Runtime keeps a stream to itself."""
+        """Handle of the CUDA stream.
+
+        None on a CPU, and where ONNX Runtime keeps a stream to itself.
+        """
         return None if self._cuda_stream is None else int(self._cuda_stream)
 
     def outputs(self) -> np.ndarray[Any, Any]:
@@ -110,7 +120,7 @@ class OrtSession:
         return result
 
     def settings(self) -> dict[str, str]:
-        """Version, provider and its options as ONNX Runtime reads them back, threads and spinning."""
+        """Version, provider with its options as read back, threads and spinning."""
         found = self._session.get_session_options()
         threads = found.intra_op_num_threads
         return {
@@ -122,7 +132,7 @@ class OrtSession:
         }
 
     def _labelled(self) -> dict[str, str]:
-        """The precision that the label says, and how many layers compute in it."""
+        """The label's precision, and the count of layers that compute in it."""
         precision = self._options.precision
         if precision is None:
             return {}
@@ -130,9 +140,10 @@ class OrtSession:
         return {"precision": precision} | ({} if share is None else {"precision_layers": share.text})
 
     def _share(self) -> LayerShare | None:
-        """How many layers compute in the label's precision, counted once; None where the label leaves nothing to count.
+        """Count the layers in the label's precision, once.
 
-        FP32 is what ONNX Runtime computes an FP32 file in, unless TF32 is allowed, and that is among its provider's options.
+        None where the label leaves nothing to count. ONNX Runtime computes FP32 files in FP32 unless TF32 is allowed, and that is among
+        its provider's options.
         """
         precision = self._options.precision
         if precision is None or PRECISIONS[precision].bits == 32:
@@ -142,7 +153,7 @@ class OrtSession:
         return self._counted
 
     def check(self) -> None:
-        """The provider still is the one asked for, and layers compute in the precision that the label says.
+        """Check the provider, and that layers compute in the label's precision.
 
         Raises:
             CannotRunError: it was replaced, or it has no kernels of that precision.
@@ -165,9 +176,10 @@ class OrtSession:
         require_computing(precision, share)
 
     def device_bytes(self) -> int | None:
-        """Device memory in bytes that a session of its own takes by one run, weights included; None on a CPU.
+        """Return the device memory in bytes of a session for one run.
 
-        A second session, because what the first one once allocated it keeps: nothing more would be seen.
+        Weights are included. None on a CPU. It is a second session, because the first one keeps what it once allocated, so nothing more
+        would be seen.
         """
         if self._options.device == "cpu" or not cuda_runtime.is_installed():
             return None
@@ -179,11 +191,11 @@ class OrtSession:
             return before - cuda.free_bytes()
 
     def end_profiling(self) -> Path:
-        """Switch off the profiler that was asked for at opening; the file it wrote."""
+        """Switch off the profiler and return the file that it wrote."""
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
-        """Let go of ONNX Runtime's session, which must end before its stream does."""
+        """Release ONNX Runtime's session, which must end before its stream."""
         self.synchronize()
         del self._binding, self._session
 
@@ -201,7 +213,7 @@ class OrtBackend:
     compiles = False
 
     def available(self) -> Availability:
-        """Whether the package is installed."""
+        """Tell whether the package is installed."""
         if find_spec("onnxruntime") is None:
             return Availability(
                 available=False, reason="onnxruntime is not installed", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'"
@@ -224,7 +236,9 @@ class OrtBackend:
     def open_configured(
         self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, configure: Configure = _as_it_is
     ) -> Iterator[OrtSession]:
-        """Open an ONNX file after `configure` has seen ONNX Runtime's session options, to switch its profiler on for example.
+        """Open an ONNX file with changed session options.
+
+        `configure` receives ONNX Runtime's session options, to switch its profiler on for example.
 
         Raises:
             InputError, BuildError, CannotRunError: as `open`.
@@ -288,7 +302,7 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
 
 
 def _spinning(found: Any) -> str:
-    """Whether idle threads spin, which is ONNX Runtime's default."""
+    """Tell whether idle threads spin, which is ONNX Runtime's default."""
     try:
         return "on" if found.get_session_config_entry(_SPINNING) == "1" else "off"
     except RuntimeError:  # its way to say that the entry was never set

@@ -1,4 +1,4 @@
-"""What every backend says in the same words: options that it does not know, and a GPU that is not there."""
+"""Refusals that all backends share: unknown options and a missing GPU."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def require(backend: Backend, options: RunOptions) -> None:
 
 
 def require_computing(precision: Precision, share: LayerShare) -> None:
-    """Refuse a session of which no layer computes in the precision that its label says.
+    """Refuse a session without a layer in the precision of its label.
 
     Raises:
-        BuildError: none does.
+        BuildError: no layer has it.
     """
     if not share.computing:
         raise BuildError(

@@ -1,4 +1,7 @@
-"""TensorRT and TensorRT-RTX engines, run through CUDA's own runtime: no PyTorch in the process."""
+"""TensorRT and TensorRT-RTX engines, run through CUDA's own runtime.
+
+The process has no PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class TrtBackend:
     compiles = False
 
     def available(self) -> Availability:
-        """Whether there is a GPU, CUDA's Python binding, and a library that loads engines."""
+        """Check for a GPU, CUDA's Python binding, and a TensorRT library."""
         if local_target() is None:
             return Availability(available=False, reason=NO_GPU, fix=NO_GPU_FIX)
         if not cuda_runtime.is_installed():

@@ -70,7 +70,7 @@ def _across_of_name(record: Document, comparison: Any) -> Document:
 
 
 def _resolved_model(record: Document, model: Any) -> Document:
-    """Fill in a bundle's model from what the bundle says of its classes and of its input."""
+    """Fill in a bundle's model from its classes and its input size."""
     if not isinstance(model, dict):
         return record | {"model": model}
     known = {"num_classes": record.get("num_classes"), "input_size": record.get("preprocessing", {}).get("input_size")}

@@ -20,10 +20,6 @@ DOCUMENTS = sorted(
 )
 
 PENDING_FOLDERS = {
-    "backends",
-    "backends/onnxruntime",
-    "backends/pytorch",
-    "backends/tensorrt",
     "cli",
     "cli/actions",
     "cli/commands",

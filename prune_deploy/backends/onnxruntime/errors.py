@@ -1,4 +1,7 @@
-"""What ONNX Runtime's exceptions mean: it raises one untyped family for everything, so that the words of its message decide."""
+"""Meanings of ONNX Runtime's exceptions.
+
+It raises one untyped family for everything, so the words of the message decide.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 
 def is_memory_error(error: Exception) -> bool:
-    """Whether memory ran out, as far as the text of ONNX Runtime's error tells."""
+    """Tell from ONNX Runtime's text whether memory ran out."""
     return any(message in str(error) for message in ("Failed to allocate memory", "out of memory", "bad allocation"))
 
 
 def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
-    """What is raised instead of the error that ONNX Runtime has with a file."""
+    """Return the error to raise instead of ONNX Runtime's for a file."""
     message = f"ONNX Runtime cannot load {artifact}: {first_line(error, 300)}"
     kind = type(error).__name__
     # Of a BF16 convolution it says that the graph is invalid: the operator has had that type since opset 22 only.
@@ -36,15 +39,21 @@ def loading_error(artifact: Path, error: Exception) -> PruneDeployError:
 
 
 def defective_optimizers(artifact: Path, precision: Precision | None) -> list[str]:
-    """Optimisers of ONNX Runtime that must not see a file: 1.31 makes int32 biases of an INT8 graph whose rest is FP16, in FP16, where
-    bias / (scale × scale) overflows. Files made for its own kernels have int32 biases already."""
+    """List optimisers of ONNX Runtime that must not see a file.
+
+    Release 1.31 makes int32 biases of an INT8 graph whose rest is FP16. It does so in FP16, where bias / (scale × scale) overflows.
+    Files made for its own kernels have int32 biases already.
+    """
     if precision is None or not PRECISIONS[precision].needs_calibration or artifact.name.endswith(_MADE_FOR_IT):
         return []
     return ["WeightBiasQuantization"] if holds_type(artifact, "FLOAT16") else []
 
 
 def holds_type(artifact: Path, name: str) -> bool:
-    """Whether weights of a file have the ONNX type `name`, as "BFLOAT16". Its data, where that lies apart, is not read."""
+    """Tell whether weights of a file have the ONNX type `name`.
+
+    Data in a separate file is not read.
+    """
     import onnx  # not for workers whose file loads and is what its label says
 
     graph = onnx.load(str(artifact), load_external_data=False).graph

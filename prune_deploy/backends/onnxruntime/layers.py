@@ -1,7 +1,7 @@
-"""What ONNX Runtime makes of an ONNX file's layers: counted in the graph that it runs, not in the file that it was given.
+"""Types of a file's layers in the graph that ONNX Runtime runs.
 
-On the way from one to the other Q/DQ nodes become integer kernels or stay what they are, and what the provider has no kernel for in
-FP16 is computed in FP32 between casts, without a word.
+They are counted there, not in the file. On the way, Q/DQ nodes become integer kernels or stay what they are. An FP16 node without
+a kernel is silently computed in FP32 between casts.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _APART_LIMIT_S = 300.0
 
 
 def ort_share(path: Path, precision: Precision, options: RunOptions | None = None) -> LayerShare:
-    """How many convolutions and matrix products compute in `precision`, counted in the graph that ONNX Runtime made of the file.
+    """Count the convolutions and matrix products that compute in `precision`.
 
-    `options` say on which device, the CPU by default.
+    The count is of the graph that ONNX Runtime made of the file. `options` name the device, the CPU by default.
 
     Raises:
         CannotRunError: the provider has no kernels for the file's types.
@@ -59,7 +59,9 @@ def ort_share(path: Path, precision: Precision, options: RunOptions | None = Non
 
 
 def share_apart(path: Path, precision: Precision, options: RunOptions) -> LayerShare:
-    """As `ort_share`, in a process of its own: a second session and the library that reads its graph would weigh on the one that is timed.
+    """Count as `ort_share` does, in a process of its own.
+
+    A second session and the library that reads its graph would burden the one that is timed.
 
     Raises:
         BuildError: the counting failed, so nothing is known of the layers.
@@ -101,7 +103,7 @@ def count_layers(graph: GraphProto, precision: Precision) -> LayerShare:
 
 
 def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeProto, set[str]]]:
-    """Each convolution and matrix product with the types of its operands and its result."""
+    """List convolutions and products with the types of operands and result."""
     types = _types_in(graph, outer)
     for node in graph.node:
         for attribute in node.attribute:
@@ -120,10 +122,10 @@ def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeP
 
 
 def _types_in(graph: GraphProto, outer: Mapping[str, str]) -> dict[str, str]:
-    """The element type of each tensor of a graph, and of those around it, by its name.
+    """Return the element type of each tensor of a graph, by name.
 
-    Where ONNX Runtime has put a node in, it writes no types down: a Cast says its own, any other node has the first floating-point
-    type that it reads (of a DequantizeLinear, its scale's).
+    Tensors of the surrounding graphs are included. ONNX Runtime writes no types for the nodes that it inserts. A Cast names its own.
+    Any other node has the first floating-point type that it reads (of a DequantizeLinear, its scale's).
     """
     import onnx
 
@@ -141,7 +143,10 @@ def _types_in(graph: GraphProto, outer: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None:
-    """Have ONNX Runtime write the graph that it would run. Its weights go to the null device: nobody reads them, and they may be large."""
+    """Have ONNX Runtime write the graph that it would run.
+
+    Its weights go to the null device, because nobody reads them and they may be large.
+    """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)  # its errors arrive as exceptions

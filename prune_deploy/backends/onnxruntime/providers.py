@@ -1,4 +1,7 @@
-"""Which part of ONNX Runtime does the work: chosen with its options, and looked at after loading, because it falls back in silence."""
+"""Providers: the part of ONNX Runtime that does the work.
+
+They are chosen with their options and checked after loading, because ONNX Runtime falls back silently.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ Provider = tuple[str, dict[str, str]]
 
 
 def providers_for(options: RunOptions, stream: int | None) -> list[Provider]:
-    """The providers to ask for, the one that must do the work first. `stream` is the CUDA stream to run on."""
+    """List the providers to ask for.
+
+    The first one must do the work. `stream` is the CUDA stream to run on.
+    """
     if options.device == "cpu":
         return [(CPU, {})]
     on_stream = {} if stream is None else {"user_compute_stream": str(stream)}
@@ -44,7 +50,7 @@ def providers_for(options: RunOptions, stream: int | None) -> list[Provider]:
 
 
 def prepare(options: RunOptions) -> None:
-    """Load the CUDA libraries that pip installed, and what the TensorRT provider needs.
+    """Load pip's CUDA libraries and those of the TensorRT provider.
 
     Raises:
         CannotRunError: the TensorRT provider was asked for and cannot load, or there is no GPU for it.
@@ -64,7 +70,10 @@ def prepare(options: RunOptions) -> None:
 
 
 def _load_tensorrt(provider: Path) -> None:
-    """Load the TensorRT that the provider was linked with; loading the provider itself first could end the process."""
+    """Load the TensorRT that the provider was linked with.
+
+    Loading the provider itself first could end the process.
+    """
     needed = re.search(rb"libnvinfer\.so\.\d+", provider.read_bytes()) if provider.is_file() else None
     if needed is None:
         raise CannotRunError("this ONNX Runtime has no TensorRT provider", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'")
@@ -84,10 +93,11 @@ def _load_tensorrt(provider: Path) -> None:
 
 
 def verify(session: Any, wanted: str) -> None:
-    """Refuse a session that runs, wholly or in part, on something else than `wanted`.
+    """Refuse a session that does not run wholly on `wanted`.
 
     Raises:
-        CannotRunError: another provider was loaded; BuildError: operators of the network itself were left to another.
+        CannotRunError: another provider was loaded.
+        BuildError: operators of the network itself were left to another.
     """
     loaded = session.get_providers()[0]
     if loaded != wanted:
@@ -103,7 +113,7 @@ def verify(session: Any, wanted: str) -> None:
 
 
 def placement(session: Any) -> dict[str, Counter[str]]:
-    """Operators by provider, counted; empty parts are left out."""
+    """Count the operators by provider, without empty parts."""
     placed: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         placed.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
@@ -111,7 +121,7 @@ def placement(session: Any) -> dict[str, Counter[str]]:
 
 
 def describe(session: Any) -> dict[str, str]:
-    """The session's provider, its options as it reads them back, and where the operators were put."""
+    """Provider, its options as read back, and the places of the operators."""
     provider = session.get_providers()[0]
     found = session.get_provider_options().get(provider, {})
     described = {"provider": provider}

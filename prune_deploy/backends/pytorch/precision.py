@@ -1,4 +1,7 @@
-"""A module in the precision of its label: weights and activations cast, float32 in and out as with every other artifact."""
+"""A module in the precision of its label.
+
+Weights and activations are cast. Inputs and outputs stay float32, as with every other artifact.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ def require_precision(backend: Backend, options: RunOptions) -> None:
 
 
 def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
-    """The module, in place, with its tensors in a precision; what it is given is cast on the way in, what it answers on the way out.
+    """Cast the module's tensors to a precision, in place.
 
-    Both are part of every run, as they are in the ONNX files.
+    Its inputs are cast on the way in, and its outputs on the way out. Both casts are part of every run, as they are in the ONNX files.
     """
     import torch
 
@@ -62,7 +65,10 @@ def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
 
 
 def as_function(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The module, for torch.compile to take as a whole: of a module with hooks it would compile the casts apart."""
+    """Return the module for torch.compile to take as a whole.
+
+    A module with hooks would have its casts compiled apart.
+    """
     if not module._forward_pre_hooks:
         return module
 
@@ -74,7 +80,10 @@ def as_function(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def share_of(module: nn.Module, precision: Precision) -> LayerShare:
-    """How many convolutions and linear layers have weights of that precision. A layer whose input is of another raises when it runs."""
+    """Count the convolutions and linear layers with weights of that precision.
+
+    A layer whose input has another precision raises when it runs.
+    """
     import torch
     from torch import nn
 
@@ -86,7 +95,7 @@ def share_of(module: nn.Module, precision: Precision) -> LayerShare:
 
 
 def described(module: nn.Module, options: RunOptions) -> dict[str, str]:
-    """The precision of a session's label, how it came about, and how many layers have it."""
+    """The label's precision, its origin, and the count of its layers."""
     precision = options.precision
     if precision is None:
         return {}
@@ -94,7 +103,10 @@ def described(module: nn.Module, options: RunOptions) -> dict[str, str]:
 
 
 def _how(precision: Precision, options: RunOptions) -> str:
-    """How the precision came about. Where a CPU has no instructions for FP16 or BF16, oneDNN leaves them to PyTorch's own, slow loops."""
+    """Describe the origin of the precision.
+
+    Where a CPU has no instructions for FP16 or BF16, oneDNN leaves them to PyTorch's own, slow loops.
+    """
     row = PRECISIONS[precision]
     if not row.is_half:
         return ""
@@ -105,7 +117,9 @@ def _how(precision: Precision, options: RunOptions) -> str:
 
 
 def check_precision(module: nn.Module, options: RunOptions, tf32: str) -> None:
-    """Are the layers what the label says? `tf32` is what PyTorch says of TF32 in products and convolutions.
+    """Check that the layers are what the label says.
+
+    `tf32` is PyTorch's setting of TF32 in products and convolutions.
 
     Raises:
         BuildError: they are not.

@@ -1,4 +1,4 @@
-"""A module with its input on a CPU or a GPU: what eager PyTorch and torch.compile have in common."""
+"""A module with its input, shared by eager PyTorch and torch.compile."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeErro
 
 
 class TorchSession:
-    """A module and its input, on the CPU or on a CUDA stream of its own. `options` are in force already.
+    """Module and input, on the CPU or a CUDA stream.
 
-    In half precision it still takes and gives float32: the casts are part of a run.
+    `options` are in force already. In half precision it still takes and gives float32: the casts are part of a run.
     """
 
     def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
@@ -51,7 +51,7 @@ class TorchSession:
         self.synchronize()
 
     def run(self) -> None:
-        """Run once; on the CPU the call returns when the outputs are there.
+        """Run once. On the CPU the call returns with the outputs.
 
         Raises:
             InputError: the module does not run on the bound input.
@@ -64,7 +64,10 @@ class TorchSession:
             raise self.refused(error) from error
 
     def refused(self, error: Exception) -> Exception:
-        """What is raised for a module's error: memory that ran out, or else an input that does not fit."""
+        """Return the error to raise for a module's error.
+
+        Memory ran out, or else the input does not fit.
+        """
         shape = tuple(self._input.shape)
         if isinstance(error, self._torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             return out_of_memory(f"the module on an input of {shape}")
@@ -74,7 +77,7 @@ class TorchSession:
         )
 
     def synchronize(self) -> None:
-        """Wait for the stream; nothing is pending on a CPU."""
+        """Wait for the stream. Nothing is pending on a CPU."""
         if self._cuda_stream is not None:
             self._cuda_stream.synchronize()
 
@@ -85,7 +88,7 @@ class TorchSession:
 
     @property
     def module(self) -> nn.Module:
-        """The module as it is, not compiled, for whoever wants to look into it."""
+        """The module as it is, not compiled, for inspection."""
         return self._module
 
     @property
@@ -102,7 +105,7 @@ class TorchSession:
         return result
 
     def settings(self) -> dict[str, str]:
-        """What PyTorch says is in force."""
+        """Settings in force, as PyTorch reports them."""
         torch = self._torch
         on_gpu = self._options.device == "cuda"
         found = {
@@ -119,7 +122,9 @@ class TorchSession:
         return found
 
     def check(self) -> None:
-        """Are the layers in the label's precision? Nothing else can differ: a module runs where its weights are, or raises.
+        """Check that the layers are in the label's precision.
+
+        Nothing else can differ: a module runs where its weights are, or raises.
 
         Raises:
             BuildError: they are not.
@@ -127,7 +132,10 @@ class TorchSession:
         check_precision(self._module, self._options, tf32_state())
 
     def device_bytes(self) -> int | None:
-        """Peak device memory of one run in bytes, weights included; None on a CPU."""
+        """Return the peak device memory of one run in bytes.
+
+        Weights are included. None on a CPU.
+        """
         if self._cuda_stream is None:
             return None
         cuda = self._torch.cuda
@@ -144,6 +152,6 @@ class TorchSession:
         return nullcontext() if self._cuda_stream is None else self._torch.cuda.stream(self._cuda_stream)
 
     def _is_channels_last(self) -> bool:
-        """Whether the input and every convolution's weights lie channels-last in memory."""
+        """Tell whether input and convolution weights are channels-last in memory."""
         tensors = [self._input, *(parameter for parameter in self._module.parameters() if parameter.dim() == 4)]
         return all(tensor.is_contiguous(memory_format=self._torch.channels_last) for tensor in tensors)

@@ -1,4 +1,7 @@
-"""PyTorch's process-wide switches: set for one session, read back from PyTorch, and put back when it closes."""
+"""PyTorch's process-wide switches.
+
+They are set for one session, read back from PyTorch, and restored when the session closes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from prune_deploy.specs import RunOptions
 
 
 def torch_available() -> Availability:
-    """Whether PyTorch is installed."""
+    """Tell whether PyTorch is installed."""
     if find_spec("torch") is None:
         return Availability(available=False, reason="torch is not installed", fix="pip install torch torchvision")
     return Availability(available=True)
@@ -34,7 +37,10 @@ def require_cuda_build() -> None:
 
 @contextmanager
 def applied(options: RunOptions) -> Iterator[None]:
-    """Set threads, TF32 and cuDNN's search as `options` say, for the whole process, until the block ends."""
+    """Set threads, TF32 and cuDNN's search as `options` say.
+
+    They hold for the whole process until the block ends.
+    """
     import torch
 
     with ExitStack() as restore:
@@ -49,10 +55,10 @@ def applied(options: RunOptions) -> Iterator[None]:
 
 
 def set_tf32(enabled: bool) -> None:
-    """Allow or forbid TF32 in the matrix products and convolutions of NVIDIA GPUs; CPU kernels stay as they are.
+    """Allow or forbid TF32 in products and convolutions of NVIDIA GPUs.
 
-    The one call sets what PyTorch's older switch and its newer one (`fp32_precision`) say alike; with the newer one alone, code
-    that asks the older (Inductor's templates) raises.
+    CPU kernels stay as they are. The one call sets PyTorch's older switch and its newer one (`fp32_precision`) alike. With the newer
+    one alone, code that asks the older (Inductor's templates) raises.
     """
     import torch
 
@@ -66,7 +72,10 @@ def set_tf32(enabled: bool) -> None:
 
 
 def tf32_state() -> str:
-    """What PyTorch says is in force: "matmul ieee, conv ieee", where "tf32" allows TF32 and "none" and "ieee" do not."""
+    """Return PyTorch's setting, such as "matmul ieee, conv ieee".
+
+    "tf32" allows TF32, and "none" and "ieee" do not.
+    """
     import torch
 
     matmul, conv = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]

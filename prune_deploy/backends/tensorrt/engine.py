@@ -1,4 +1,7 @@
-"""From an engine file to an engine in memory: which library made it, for which GPU, and which of its profiles takes a batch."""
+"""From an engine file to an engine in memory.
+
+This covers the library that made it, its GPU, and the profile that takes a batch.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _OTHER_DEVICE = ("incompatible device", "Cuda Runtime", "out of memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLabel:
-    """What an engine's file name says of it; "" where it says nothing."""
+    """Facts of an engine's file name, "" where it states none."""
 
     target: str
     tag: str
@@ -30,7 +33,10 @@ class EngineLabel:
 
     @classmethod
     def read(cls, path: Path, plan: bytes) -> EngineLabel:
-        """The label of a file; the plan's first bytes tell the library where the name does not."""
+        """Read the label of a file.
+
+        The plan's first bytes tell the library where the name does not.
+        """
         target, library = _TARGET.search(path.name), _LIBRARY.search(path.name)
         rtx = library[2] == "tensorrt-rtx" if library else plan.startswith(_RTX_MAGIC)
         return cls(
@@ -50,7 +56,7 @@ class Profile:
     maximum: tuple[int, ...]
 
     def takes(self, shape: tuple[int, ...]) -> bool:
-        """Whether an input of that shape lies within."""
+        """Tell whether an input of that shape lies within."""
         return len(shape) == len(self.minimum) and all(
             low <= size <= high for low, size, high in zip(self.minimum, shape, self.maximum, strict=True)
         )
@@ -98,7 +104,7 @@ def library_for(path: Path, label: EngineLabel) -> TensorRTLibrary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedEngine:
-    """An engine in memory, with what must live as long as it does."""
+    """Engine in memory, with everything that must live as long."""
 
     label: EngineLabel
     library: TensorRTLibrary
@@ -126,7 +132,10 @@ def load(path: Path) -> LoadedEngine:
 
 
 def _refusal(path: Path, label: EngineLabel, library: TensorRTLibrary, message: str) -> PruneDeployError:
-    """The error for an engine that does not load, by what TensorRT said."""
+    """Return the error for an engine that does not load.
+
+    TensorRT's own messages decide which.
+    """
     reason = f":\n{message}" if message else ""
     if label.tag not in ("", library.tag) or any(words in message for words in _OTHER_VERSION):
         return CannotRunError(
@@ -151,7 +160,9 @@ def profiles_of(engine: Any, input_name: str) -> tuple[Profile, ...]:
 
 
 def choose_profile(profiles: tuple[Profile, ...], shape: tuple[int, ...]) -> Profile:
-    """The profile that takes an input of `shape` and is tuned for the nearest batch.
+    """Choose the profile for an input of `shape`.
+
+    Of those that take it, it is the one tuned for the nearest batch size.
 
     Raises:
         InputError: none takes it.

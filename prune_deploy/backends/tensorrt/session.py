@@ -1,4 +1,7 @@
-"""An engine with its buffers on the GPU: bound once, then launched, or replayed as one CUDA graph."""
+"""An engine with its buffers on the GPU.
+
+It is bound once, then launched, or replayed as one CUDA graph.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 
 
 class TrtSession:
-    """An engine and its execution context on a stream. `opened_bytes` is the device memory that opening took; `precision` is what the
-    engine is labelled with, None where nobody looks at that."""
+    """Engine and its execution context on a stream.
+
+    `opened_bytes` is the device memory that opening took. `precision` is the engine's label, None where nobody looks at that.
+    """
 
     def __init__(
         self, loaded: LoadedEngine, cuda: CudaRuntime, stream: Any, *, graph: bool, precision: Precision | None = None
@@ -40,7 +45,9 @@ class TrtSession:
         self.opened_bytes = 0
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Copy an input of shape (batch, channels, height, width) to the GPU; another batch chooses a profile anew.
+        """Copy an input to the GPU.
+
+        Its shape is (batch, channels, height, width). Another batch size chooses a profile again.
 
         Raises:
             InputError: no profile takes that shape.
@@ -82,7 +89,7 @@ class TrtSession:
         return logits
 
     def settings(self) -> dict[str, str]:
-        """Library, target and profile in force, whether a graph is replayed, and the types that the layers compute in."""
+        """Library, target and profile in force, graph replay, and layer types."""
         graph = "captured" if self._graph_exec is not None else "none"
         return {
             "library": self._loaded.library.name,
@@ -95,10 +102,11 @@ class TrtSession:
         }
 
     def check(self) -> None:
-        """Is what ran the graph, where a graph was asked for, and does it have layers of the label's type?
+        """Check that a requested graph ran and layers have the label's type.
 
         Raises:
-            CannotRunError: it is not; BuildError: it has none.
+            CannotRunError: the graph did not run.
+            BuildError: no layer has the type.
         """
         self._check_precision()
         if self._captures_itself:
@@ -110,7 +118,10 @@ class TrtSession:
             raise CannotRunError("the engine ran launch by launch, not as a CUDA graph", fix=_WITHOUT_GRAPH)
 
     def device_bytes(self) -> int | None:
-        """Device memory in bytes that opening and one run take: weights, scratch memory, buffers."""
+        """Return the device memory in bytes of opening and one run.
+
+        It holds weights, scratch memory and buffers.
+        """
         self.synchronize()
         before = self._cuda.free_bytes()
         self.run()
@@ -119,7 +130,10 @@ class TrtSession:
 
     @contextmanager
     def layer_clock(self) -> Iterator[list[tuple[str, float]]]:
-        """While it is open, TensorRT adds each layer and its milliseconds to the list, as runs go by; runs are slower meanwhile."""
+        """Collect each layer's milliseconds while open.
+
+        TensorRT adds them to the list as runs go by. Runs are slower meanwhile.
+        """
         clock = _layer_clock(self._trt)
         self._context.profiler = clock
         try:
@@ -134,7 +148,10 @@ class TrtSession:
         return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
 
     def close(self) -> None:
-        """Give the device memory back; the context ends before its engine and its stream."""
+        """Give the device memory back.
+
+        The context ends before its engine and its stream.
+        """
         self._release()
         del self._context, self._engine, self._loaded
 
@@ -182,7 +199,10 @@ class TrtSession:
         self._shape = shape
 
     def _capture(self) -> None:
-        """Record one inference as a graph, after one that was not recorded: the first allocates and initialises."""
+        """Record one inference as a graph, after one that is not recorded.
+
+        The first allocates and initialises.
+        """
         self._context.execute_async_v3(self._handle)
         self.synchronize()
         api = self._cuda.api
@@ -207,14 +227,17 @@ class TrtSession:
         self._shape = ()
 
     def _layer_types(self) -> dict[str, int]:
-        """Layers by the type they compute in; empty where the engine does not tell."""
+        """Count the layers by type, empty where the engine does not tell."""
         try:
             return types_in_inspector(self.layer_information())
         except BuildError:  # an engine built without detailed verbosity says nothing of its layers
             return {}
 
     def _check_precision(self) -> None:
-        """Refuse an engine without a layer of the label's type; which of its products have it was counted when it was built."""
+        """Refuse an engine without a layer of the label's type.
+
+        The count of its products was made when it was built.
+        """
         if self._precision is None:
             return
         types, wanted = self._layer_types(), PRECISIONS[self._precision].engine_type
