@@ -25,7 +25,6 @@ PENDING_FOLDERS = {
     "cli/commands",
     "cli/options",
     "cli/output",
-    "reporting/explain",
     "reporting/figures",
 }
 PENDING_DOCUMENTS: set[str] = set()

@@ -124,7 +124,7 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
 
 
 def interrupt(child: subprocess.Popen[str], stage: str) -> str:
-    """Send Ctrl-C once a line holds `stage`, and return what comes after it on stderr.
+    """Send Ctrl-C once a line holds `stage`, and return the rest.
 
     It asserts that the command ends with code 130 and no traceback.
     """
