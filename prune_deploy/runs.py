@@ -128,7 +128,7 @@ def mend_records(run: Run, expected: Mapping[str, Collection[str]] | None = None
     together: dict[str, list[CaseRecord]] = {}
     for record in records.values():
         together.setdefault(record.comparison, []).append(record)
-    finished = {name for name, found in together.items() if _is_finished(found, None if expected is None else expected[name])}
+    finished = {name for name, cases in together.items() if _is_finished(cases, None if expected is None else expected[name])}
     kept = tuple(record for record in records.values() if record.comparison in finished)
     if kept != run.cases or run.dropped_lines:
         write_bytes(run.folder / RECORDS_FILE, _lines(kept))

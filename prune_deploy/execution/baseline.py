@@ -54,18 +54,18 @@ def needed_files(configs: Sequence[RunConfig]) -> Needed:
     return Needed(precisions("onnx"), precisions("engine"))
 
 
-def dense_bundle(record: BundleRecord, given: Iterable[Path], needed: Needed, *, progress: Progress) -> Path:
+def dense_bundle(record: BundleRecord, bundles: Iterable[Path], needed: Needed, *, progress: Progress) -> Path:
     """Find or export the dense bundle that `record` was pruned from.
 
-    It is one of `given`, one in engines/, or a new one there. It has the files that are `needed`, as far as the pruned bundle has them,
-    made the same way. An INT8 file that was given is of the pruned bundle only.
+    It is one of `bundles`, one in engines/, or a new one there. It has the files that are `needed`, as far as the pruned bundle has them,
+    made the same way. An imported INT8 file is of the pruned bundle only.
 
     Raises:
         InputError: the weights it was made from are not there any more.
         PruneDeployError: as `export_bundle`.
     """
     required = _as_far(needed, record)
-    known = [*given, *sorted(path.parent for path in ENGINES_DIR.glob(f"*/{BUNDLE_FILE}"))]
+    known = [*bundles, *sorted(path.parent for path in ENGINES_DIR.glob(f"*/{BUNDLE_FILE}"))]
     for folder in known:
         if _is_dense_of(folder, record, required):
             return folder

@@ -76,7 +76,7 @@ def run_comparison(
     with storage_errors(logs, every=True):
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
-    labels, roles = [each.label for each in candidates], [each.role for each in candidates]
+    labels, roles = [candidate.label for candidate in candidates], [candidate.role for candidate in candidates]
     comparison = Comparison(group, labels, roles, spec, progress)
     interrupted = False
     try:
@@ -88,7 +88,7 @@ def run_comparison(
     measured = Measured(group=group, samples=samples, stats=analyze(samples), samples_file=samples_file, samples_sha256=digest)
     records = []
     for case in planned.cases:
-        index = next((number for number, each in enumerate(running) if each is case), None)
+        index = next((number for number, planned_case in enumerate(running) if planned_case is case), None)
         record = _not_run(planned, case) if index is None else _record(planned, case, index, measured, spec)
         records.append(record)
     if interrupted:

@@ -43,6 +43,6 @@ def read_loaded_bundle(folder: Path) -> LoadedBundle:
     return LoadedBundle(folder=folder, record=record)
 
 
-def _damaged(folder: Path, record: BundleRecord, what: str) -> LoadedBundle:
-    failure = Failure(status="failed", reason=what, fix="restore the bundle, or export it again with `force=True`")
+def _damaged(folder: Path, record: BundleRecord, problem: str) -> LoadedBundle:
+    failure = Failure(status="failed", reason=problem, fix="restore the bundle, or export it again with `force=True`")
     return LoadedBundle(folder=folder, record=record, damage=failure)

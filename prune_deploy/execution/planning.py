@@ -218,8 +218,8 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
     kind = PRECISIONS[config.precision].runs_file_of if role == "onnx" else config.precision
     fitting = [artifact for artifact in files if artifact.precision == kind]
     if not fitting:
-        there = f", only {', '.join(sorted({str(artifact.precision) for artifact in files}))}" if files else ""
-        missing = f"the bundle has no {config.precision} {role}{there}"
+        others = f", only {', '.join(sorted({str(artifact.precision) for artifact in files}))}" if files else ""
+        missing = f"the bundle has no {config.precision} {role}{others}"
         state = config.backend.available()
         if not state.available:  # an engine would not run here either
             raise InputError(f"{state.reason}; {missing}", fix=state.fix)
@@ -238,7 +238,7 @@ def _placed(files: Sequence[Artifact]) -> Artifact:
 
     The one whose Q/DQ nodes stand where ONNX Runtime's CPU kernels need them is preferred.
     """
-    placed = [each for each in files if each.quantization is not None and each.quantization.placement == "onnxruntime"]
+    placed = [file for file in files if file.quantization is not None and file.quantization.placement == "onnxruntime"]
     return (placed or list(files))[0]
 
 

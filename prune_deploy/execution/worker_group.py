@@ -128,7 +128,7 @@ class ProcessLaunch:
             self._drop(candidate, error)
             raise CandidateLost(candidate) from None
         samples = np.frombuffer(message.data, dtype=np.int64)
-        own_pids = {each.pid for each in self.workers.values()}
+        own_pids = {other.pid for other in self.workers.values()}
         readings = self._telemetry.read(pid=worker.pid, own_pids=own_pids) | message.header["readings"]
         return TimedRuns(started_ns=message.header["started_ns"], samples_ns=samples, readings=readings)
 

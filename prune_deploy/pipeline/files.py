@@ -78,7 +78,7 @@ class ArtifactMaker:
             if request.library != "auto":
                 raise
             return [], f"no engine: {error.message}; {error.fix}"
-        artifacts = [self._engine(each, library) for each in self._spec.engines]
+        artifacts = [self._engine(build, library) for build in self._spec.engines]
         return artifacts, _engine_note(artifacts, library)
 
     def _half(self, precision: Precision) -> list[Artifact]:
@@ -96,8 +96,8 @@ class ArtifactMaker:
         if spec.onnx is not None:
             self._progress.stage("import int8", spec.onnx)
             return self._int8_artifacts(accept_int8(Path(spec.onnx), source, self._working))
-        made = make_int8(source, self._working, spec, self._loaded.preprocessing, progress=self._progress)
-        return [artifact for file in made for artifact in self._int8_artifacts(file)]
+        files = make_int8(source, self._working, spec, self._loaded.preprocessing, progress=self._progress)
+        return [artifact for file in files for artifact in self._int8_artifacts(file)]
 
     def _int8_artifacts(self, file: Int8File) -> list[Artifact]:
         graph = file.paths[0]

@@ -64,31 +64,31 @@ def compatibility_job(header: dict[str, Any]) -> dict[str, Any]:
         engine=EngineSpec(library="tensorrt-rtx", target="sm86", batches=(1,)),
     )
     started = time.perf_counter()
-    made: list[Network] = []
+    networks: list[Network] = []
     answer: dict[str, Any] = {}
     try:
-        exported = _export(spec, folder, stages, made)
-        answer = _sizes(made[0])
+        exported = _export(spec, folder, stages, networks)
+        answer = _sizes(networks[0])
         stages.stage("reload", spec.model.name)
-        _compare(made[0], exported)
+        _compare(networks[0], exported)
     except PruneDeployError as error:
-        answer |= _sizes(made[0]) if made else {}
+        answer |= _sizes(networks[0]) if networks else {}
         answer |= {"reason": first_line(error, 300)}
     return answer | {"seconds": time.perf_counter() - started}
 
 
-def _export(spec: ExportSpec, folder: Path, stages: StageFile, made: list[Network]) -> Exported:
+def _export(spec: ExportSpec, folder: Path, stages: StageFile, networks: list[Network]) -> Exported:
     from prune_deploy.pipeline import build_network, export_bundle
 
     def network() -> Network:
-        made.append(build_network(spec, _GRAPH_LIMIT_S, stages))
-        return made[0]
+        networks.append(build_network(spec, _GRAPH_LIMIT_S, stages))
+        return networks[0]
 
     return export_bundle(spec, folder, progress=stages, network=network)
 
 
-def _sizes(made: Network) -> dict[str, Any]:
-    receipt = made.receipt
+def _sizes(network: Network) -> dict[str, Any]:
+    receipt = network.receipt
     return {
         "params_before": receipt.before.params,
         "params_after": receipt.after.params,
@@ -96,7 +96,7 @@ def _sizes(made: Network) -> dict[str, Any]:
     }
 
 
-def _compare(made: Network, exported: Exported) -> None:
+def _compare(network: Network, exported: Exported) -> None:
     """Compare the bundle's module with the one that was exported.
 
     Raises:
@@ -107,11 +107,11 @@ def _compare(made: Network, exported: Exported) -> None:
     from prune_deploy.data import synthetic_images
     from prune_deploy.export.bundle import load
 
-    size = made.loaded.resolved.input_size
+    size = network.loaded.resolved.input_size
     reloaded, generator = load(exported.folder), torch.Generator().manual_seed(_SEED)
     for batch in _BATCHES:
         images = synthetic_images(batch, size, generator)
         with torch.inference_mode():
-            same = torch.equal(reloaded(images), made.loaded.module(images))
+            same = torch.equal(reloaded(images), network.loaded.module(images))
         if not same:
             raise VerificationError(f"at batch {batch} the reloaded module answers otherwise", fix="report the model's name")

@@ -73,13 +73,13 @@ class MemoryWatch:
         if time.monotonic() >= self._next_look_s:
             self._descendants_bytes = _descendants_bytes(self._pid)
             self._next_look_s = time.monotonic() + _TREE_EVERY_S
-        held = own + self._descendants_bytes
-        if held > self._limit_bytes:
+        held_bytes = own + self._descendants_bytes
+        if held_bytes > self._limit_bytes:
             raise LimitError(
-                f"the process and those it started held {held / 2**20:.0f} MiB, the limit is {self._limit_bytes / 2**20:.0f} MiB",
-                fix=f"raise `memory_limit_mib` above {held / 2**20:.0f} (MiB), leave it out, or take a smaller batch",
+                f"the process and those it started held {held_bytes / 2**20:.0f} MiB, the limit is {self._limit_bytes / 2**20:.0f} MiB",
+                fix=f"raise `memory_limit_mib` above {held_bytes / 2**20:.0f} (MiB), leave it out, or take a smaller batch",
             )
-        return held
+        return held_bytes
 
 
 def _descendants_bytes(pid: int) -> int:

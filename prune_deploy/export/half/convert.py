@@ -68,7 +68,7 @@ def convert_model(model: ModelProto, precision: Precision, folder: Path = Path()
         raise InputError("the model has functions of its own", fix="inline them first: onnx.inliner.inline_local_functions")
     if half.code == TensorProto.BFLOAT16:
         _raise_opset(model)
-    converter = HalfConverter(half, {each.domain: each.version for each in model.opset_import}, folder)
+    converter = HalfConverter(half, {opset.domain: opset.version for opset in model.opset_import}, folder)
     converter.convert(model.graph)
     return Conversion(kept_fp32=tuple(converter.kept), clipped=converter.clipped, lifted=converter.lifted)
 

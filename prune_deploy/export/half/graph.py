@@ -71,12 +71,12 @@ class HalfConverter:
             BuildError: the type of a tensor is unknown, so nothing can be said about its consumers.
             InputError: the external data is missing or damaged.
         """
-        self._names = {name for each in all_graphs(graph) for node in each.node for name in (*node.input, *node.output)}
+        self._names = {name for subgraph in all_graphs(graph) for node in subgraph.node for name in (*node.input, *node.output)}
         scope = _Scope()
-        made = {name for node in graph.node for name in node.output}
+        outputs_of_nodes = {name for node in graph.node for name in node.output}
         initialized = {tensor.name for tensor in graph.initializer}
         scope.wide = {tensor.name for tensor in graph.input if tensor.name not in initialized}
-        scope.held = {tensor.name for tensor in graph.output if tensor.name not in made}
+        scope.held = {tensor.name for tensor in graph.output if tensor.name not in outputs_of_nodes}
         placed = self._begin(graph, scope, {tensor.name for tensor in graph.output})
         for name, half in scope.renamed.items():
             placed.append(self._cast(half, name, _FLOAT))
@@ -107,7 +107,7 @@ class HalfConverter:
         for tensor in (*graph.input, *graph.value_info, *graph.output):
             scope.codes[tensor.name] = element_code(tensor.type)
         scope.codes |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-        scope.held |= {name for each in all_graphs(graph) for node in each.node for name in self._held_by(node)}
+        scope.held |= {name for subgraph in all_graphs(graph) for node in subgraph.node for name in self._held_by(node)}
         for tensor in graph.initializer:
             self._constant(tensor, tensor.name, scope)
         placed: list[NodeProto] = []
@@ -199,11 +199,11 @@ class HalfConverter:
         return name
 
     def _mend(self, kind: TypeProto) -> None:
-        which = kind.WhichOneof("value")
-        if which == "tensor_type" and kind.tensor_type.elem_type == _FLOAT:
+        kind_name = kind.WhichOneof("value")
+        if kind_name == "tensor_type" and kind.tensor_type.elem_type == _FLOAT:
             kind.tensor_type.elem_type = self._half.code
-        elif which in ("sequence_type", "optional_type"):
-            self._mend(getattr(kind, which).elem_type)
+        elif kind_name in ("sequence_type", "optional_type"):
+            self._mend(getattr(kind, kind_name).elem_type)
 
     def _learn_outputs(self, node: NodeProto, scope: _Scope, body: list[int]) -> None:
         """Note output types that the model does not state itself."""

@@ -229,8 +229,8 @@ def _require_varied(session: Any, collected: _Extremes, data: str) -> None:
         )
 
 
-def _key(graph: str, images: str, method: str, wanted: str) -> str:
-    parts = (f"calibration {_VERSION}", f"onnxruntime {onnxruntime.__version__}", graph, images, method, wanted)
+def _key(graph: str, images: str, method: str, request: str) -> str:
+    parts = (f"calibration {_VERSION}", f"onnxruntime {onnxruntime.__version__}", graph, images, method, request)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -28,8 +28,8 @@ _SYMMETRIC_FIX = (
 )
 
 
-def import_int8(given: Path, source: Path, destination: Path) -> tuple[tuple[Path, ...], int, int, RestPrecision]:
-    """Check `given` against the FP32 file `source` and write it to `destination`.
+def import_int8(path: Path, source: Path, destination: Path) -> tuple[tuple[Path, ...], int, int, RestPrecision]:
+    """Check `path` against the FP32 file `source` and write it to `destination`.
 
     Returns four values: the written files, the number of convolutions and matrix products with Q/DQ on both operands, the number
     of all of them, and the precision of the rest.
@@ -38,39 +38,39 @@ def import_int8(given: Path, source: Path, destination: Path) -> tuple[tuple[Pat
         InputError: the file is not acceptable. See `prune_deploy.export.int8.quantize.accept_int8`.
         StorageError: the disk is full or the folder cannot be written.
     """
-    model = _loaded(given)
+    model = _loaded(path)
     graph = model.graph
     if not any(node.op_type == _DEQUANTIZE for node in graph.node):
         raise InputError(
-            f"{setting('onnx', given)} has no Q/DQ nodes", fix="quantise it, or let `calibration` do it and leave `onnx` out"
+            f"{setting('onnx', path)} has no Q/DQ nodes", fix="quantise it, or let `calibration` do it and leave `onnx` out"
         )
-    _match(given, graph, load_graph(source).graph)
-    _require_symmetric(given, graph)
+    _match(path, graph, load_graph(source).graph)
+    _require_symmetric(path, graph)
     quantized, layers = _counted(graph)
     if not quantized:
         raise InputError(
-            f"{setting('onnx', given)}: none of its {layers} layers has INT8 operands",
+            f"{setting('onnx', path)}: none of its {layers} layers has INT8 operands",
             fix="quantise inputs and weights of its layers",
         )
     rest: RestPrecision = "fp16" if any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer) else "fp32"
     return save(model, destination), quantized, layers, rest
 
 
-def _loaded(given: Path) -> onnx.ModelProto:
-    if not given.is_file():
-        raise InputError(f"{setting('onnx', given)}: there is no such file", fix="check the path")
-    model = load_graph(given)
+def _loaded(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise InputError(f"{setting('onnx', path)}: there is no such file", fix="check the path")
+    model = load_graph(path)
     try:
-        load_external_data_for_model(model, str(given.parent))
+        load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except Exception as error:  # the checker and the loader raise types of their own
         raise InputError(
-            f"{setting('onnx', given)} is not a whole ONNX model: {first_line(error)}", fix="export it again"
+            f"{setting('onnx', path)} is not a whole ONNX model: {first_line(error)}", fix="export it again"
         ) from error
     return model
 
 
-def _match(given: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> None:
+def _match(path: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> None:
     """Give the graph's input and output the names of the FP32 file's.
 
     Raises:
@@ -81,18 +81,18 @@ def _match(given: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> No
     for side, tensors, expected_tensors in (("input", inputs, expected.input), ("output", list(graph.output), expected.output)):
         if len(tensors) != 1:
             raise InputError(
-                f"{setting('onnx', given)} has {len(tensors)} {side}s, the model has one", fix="give a file of this very model"
+                f"{setting('onnx', path)} has {len(tensors)} {side}s, the model has one", fix="give a file of this very model"
             )
         if tensors[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise InputError(f"{setting('onnx', given)}: its {side} is not FP32", fix=f"keep the {side} in FP32 when converting")
+            raise InputError(f"{setting('onnx', path)}: its {side} is not FP32", fix=f"keep the {side} in FP32 when converting")
         shapes = _shape(tensors[0]), _shape(expected_tensors[0])
         if shapes[0][1:] != shapes[1][1:]:
             raise InputError(
-                f"{setting('onnx', given)}: its {side} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
+                f"{setting('onnx', path)}: its {side} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
                 fix="give a file of this very model, pruned the same way",
             )
         if isinstance(shapes[0][0], int):
-            raise InputError(f"{setting('onnx', given)}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
+            raise InputError(f"{setting('onnx', path)}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
         tensors[0].type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
         _rename(graph, tensors[0].name, expected_tensors[0].name)
 
@@ -124,7 +124,7 @@ def _rename(graph: onnx.GraphProto, before: str, after: str) -> None:
             tensor.name = after
 
 
-def _require_symmetric(given: Path, graph: onnx.GraphProto) -> None:
+def _require_symmetric(path: Path, graph: onnx.GraphProto) -> None:
     values = _constants(graph)
     for node in graph.node:
         if node.op_type not in (_QUANTIZE, _DEQUANTIZE):
@@ -133,10 +133,10 @@ def _require_symmetric(given: Path, graph: onnx.GraphProto) -> None:
         quantized = values.get(node.input[0]) if node.op_type == _DEQUANTIZE else None
         kinds = {array.dtype for array in (zero, quantized) if array is not None}
         if np.dtype(np.int32) in kinds:
-            raise InputError(f"{setting('onnx', given)}: {node.name or node.op_type} has the type INT32", fix=_BIAS_FIX)
+            raise InputError(f"{setting('onnx', path)}: {node.name or node.op_type} has the type INT32", fix=_BIAS_FIX)
         if (zero is not None and zero.any()) or np.dtype(np.uint8) in kinds or (zero is None and node.op_type == _QUANTIZE):
             # Without a zero point, QuantizeLinear makes uint8.
-            raise InputError(f"{setting('onnx', given)}: {node.name or node.op_type} is not symmetric INT8", fix=_SYMMETRIC_FIX)
+            raise InputError(f"{setting('onnx', path)}: {node.name or node.op_type} is not symmetric INT8", fix=_SYMMETRIC_FIX)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:

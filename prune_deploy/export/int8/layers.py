@@ -152,7 +152,7 @@ def _module(node: onnx.NodeProto, weight: str) -> str:
     """
     if weight.endswith(_WEIGHT):
         return weight.removesuffix(_WEIGHT)
-    text = next((each.value for each in node.metadata_props if each.key == _SCOPES), "")
+    text = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
     try:
         scopes = ast.literal_eval(text) if text else []
     except (ValueError, SyntaxError):  # metadata of another exporter

@@ -72,7 +72,7 @@ def _onnxruntime(graph: onnx.GraphProto, layers: Sequence[Layer]) -> Plan:
     - efficientnet_b0, batch 4, takes 34 ms. It takes 47 ms with float gates and in FP32.
     """
     readers = _readers(graph)
-    final = {each.name for each in graph.output}
+    final = {tensor.name for tensor in graph.output}
     everywhere = [_behind(layer.output, readers) for layer in layers if layer.op == "Conv"]
     inputs = [(layer.name, 0) for layer in layers]
     for node, _ in _residual_sums(graph, layers):

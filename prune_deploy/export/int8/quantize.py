@@ -57,7 +57,7 @@ def make_int8(
     return _Maker(source, folder, spec, images, progress).files(placements)
 
 
-def accept_int8(given: Path, source: Path, folder: Path) -> Int8File:
+def accept_int8(path: Path, source: Path, folder: Path) -> Int8File:
     """Import a Q/DQ file if it is one of this model.
 
     Its input and output get the names that the FP32 file `source` has. Nothing else in it changes.
@@ -66,7 +66,7 @@ def accept_int8(given: Path, source: Path, folder: Path) -> Int8File:
         InputError: no whole ONNX file, none with Q/DQ nodes, one of another model, or one that TensorRT rejects.
         StorageError: the disk is full or the folder cannot be written.
     """
-    paths, quantized, layers, rest = import_int8(given, source, folder / onnx_file("int8", "tensorrt"))
+    paths, quantized, layers, rest = import_int8(path, source, folder / onnx_file("int8", "tensorrt"))
     record = Quantization(placement="tensorrt", rest=rest, calibration=None, quantized=quantized, layers=layers)
     return Int8File(paths, record)
 

@@ -61,9 +61,9 @@ def fewest_kept(costs: dict[str, float], drop: Callable[[Sequence[str]], float],
     if drop(()) <= max_drop:
         return []
     if most < 1 or (last := drop(ranked[:most])) > max_drop:
-        seen = "" if most < 1 else f": with one INT8 layer left it is {last:.2%}"
+        detail = "" if most < 1 else f": with one INT8 layer left it is {last:.2%}"
         raise BuildError(
-            f"top-1 falls by more than {max_drop:.2%} however many layers stay float{seen}",
+            f"top-1 falls by more than {max_drop:.2%} however many layers stay float{detail}",
             fix="allow a larger `max_drop`, or calibrate on images like those the model was trained on",
         )
     while most - least > 1:
@@ -128,9 +128,9 @@ def _switches(graph: onnx.GraphProto, node: onnx.NodeProto, number: int, floats:
     index = f"{node.name}_number"
     graph.initializer.append(numpy_helper.from_array(np.array(number), index))
     flag = f"{node.name}_flag"
-    made = [helper.make_node("Gather", [_FLAGS, index], [flag], flag)]
+    nodes = [helper.make_node("Gather", [_FLAGS, index], [flag], flag)]
     for position, name in enumerate(floats):
         output = f"{node.name}_switch_{position}"
-        made.append(helper.make_node("Where", [flag, node.input[position], name], [output], output))
+        nodes.append(helper.make_node("Where", [flag, node.input[position], name], [output], output))
         node.input[position] = output
-    return made
+    return nodes

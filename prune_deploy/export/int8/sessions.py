@@ -35,7 +35,7 @@ def open_session(path: Path, outputs: Sequence[str] = ()) -> Iterator[Any]:
         yield _session(path)
         return
     model = load_graph(path)
-    present = {each.name for each in (*model.graph.output, *model.graph.input)}
+    present = {tensor.name for tensor in (*model.graph.output, *model.graph.input)}
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name not in present
     )

@@ -302,7 +302,7 @@ def _inspect(library: TensorRTLibrary, log: BuildLog, plan: Any) -> str:
     return text
 
 
-def _failure(log: BuildLog, what: str) -> BuildError:
+def _failure(log: BuildLog, problem: str) -> BuildError:
     message = log.describe_errors() or "(TensorRT gave no reason)"
     fix = next((fix for needle, fix in _FIXES if needle in message), _OTHER_FIX)
-    return BuildError(f"{what}:\n{message}", fix=fix)
+    return BuildError(f"{problem}:\n{message}", fix=fix)
