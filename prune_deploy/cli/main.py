@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("eval", "command", "Score a bundle's files on labelled images: top-1, top-5, agreement with the FP32 module."),
     "finetune": ("finetune", "command", "Recover a pruned bundle's accuracy: train it further, write a new bundle."),
     "sweep": ("sweep", "command", "Make and measure models × methods × ratios; survives any case and any kill."),
-    "curve": ("curve", "command", "Prune iteratively and measure every step beside the dense model."),
+    "curve": ("sweep", "curve", "Prune iteratively and measure every step beside the dense model."),
     "report": ("report", "command", "Show runs as a table and an HTML page, or as Markdown, CSV, JSON or plots."),
     "explain": ("explain", "command", "Say why a pruned model is not as fast as its MACs promise, layer by layer."),
     "trace": ("trace", "command", "Show where a bundle's time goes, layer by layer, and write a trace for Perfetto."),

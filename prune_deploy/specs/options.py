@@ -10,7 +10,9 @@ import ast
 import re
 import shlex
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from types import EllipsisType
+from typing import Any
 
 from prune_deploy.specs.export import EngineSpec, ExportSpec, MaskSpec, ModelSpec, PruneSpec
 from prune_deploy.specs.measure import MeasureSpec, RunOptions
@@ -68,7 +70,7 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
         "smooth": "--int8-smooth",
         **_same("max_drop", "onnx"),
     },
-    RunOptions: _same("device", "threads", "channels_last", "cudnn_benchmark", "compile_mode", "cpu_freezing", "precision"),
+    RunOptions: _same("device", "threads", "channels_last", "cudnn_benchmark", "compile_mode", "cpu_freezing"),
     MeasureSpec: {
         "memory_limit_mib": "--memory-limit",
         "lock_clocks_mhz": "--lock-clocks",
@@ -102,10 +104,21 @@ A field without an option is not in the table.
 ARGUMENT_OPTIONS: Mapping[str, str] = {
     **_GRID,
     **_same(
-        "backend", "out", "force", "graph_limit_s", "require", "share_machine", "dry_run", "resume", "preset", "spec", "restart"
+        "backend",
+        "precision",
+        "out",
+        "force",
+        "graph_limit_s",
+        "require",
+        "share_machine",
+        "dry_run",
+        "resume",
+        "preset",
+        "spec",
+        "restart",
     ),
     **_same("against", "runs", "top", "image", "limit_s", "fresh", "families", "markdown", "format", "reanalyze"),
-    **_same("fail_if_slower", "require_verdict", "to_ratio"),
+    **_same("fail_if_slower", "require_verdict", "to_ratio", "restart"),
     "count": "--random",
 }
 """Options of arguments that are no fields of specs."""
@@ -137,6 +150,24 @@ def option_for(field: str, among: Collection[str] = ()) -> str | None:
         return SPEC_OPTIONS[_PARTS[part]].get(name) if part in _PARTS else None
     known = [table[field] for table in (*SPEC_OPTIONS.values(), ARGUMENT_OPTIONS) if field in table]
     return next((option for option in known if option in among), known[0] if known else None)
+
+
+def option_words(spec: Any, *, skip: Collection[str] = ()) -> list[str]:
+    """The words of a command line that set the fields of a spec which differ from their defaults; `skip` are left out."""
+    result: list[str] = []
+    for field in fields(spec):
+        option, value = SPEC_OPTIONS[type(spec)].get(field.name), getattr(spec, field.name)
+        if option is None or field.name in skip or value is None or value == field.default:
+            continue
+        result += option_text(option, value)
+    return result
+
+
+def option_text(option: str, value: object) -> list[str]:
+    """The words that give an option a value: a flag alone, its negation, or the option and its text."""
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option.removeprefix('--')}"]
+    return [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
 
 
 def as_options(text: str, among: Collection[str] = (), *, quote: str = "") -> str:

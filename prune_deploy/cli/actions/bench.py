@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.cli.options.common import parse_batches
-from prune_deploy.cli.options.measure import measure_spec, words
+from prune_deploy.cli.options.measure import measure_spec
 from prune_deploy.cli.output.console import data_console, emit_json, say
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.cli.output.progress import StageLines
@@ -24,7 +23,7 @@ from prune_deploy.workflows.bench import BenchRequest, measure_all, measuring_s,
 from prune_deploy.workflows.trace import Traced
 
 PERFETTO = "https://ui.perfetto.dev"
-_DEFAULT_BACKENDS = "eager,compile,ort,trt"
+_DEFAULT_BACKENDS = ("eager", "compile", "ort", "trt")
 
 
 def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
@@ -47,15 +46,15 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
     return max(exit_code(records), say_untraced(traced))
 
 
-def request(bundles: tuple[Path, ...], backends: str, values: dict[str, Any], *, across: Across = "") -> BenchRequest:
+def request(bundles: tuple[Path, ...], backends: tuple[str, ...], values: dict[str, Any], *, across: Across = "") -> BenchRequest:
     """The BenchRequest of parsed options; `backends` are the default."""
     return BenchRequest(
         bundles=bundles,
-        backends=words(values["backends"] or backends),
-        precisions=words(values["precisions"]),
-        batches=parse_batches(values["batch"]),
+        backends=backends if values["backend"] is None else values["backend"],
+        precisions=values["precision"],
+        batches=values["batch"],
         across=across,
-        require=words(values["require"]),
+        require=values["require"],
         spec=measure_spec(values),
     )
 

@@ -36,7 +36,7 @@ def compare(old: Path, new: Path, as_json: bool, values: dict[str, Any]) -> int:
 
 
 def _compare_bundles(old: Path, new: Path, as_json: bool, allowed: float | None, values: dict[str, Any]) -> int:
-    default = "trt" if device(values["device"]) == "cuda" else "ort"
+    default = ("trt",) if device(values["device"]) == "cuda" else ("ort",)
     asked = request((old, new), default, values)
     bundle = f"{old.resolve().name}-{new.resolve().name}"
     folder, records = run(lambda each, _: plan_pair(old, new, each), asked, "compare", bundle, values["out"])

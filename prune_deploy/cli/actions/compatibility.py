@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune_deploy.cli.options.measure import words
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
@@ -19,7 +18,7 @@ _BEGIN, _END = "<!-- compatibility -->", "<!-- end of compatibility -->"
 
 
 def run_matrix(
-    families: str,
+    families: tuple[str, ...],
     count: int,
     seed: int,
     ratio: float,
@@ -37,7 +36,7 @@ def run_matrix(
     """
     if markdown is not None:
         _parts(markdown)  # before hours of work, not after
-    request = CompatibilityRequest(models=choose_models(words(families), count, seed), ratio=ratio, limit_s=limit_s, fresh=fresh)
+    request = CompatibilityRequest(models=choose_models(families, count, seed), ratio=ratio, limit_s=limit_s, fresh=fresh)
     rows = []
     progress = StageLines()
     for row in try_models(request, out, progress):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune_deploy.cli.actions.sweep import carry_out
-from prune_deploy.cli.options.common import prune_spec
-from prune_deploy.cli.options.sweep import network, sweep_of
+from prune_deploy.cli.options.sweep import block_settings, sweep_of
+from prune_deploy.cli.options.values import build
 from prune_deploy.cli.output.console import data_console, say, table
 from prune_deploy.cli.output.latency_table import print_reasons, print_warnings
 from prune_deploy.records import CaseRecord
@@ -20,20 +20,21 @@ from prune_deploy.workflows.sweep import folder_of
 _BAR = 24
 
 
-def curve(values: dict[str, Any], as_json: bool) -> int:
+def measure_curve(values: dict[str, Any], as_json: bool) -> int:
     """Measure the curve, or go on with it; the exit code."""
     steps, end = values["steps"], values["to_ratio"]
-    block = Block(
+    block = build(
+        Block,
+        values,
         models=(values["model"],),
         methods=(values["method"],),
         ratios=tuple(round(end * step / steps, 6) for step in range(1, steps + 1)),
         seeds=(values["seed"],),
         iterative=True,
-        settings=prune_spec({**values, "ratio": 0.5, "steps": 1}),
-        **network(values),
+        settings=block_settings(values),
     )
     spec = sweep_of(block, values)
-    folder = values["out"] or folder_of(spec, f"curve-{values['model']}-b{values['batch'].replace(',', '-').replace(':', '-')}")
+    folder = values["out"] or folder_of(spec, f"curve-{values['model']}-b{'-'.join(map(str, values['batch']))}")
     return carry_out(spec, folder, values, as_json, _print_points, _print_curves)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prune_deploy.cli.options.measure import device, words
+from prune_deploy.cli.options.measure import run_options
+from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.gpus import local_target
 from prune_deploy.records import FAILED_STATUSES, Accuracy
 from prune_deploy.reporting.figures.formatting import MISSING, percent
-from prune_deploy.specs import RunOptions
 from prune_deploy.workflows.evaluate import EvaluationRequest, EvaluationRow, evaluate_all, plan_evaluation
 
 _COLUMNS = ("artifact", "backend", "precision", "images", "top-1 %", "top-5 %", "as FP32 %")
@@ -40,17 +40,17 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
 
 
 def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> EvaluationRequest:
-    default = "eager,ort" if local_target() is None else "eager,ort,trt"
+    default = ("eager", "ort") if local_target() is None else ("eager", "ort", "trt")
     return EvaluationRequest(
         bundles=bundles,
-        backends=words(values["backends"] or default),
-        precisions=words(values["precisions"]),
+        backends=default if values["backend"] is None else values["backend"],
+        precisions=values["precision"],
         data=values["data"],
         data_samples=values["data_samples"],
-        batch=values["batch"],
+        batch=only(values, "batch", "batch size"),
         limit_s=values["limit_s"],
         memory_limit_mib=values["memory_limit"],
-        options=RunOptions(device=device(values["device"]), threads=values["threads"]),
+        options=run_options(values),
     )
 
 

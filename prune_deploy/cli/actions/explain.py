@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.cli.actions.bench import exit_code, measure
-from prune_deploy.cli.options.common import parse_batches
-from prune_deploy.cli.options.measure import measure_spec, words
+from prune_deploy.cli.options.measure import measure_spec
+from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
-from prune_deploy.errors import InputError
 from prune_deploy.records import FAILED_STATUSES, CaseRecord, Explanation
 from prune_deploy.reporting.explain.waterfall import waterfall
 from prune_deploy.reporting.figures.formatting import interval, number
@@ -48,14 +47,11 @@ def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
 
 
 def _request(bundle: Path, values: dict[str, Any]) -> BenchRequest:
-    backends = words(values["backend"])
-    if len(backends) != 1:
-        raise InputError(f"--backend takes one backend, got {values['backend']!r}", fix="for example --backend ort")
     return BenchRequest(
         bundles=(bundle,),
-        backends=backends,
-        precisions=words(values["precision"]),
-        batches=parse_batches(values["batch"]),
+        backends=(only(values, "backend", "backend"),),
+        precisions=values["precision"],
+        batches=values["batch"],
         spec=measure_spec(values),
     )
 

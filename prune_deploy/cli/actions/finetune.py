@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.cli.options.measure import device
+from prune_deploy.cli.options.values import build, only
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.records import Training
@@ -26,10 +27,9 @@ def finetune_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> None
         PruneDeployError: as `finetune`.
         KeyboardInterrupt: it was asked to stop, and what was learnt is kept.
     """
-    names = {field.name for field in dataclasses.fields(FinetuneSpec)}
     request = FinetuneRequest(
         bundle=bundle,
-        spec=FinetuneSpec(**{name: value for name, value in values.items() if name in names}),
+        spec=build(FinetuneSpec, values, batch=only(values, "batch", "batch size")),
         out=values["out"],
         device=device(values["device"]),
         force=values["force"],

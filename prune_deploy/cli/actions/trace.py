@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.cli.actions.bench import PERFETTO, exit_code, run_folder
-from prune_deploy.cli.options.common import parse_batches
-from prune_deploy.cli.options.measure import measure_spec, words
+from prune_deploy.cli.options.measure import measure_spec
+from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.latency_table import print_reasons
 from prune_deploy.cli.output.progress import StageLines
-from prune_deploy.errors import InputError
 from prune_deploy.records import CaseRecord, LayerTime, Trace
 from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.runs import TRACES_DIR
 from prune_deploy.workflows.trace import Traced, TraceRequest, plan_traces, trace_bundle
-
-_NOT_MEASURING: dict[str, Any] = {"rigor": "quick", "mode": "latency", "placement": None, "budget_s": None, "lock_clocks": None}
 
 
 def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
@@ -46,18 +43,13 @@ def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
 
 
 def _request(bundle: Path, values: dict[str, Any]) -> TraceRequest:
-    backends, precisions = words(values["backend"]), words(values["precision"])
-    if len(backends) != 1:
-        raise InputError(f"--backend takes one backend, got {values['backend']!r}", fix="for example --backend ort")
-    if len(precisions) != 1:
-        raise InputError(f"--precision takes one, got {values['precision']!r}", fix="for example --precision fp32")
     return TraceRequest(
         bundle=bundle,
-        backend=backends[0],
-        precision=precisions[0],
-        batches=parse_batches(values["batch"]),
+        backend=only(values, "backend", "backend"),
+        precision=only(values, "precision", "precision"),
+        batches=values["batch"],
         runs=values["runs"],
-        spec=measure_spec(_NOT_MEASURING | values),
+        spec=measure_spec({"rigor": "quick", **values}),
     )
 
 

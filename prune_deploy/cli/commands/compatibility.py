@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from prune_deploy.cli.options.values import WORDS
 from prune_deploy.cli.output.console import json_option
 
 
@@ -18,7 +19,11 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 
 @click.command("compatibility")
 @click.option(
-    "--families", default="", help="timm names, comma-separated. Default: one for each family, see docs/results/compatibility.md."
+    "--families",
+    type=WORDS,
+    metavar="LIST",
+    default="",
+    help="timm names, comma-separated. Default: one for each family, see docs/results/compatibility.md.",
 )
 @click.option("--random", "count", type=click.IntRange(min=0), default=0, help="And so many others of timm's, by chance.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that chance.")
@@ -37,7 +42,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
 )
 @json_option
 def command(
-    families: str,
+    families: tuple[str, ...],
     count: int,
     seed: int,
     ratio: float,

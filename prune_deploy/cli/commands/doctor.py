@@ -1,21 +1,10 @@
-"""`prune-deploy doctor`: what this machine can do, and the fix for what it cannot."""
+"""`prune-deploy doctor`."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
-
 import click
-from rich.text import Text
 
-from prune_deploy.cli.output.console import data_console, emit_json, in_options, json_option, table
-from prune_deploy.errors import CannotRunError
-
-if TYPE_CHECKING:
-    from prune_deploy.diagnosis import Diagnosis
-
-_STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
+from prune_deploy.cli.output.console import json_option
 
 
 @click.command(name="doctor")
@@ -25,34 +14,6 @@ def command(as_json: bool) -> None:
 
     Exit code 0 if `prune-deploy export` can run here on the CPU, whatever is missing for the GPU; 4 if it cannot.
     """
-    # Imported when it runs: `--help` is not to wait for them.
-    from prune_deploy.diagnosis import can_export, diagnose
-    from prune_deploy.environment import capture
-    from prune_deploy.records import to_json
+    from prune_deploy.cli.actions.doctor import examine  # its imports are not for --help
 
-    checks = diagnose()
-    if as_json:
-        environment = json.loads(to_json(capture()))
-        emit_json({"environment": environment, "checks": [asdict(check) for check in checks], "ok": can_export(checks)})
-    else:
-        _print(checks)
-    blocking = [check for check in checks if check.blocks_export]
-    if blocking:
-        raise CannotRunError(
-            f"export cannot run here because of: {', '.join(check.name for check in blocking)}",
-            fix="; then ".join(check.fix for check in blocking),
-        )
-
-
-def _print(checks: tuple[Diagnosis, ...]) -> None:
-    result = table("status", "check", "detail")
-    for check in checks:
-        # Text, not str: a detail such as "onnxruntime-gpu[cuda]" would be read as markup.
-        result.add_row(Text(check.status, style=_STYLES[check.status]), Text(check.name), Text(in_options(check.detail)))
-    data_console.print(result)
-    faults = [check for check in checks if check.status != "ok"]
-    if faults:
-        data_console.print("\nFixes")
-    for number, check in enumerate(faults, start=1):
-        # Never wrapped: a command must survive being copied.
-        data_console.print(f"{number}. {check.name}: {check.fix}", soft_wrap=True)
+    examine(as_json)

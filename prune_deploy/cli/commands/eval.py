@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from prune_deploy.cli.options.common import complete_backends
+from prune_deploy.cli.options.common import backend_option, batch_option, precision_option
 from prune_deploy.cli.output.console import json_option
 
 
@@ -15,21 +15,11 @@ from prune_deploy.cli.output.console import json_option
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Labelled images: digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR.")
 @click.option("--data-samples", type=int, help="At most so many images, the same ones each time. Default: all.")
-@click.option(
-    "--backends",
-    "--backend",
-    "backends",
-    shell_complete=complete_backends,
-    help="Comma-separated. Default: eager,ort, and trt where there is a GPU.",
+@backend_option("Comma-separated. Default: eager,ort, and trt where there is a GPU.")
+@precision_option(
+    "Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8. Default: fp32 and all that the bundle has files for.", ""
 )
-@click.option(
-    "--precisions",
-    "--precision",
-    "precisions",
-    default="",
-    help="Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8. Default: fp32 and all that the bundle has files for.",
-)
-@click.option("--batch", type=int, help="Images per run. Default: 32, for an engine the nearest that it was built for.")
+@batch_option("Images per run. Default: 32, for an engine the nearest that it was built for.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

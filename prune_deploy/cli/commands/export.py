@@ -2,68 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-from click.core import ParameterSource
 
-from prune_deploy.cli.options.common import model_options, model_spec, options, parse_batches, prune_spec, pruning_options
-from prune_deploy.cli.options.measure import words
-from prune_deploy.cli.options.quantize import quantize_options, quantize_spec
-from prune_deploy.cli.output.console import data_console, emit_json, json_option, say, table
-from prune_deploy.cli.output.progress import StageLines
-from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes_table
-from prune_deploy.environment import installed_version
-from prune_deploy.errors import InputError
-from prune_deploy.gpus import local_target
-from prune_deploy.pipeline import Exported, export_bundle
-from prune_deploy.records import LATENCY_ONLY, Artifact, EngineRecord
-from prune_deploy.specs import (
-    DEFAULT_BATCHES,
-    DEFAULT_TARGET,
-    TARGETS,
-    EngineSpec,
-    ExportSpec,
-    MaskKind,
-    MaskSpec,
-    PruneSpec,
-    parse_precisions,
-    resolve_target,
-)
-
-engine_options = options(
-    click.option(
-        "--engine",
-        type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "none"]),
-        default="auto",
-        show_default=True,
-        help="Library that builds the engine; auto takes TensorRT where a GPU is, else TensorRT-RTX.",
-    ),
-    click.option(
-        "--target",
-        help="GPU to build for: sm75, sm80, sm86, sm89, sm120 or a card such as a2000. Default: the local GPU, else sm86.",
-    ),
-    click.option(
-        "--batch",
-        default=":".join(map(str, DEFAULT_BATCHES)),
-        show_default=True,
-        help="Batch sizes; each gets an optimisation profile.",
-    ),
-    click.option(
-        "--precision",
-        default="fp32,fp16",
-        show_default=True,
-        help="Comma-separated: fp32 (TF32 is off), tf32 (engines round matrix inputs to 10 bits), fp16, bf16, int8.",
-    ),
-    click.option("--workspace", type=click.IntRange(min=1), help="Largest scratch memory of the builder, in MiB."),
-    click.option(
-        "--sparse-weights/--no-sparse-weights",
-        default=None,
-        help="Whether the builder may use kernels for 2:4 sparse weights. Default: with --mask 2:4.",
-    ),
-)
+from prune_deploy.cli.options.common import model_options, pruning_options
+from prune_deploy.cli.options.engine import engine_options
+from prune_deploy.cli.options.quantize import quantize_options
+from prune_deploy.cli.output.console import json_option
+from prune_deploy.specs import MaskKind
 
 
 @click.command("export")
@@ -83,7 +31,7 @@ engine_options = options(
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle. Default: engines/<model>-<method>-<amount>.")
 @click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")
 @json_option
-def command(**values: Any) -> None:
+def command(as_json: bool, **values: Any) -> None:
     """Prune or mask a timm model, export ONNX and a TensorRT engine, write a bundle.
 
     \b
@@ -93,169 +41,6 @@ def command(**values: Any) -> None:
     prune-deploy export --model resnet50 --dense
     prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """
-    spec = _spec(values)
-    with StageLines() as progress:
-        exported = export_bundle(
-            spec,
-            values["out"],
-            force=values["force"],
-            graph_limit_s=values["graph_limit_s"],
-            progress=progress,
-        )
-    if exported.reused:
-        say(f"{exported.folder} was there already, made by the same request with the same tools")
-    if exported.record.engine_note:
-        say(exported.record.engine_note)
-    if values["as_json"]:
-        emit_json(document(exported))
-    else:
-        _show(exported)
+    from prune_deploy.cli.actions.export import export  # its imports are not for --help
 
-
-def _spec(values: dict[str, Any]) -> ExportSpec:
-    amounts = [name for name in ("ratio", "target_macs", "target_params", "plan") if values[name] is not None]
-    if values["dense"] and amounts:
-        raise InputError(f"--dense contradicts --{amounts[0].replace('_', '-')}", fix="drop one of the two")
-    mask = _mask_spec(values)
-    batches = parse_batches(values["batch"])
-    precisions = parse_precisions(words(values["precision"]))
-    return ExportSpec(
-        model=model_spec(values),
-        prune=None if values["dense"] or mask is not None else prune_spec(values),
-        mask=mask,
-        engine=EngineSpec(
-            library=values["engine"],
-            target=engine_target(values["target"], values["engine"]),
-            batches=batches,
-            workspace_mib=values["workspace"],
-            sparse_weights=values["sparse_weights"],
-        ),
-        precisions=precisions,
-        quantize=quantize_spec(values, precisions, values["onnx"]),
-    )
-
-
-def _mask_spec(values: dict[str, Any]) -> MaskSpec | None:
-    """The MaskSpec of parsed options, which leave no room for those of a pruning."""
-    kind, ratio = values["mask"], values["ratio"]
-    if kind is None:
-        return None
-    context = click.get_current_context()
-    for name in ("dense", *(field.name for field in dataclasses.fields(PruneSpec))):
-        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if is_given and name not in ("ratio", "seed"):
-            raise InputError(f"--mask contradicts --{name.replace('_', '-')}", fix="drop one of the two: a mask keeps all shapes")
-    if ratio is None and kind != "2:4":
-        raise InputError(f"--mask {kind} needs --ratio", fix="say which share becomes zero, for example --ratio 0.3")
-    return MaskSpec(kind=kind) if ratio is None else MaskSpec(kind=kind, ratio=ratio)
-
-
-def engine_target(target: str | None, library: str) -> str:
-    """The target that was named, or else the local GPU's, or else the default one, which is said."""
-    if target is not None:
-        return resolve_target(target)
-    if library == "none":
-        return DEFAULT_TARGET
-    local = local_target()
-    if local is None:
-        say(f"no GPU here: the engine is built for {DEFAULT_TARGET} (RTX A2000 class); choose another with --target")
-        return DEFAULT_TARGET
-    if local not in TARGETS and installed_version("tensorrt") is None:
-        say(f"TensorRT-RTX does not build for this GPU ({local}) and TensorRT is not installed: building for {DEFAULT_TARGET}")
-        return DEFAULT_TARGET
-    return resolve_target(local)
-
-
-def document(exported: Exported) -> dict[str, Any]:
-    """The export as one JSON document."""
-    record = exported.record
-    receipt = dataclasses.asdict(record.receipt)
-    receipt["shortfalls"] = [group.name for group in record.receipt.shortfalls]
-    return {
-        "bundle": str(exported.folder),
-        "reused": exported.reused,
-        "model": record.model.name,
-        "weights": record.weights.label,
-        **counts_document(record.receipt.before, record.receipt.after),
-        "receipt": receipt,
-        "files": [*(artifact.name for artifact in record.artifacts), "bundle.json"],
-        "parity": {a.name: dataclasses.asdict(a.parity) for a in record.artifacts if a.parity is not None},
-        "engines": {a.name: dataclasses.asdict(a.engine) for a in record.artifacts if a.engine is not None},
-        "conversions": {a.name: dataclasses.asdict(a.conversion) for a in record.artifacts if a.conversion is not None},
-        "quantization": {a.name: dataclasses.asdict(a.quantization) for a in record.artifacts if a.quantization is not None},
-        "engine_note": record.engine_note,
-    }
-
-
-def _show(exported: Exported) -> None:
-    record, receipt = exported.record, exported.record.receipt
-    data_console.print(f"\n{record.model.name}, {record.num_classes} classes, weights {record.weights.label}", style="bold")
-    data_console.print(sizes_table(receipt))
-    if receipt.groups:
-        data_console.print("\nReceipt", style="bold")
-        data_console.print(groups_table(receipt))
-    for note in receipt.warnings:
-        data_console.print(f"Note: {note}")
-    files = table("file", "size MB", "layers", "parity with the module", title=f"\n{exported.folder}")
-    for artifact in record.artifacts:
-        files.add_row(artifact.name, f"{artifact.size_bytes / 1e6:,.1f}", _layers_text(artifact), _parity_text(artifact.parity))
-    data_console.print(files)
-    _show_engine(exported)
-    _show_quantization(exported)
-    data_console.print(
-        f"\nNext:  prune-deploy run {exported.folder} --image cat.jpg\n"
-        f"       prune-deploy verify {exported.folder}\n"
-        f"       python -c 'import prune_deploy; model = prune_deploy.load(\"{exported.folder}\")'",
-        soft_wrap=True,
-    )
-
-
-def _parity_text(parity: Any) -> str:
-    if parity is None:
-        return ""
-    if parity.status != "passed":
-        return f"{parity.status}: {parity.reason}"
-    worst = max(check.relative_diff for check in parity.checks)
-    return f"passed, largest difference {worst:.1e} of the logits' spread"
-
-
-def _layers_text(artifact: Artifact) -> str:
-    """How many convolutions and matrix products compute in the file's precision, and who says so."""
-    share = artifact.share if artifact.engine is None else artifact.engine.share
-    if share is None or artifact.precision == "fp32":
-        return ""
-    return f"{artifact.precision} {share.text} ({share.source})"
-
-
-def _show_quantization(exported: Exported) -> None:
-    for artifact in exported.record.artifacts:
-        found = artifact.quantization
-        if found is None:
-            continue
-        made = "given" if found.calibration is None else f"{found.calibration.images} images of {found.calibration.data}"
-        closeness = "" if found.cosine is None else f", cosine to FP32 {found.cosine:.4f}"
-        data_console.print(
-            f"INT8: {artifact.name} for {found.placement}, {found.quantized} of {found.layers} layers, {made}{closeness}",
-            soft_wrap=True,
-        )
-        if found.calibration is not None and found.calibration.is_synthetic:
-            data_console.print(f"      {LATENCY_ONLY}")
-
-
-def _show_engine(exported: Exported) -> None:
-    for artifact in exported.record.artifacts:
-        if artifact.engine is not None:
-            engine = artifact.engine
-            layers = ", ".join(f"{count} {kind}" for kind, count in engine.layer_types.items())
-            data_console.print(
-                f"Engine: {engine.library} {engine.library_version}, {engine.target}, {engine.precision}, layers: {layers}, "
-                f"{_sparsity_text(engine)}built in {engine.build_s:.1f} s",
-            )
-
-
-def _sparsity_text(engine: EngineRecord) -> str:
-    if not engine.sparse_weights:
-        return ""
-    if engine.sparse_layers is None:
-        return "kernels for sparse weights allowed but not reported, "
-    return f"kernels for sparse weights in {engine.sparse_layers} of {engine.sparse_eligible} layers that have such weights, "
+    export(values, as_json)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from prune_deploy.cli.options.common import options
+from prune_deploy.cli.options.common import batch_option, options
 from prune_deploy.cli.output.console import json_option
 
 image_options = options(
@@ -23,7 +23,7 @@ image_options = options(
 
 training_options = options(
     click.option("--epochs", type=int, default=10, show_default=True, help="How often each image is seen."),
-    click.option("--batch", type=int, default=64, show_default=True, help="Images per step."),
+    batch_option("Images per step.", "64"),
     click.option(
         "--optimizer", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True, help="sgd is Nesterov's."
     ),

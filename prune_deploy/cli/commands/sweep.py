@@ -1,4 +1,4 @@
-"""`prune-deploy sweep`."""
+"""`prune-deploy sweep`, and `curve`, which is a sweep over the steps of one pruning."""
 
 from __future__ import annotations
 
@@ -7,35 +7,51 @@ from typing import Any
 
 import click
 
-from prune_deploy.cli.options.common import complete_backends, network_options, options, width_options
+from prune_deploy.cli.options.common import (
+    backend_option,
+    batch_option,
+    method_option,
+    model_option,
+    network_options,
+    options,
+    precision_option,
+    width_options,
+)
 from prune_deploy.cli.options.measure import how_options
 from prune_deploy.cli.options.quantize import quantize_options
+from prune_deploy.cli.options.sweep import MASKS, RATIOS, SEEDS
+from prune_deploy.cli.options.values import WORDS
 from prune_deploy.cli.output.console import json_option
 
 grid_options = options(
-    click.option("--models", default="", help="Short codes or timm names, comma-separated."),
-    click.option("--methods", default="", help="Pruning methods, comma-separated; see: prune-deploy methods."),
+    click.option("--models", type=WORDS, metavar="LIST", default="", help="Short codes or timm names, comma-separated."),
     click.option(
-        "--masks", default="", help="Zeroed weights in kept shapes: l1-unstructured, global-unstructured, ln-structured, 2:4."
+        "--methods", type=WORDS, metavar="LIST", default="", help="Pruning methods, comma-separated; see: prune-deploy methods."
     ),
-    click.option("--ratios", default="", help="Shares to remove, ascending, for example 0.3,0.5."),
-    click.option("--seeds", default="0", show_default=True, help="Seeds of random weights and scores: each is a repetition."),
+    click.option(
+        "--masks",
+        type=MASKS,
+        metavar="LIST",
+        default="",
+        help="Zeroed weights in kept shapes: l1-unstructured, global-unstructured, ln-structured, 2:4.",
+    ),
+    click.option("--ratios", type=RATIOS, metavar="LIST", default="", help="Shares to remove, ascending, for example 0.3,0.5."),
+    click.option(
+        "--seeds",
+        type=SEEDS,
+        metavar="LIST",
+        default="0",
+        show_default=True,
+        help="Seeds of random weights and scores: each is a repetition.",
+    ),
     click.option("--protocol", default="", help="A name for these settings, part of each variant's name."),
 )
 
 run_options = options(
-    click.option(
-        "--backends",
-        default="eager,ort",
-        show_default=True,
-        shell_complete=complete_backends,
-        help="Comma-separated; trt builds engines even where they cannot be timed.",
-    ),
-    click.option(
-        "--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8."
-    ),
+    backend_option("Comma-separated; trt builds engines even where they cannot be timed.", "eager,ort"),
+    precision_option("Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8.", "fp32"),
     quantize_options,
-    click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8,64."),
+    batch_option("Batch sizes, for example 1,8,64.", "1"),
     click.option("--target", help="GPU to build engines for. Default: the local GPU, else sm86."),
     click.option(
         "--together", type=int, default=4, show_default=True, help="Variants measured beside their dense model in one comparison."
@@ -85,10 +101,43 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> int:
 
     \b
     prune-deploy sweep --preset quick
-    prune-deploy sweep --models resnet18,resnet50 --methods l1,random --ratios 0.3,0.5 --backends eager,ort --batch 1,8
+    prune-deploy sweep --models resnet18,resnet50 --methods l1,random --ratios 0.3,0.5 --backend eager,ort --batch 1,8
     prune-deploy sweep --preset pytorch-pruning --models e,m --batch 1
     """
     from prune_deploy.cli.actions.sweep import sweep  # its imports are not for --help
 
     given = {name for name in values if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     return sweep(values, given, as_json)
+
+
+_CURVE = {"rigor": "quick", "round_to": 2, "ignore": "none", "backend": "eager,compile,ort,trt", "batch": "64"}
+
+
+@click.command("curve", context_settings={"default_map": _CURVE})
+@model_option
+@network_options
+@click.option("--steps", type=click.IntRange(1, 200), default=20, show_default=True, help="Stages of the pruning.")
+@click.option(
+    "--to-ratio",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Ratio of the last step; 1.0 leaves the least that can remain of each group.",
+)
+@method_option
+@width_options
+@run_options
+@how_options
+@json_option
+def curve(as_json: bool, **values: Any) -> int:
+    """Prune a model iteratively and measure every step beside the dense model.
+
+    Prints each step as it is done, and marks those that are slower than the one before. Survives any kill: the same command goes on.
+
+    \b
+    prune-deploy curve --model resnet50 --batch 64 --steps 20
+    prune-deploy curve --model resnet50 --batch 8 --steps 20 --backend eager,ort
+    """
+    from prune_deploy.cli.actions.curve import measure_curve  # its imports are not for --help
+
+    return measure_curve(values, as_json)

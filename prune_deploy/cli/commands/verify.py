@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
 
-from prune_deploy.cli.output.console import data_console, emit_json, json_option, table
-from prune_deploy.errors import VerificationError
-from prune_deploy.evaluate.verify import verify_bundle
-
-_WORDS = {"passed": "ok", "failed": "FAILED", "not_run": "not run"}
+from prune_deploy.cli.output.console import json_option
 
 
 @click.command("verify")
@@ -22,17 +17,6 @@ def command(bundle: Path, as_json: bool) -> None:
 
     Ends with exit code 1 if anything is not what the bundle's record says.
     """
-    findings = list(verify_bundle(bundle))
-    bad = [finding for finding in findings if finding.status == "failed"]
-    if as_json:
-        emit_json({"bundle": str(bundle), "ok": not bad, "findings": [dataclasses.asdict(finding) for finding in findings]})
-    else:
-        rows = table("file", "check", "result", "detail")
-        for finding in findings:
-            rows.add_row(finding.name, finding.check, _WORDS[finding.status], finding.detail)
-        data_console.print(rows)
-    if bad:
-        raise VerificationError(
-            f"{bundle}: {bad[0].name} failed its {bad[0].check} check: {bad[0].detail}",
-            fix="restore the bundle, or export it again with --force",
-        )
+    from prune_deploy.cli.actions.verify import verify  # its imports are not for --help
+
+    verify(bundle, as_json)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 import click
 from click.shell_completion import CompletionItem
 
-from prune_deploy.errors import InputError
-from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec, weights_path
+from prune_deploy.cli.options.values import BATCHES, SIZE, WORDS, ListOption, build, complete_list
+from prune_deploy.errors import InputError, setting
+from prune_deploy.specs import SHORT_CODES, ModelSpec, Precision, weights_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,11 +40,47 @@ def _complete_methods(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [CompletionItem(name) for name in methods.discover() if name.startswith(incomplete)]
 
 
-def complete_backends(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Backends whose name starts with what was typed."""
+def _backend_names() -> Sequence[str]:
     from prune_deploy import backends
 
-    return [CompletionItem(name) for name in backends.discover() if name.startswith(incomplete)]
+    return list(backends.discover())
+
+
+def backend_option(help_text: str, default: str | None = None) -> Callable[[F], F]:
+    """The option --backend, which takes a comma list."""
+    return click.option(
+        "--backend",
+        cls=ListOption,
+        aliases=("--backends",),
+        type=WORDS,
+        metavar="LIST",
+        default=default,
+        show_default=default is not None,
+        shell_complete=complete_list(_backend_names),
+        help=help_text,
+    )
+
+
+def precision_option(help_text: str, default: str) -> Callable[[F], F]:
+    """The option --precision, which takes a comma list."""
+    return click.option(
+        "--precision",
+        cls=ListOption,
+        aliases=("--precisions",),
+        type=WORDS,
+        metavar="LIST",
+        default=default,
+        show_default=bool(default),
+        shell_complete=complete_list(lambda: get_args(Precision)),
+        help=help_text,
+    )
+
+
+def batch_option(help_text: str, default: str | None = None) -> Callable[[F], F]:
+    """The option --batch, which takes a comma list."""
+    return click.option(
+        "--batch", type=BATCHES, metavar="LIST", default=default, show_default=default is not None, help=help_text
+    )
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
@@ -61,7 +97,9 @@ network_options = options(
     click.option(
         "--num-classes", type=int, help="Classes. Default: 10 for short codes with random weights, else the model's own."
     ),
-    click.option("--input-size", help="Channels,height,width in pixels, for example 3,224,224. Default: the model's own."),
+    click.option(
+        "--input-size", type=SIZE, help="Channels,height,width in pixels, for example 3,224,224. Default: the model's own."
+    ),
     click.option(
         "--weights", default="random", show_default=True, help="random (seeded), pretrained, or a safetensors or state-dict file."
     ),
@@ -107,6 +145,7 @@ width_options = options(
     ),
     click.option(
         "--ignore",
+        type=WORDS,
         default="head",
         show_default=True,
         help="What keeps its outputs: head, norm, attention, none, or name patterns, comma-separated.",
@@ -135,7 +174,7 @@ pruning_options = options(
 )
 
 
-def model_spec(values: dict[str, Any]) -> ModelSpec:
+def model_spec(values: Mapping[str, Any]) -> ModelSpec:
     """The ModelSpec of parsed options.
 
     Raises:
@@ -144,55 +183,8 @@ def model_spec(values: dict[str, Any]) -> ModelSpec:
     weights = weights_path(values["weights"])
     if weights is not None and not weights.is_file():
         raise InputError(
-            f"--weights {values['weights']}: no such file",
+            f"{setting('weights', weights)}: no such file",
             fix="use random, pretrained, or the path of a safetensors or state-dict file",
+            field="weights",
         )
-    return ModelSpec(
-        name=values["model"],
-        num_classes=values["num_classes"],
-        input_size=parse_size(values["input_size"]),
-        weights=values["weights"],
-        seed=values["seed"],
-    )
-
-
-def prune_spec(values: dict[str, Any]) -> PruneSpec:
-    """The PruneSpec of parsed options; what a command has no option for keeps its default."""
-    ignore = tuple(word.strip() for word in values["ignore"].split(",") if word.strip())
-    names = {field.name for field in dataclasses.fields(PruneSpec)} & values.keys() - {"ignore"}
-    return PruneSpec(ignore=ignore, **{name: values[name] for name in names})
-
-
-def parse_size(text: str | None) -> tuple[int, int, int] | None:
-    """ "3,224,224", "3x224x224" or "224" as (channels, height, width).
-
-    Raises:
-        InputError: not such a text.
-    """
-    if text is None:
-        return None
-    parts = text.replace("x", ",").split(",")
-    try:
-        numbers = [int(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        numbers = [3, numbers[0], numbers[0]]
-    if len(numbers) != 3:
-        raise InputError(f"--input-size got {text!r}", fix="give channels,height,width, for example 3,224,224")
-    return numbers[0], numbers[1], numbers[2]
-
-
-def parse_batches(text: str) -> tuple[int, ...]:
-    """ "1:8:64" or "1,8,64" as numbers.
-
-    Raises:
-        InputError: not such a text.
-    """
-    try:
-        sizes = tuple(int(part) for part in text.replace(":", ",").split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--batch got {text!r}", fix="list different batch sizes, for example --batch 1:8:64")
-    return sizes
+    return build(ModelSpec, values)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from prune_deploy.cli.options.common import complete_backends, options
+from prune_deploy.cli.options.common import backend_option, batch_option, options, precision_option
+from prune_deploy.cli.options.values import WORDS, build
 from prune_deploy.gpus import local_target
 from prune_deploy.specs import Device, MeasureSpec, RunOptions
 
@@ -18,16 +20,16 @@ def _positive(_ctx: click.Context, param: click.Parameter, value: float | None) 
 
 
 what_options = options(
+    backend_option("Comma-separated; trt:cuda-graph names one variant. Default: eager,compile,ort,trt."),
+    precision_option("Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8.", "fp32"),
+    batch_option("Batch sizes, for example 1,8,64.", "1"),
     click.option(
-        "--backends",
-        shell_complete=complete_backends,
-        help="Comma-separated; trt:cuda-graph names one variant. Default: eager,compile,ort,trt.",
+        "--require",
+        type=WORDS,
+        metavar="LIST",
+        default="",
+        help="Backends that must be able to run here, comma-separated; else exit code 4.",
     ),
-    click.option(
-        "--precisions", default="fp32", show_default=True, help="Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8."
-    ),
-    click.option("--batch", default="1", show_default=True, help="Batch sizes, for example 1,8,64."),
-    click.option("--require", default="", help="Backends that must be able to run here, comma-separated; else exit code 4."),
     click.option("--out", type=click.Path(file_okay=False), help="Folder of the run. Default: profiles/<time>-…"),
 )
 
@@ -101,40 +103,22 @@ how_options = options(
 )
 
 
-def measure_spec(values: dict[str, Any]) -> MeasureSpec:
+def measure_spec(values: Mapping[str, Any]) -> MeasureSpec:
     """The MeasureSpec of parsed options.
 
     Raises:
         InputError: a value is out of its range.
     """
-    return MeasureSpec(
-        rigor=values["rigor"],
-        mode=values["mode"],
-        placement=values["placement"],
-        budget_s=values["budget_s"],
-        open_limit_s=values["open_limit_s"],
-        memory_limit_mib=values["memory_limit"],
-        lock_clocks_mhz=values["lock_clocks"],
-        inputs=values["inputs"],
-        seed=values["seed"],
-        options=RunOptions(
-            device=device(values["device"]),
-            threads=values["threads"],
-            channels_last=values["channels_last"],
-            cudnn_benchmark=values["cudnn_benchmark"],
-            compile_mode=values["compile_mode"],
-            cpu_freezing=values["cpu_freezing"],
-        ),
-    )
+    return build(MeasureSpec, values, options=run_options(values))
+
+
+def run_options(values: Mapping[str, Any]) -> RunOptions:
+    """The RunOptions of parsed options."""
+    return build(RunOptions, values, device=device(values["device"]))
 
 
 def device(asked: str) -> Device:
-    """ "auto" is the GPU where the driver finds one."""
+    """Return the device; "auto" is the GPU where the driver finds one."""
     if asked == "auto":
         return "cpu" if local_target() is None else "cuda"
     return "cuda" if asked == "cuda" else "cpu"
-
-
-def words(text: str) -> tuple[str, ...]:
-    """A comma-separated list."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())

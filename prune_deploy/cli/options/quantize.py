@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from prune_deploy.cli.options.common import options
-from prune_deploy.cli.options.measure import words
+from prune_deploy.cli.options.values import SHARE, WORDS, build, parameter
 from prune_deploy.errors import InputError
 from prune_deploy.specs import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -18,18 +19,10 @@ from prune_deploy.specs import (
     need_calibration,
     require_calibration,
 )
+from prune_deploy.specs.options import SPEC_OPTIONS
 
 _USUAL = QuantizeSpec()
-QUANTIZE_OPTIONS = (
-    "calib",
-    "calib_samples",
-    "calib_method",
-    "int8_rest",
-    "int8_keep",
-    "int8_keep_top",
-    "max_drop",
-    "int8_smooth",
-)
+QUANTIZE_OPTIONS = tuple(parameter(option) for field, option in SPEC_OPTIONS[QuantizeSpec].items() if field != "onnx")
 
 quantize_options = options(
     click.option(
@@ -59,13 +52,17 @@ quantize_options = options(
         help="INT8 for TensorRT: what the other layers compute in.",
     ),
     click.option(
-        "--int8-keep", default="", help="INT8: layers to leave out, name patterns, comma-separated, for example 'blocks.0.*'."
+        "--int8-keep",
+        type=WORDS,
+        default="",
+        help="INT8: layers to leave out, name patterns, comma-separated, for example 'blocks.0.*'.",
     ),
     click.option(
         "--int8-keep-top", type=int, default=0, show_default=True, help="INT8: leave out the N layers that lose most by it."
     ),
     click.option(
         "--max-drop",
+        type=SHARE,
         metavar="SHARE",
         help="INT8: leave out as many as it takes to lose no more top-1 than this, for example 0.5%.",
     ),
@@ -79,7 +76,7 @@ quantize_options = options(
 )
 
 
-def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onnx: str | None = None) -> QuantizeSpec | None:
+def quantize_spec(values: Mapping[str, Any], precisions: tuple[Precision, ...], onnx: str | None = None) -> QuantizeSpec | None:
     """The QuantizeSpec of parsed options; None without int8, for which images must be named, or an ONNX file.
 
     Raises:
@@ -99,21 +96,4 @@ def quantize_spec(values: dict[str, Any], precisions: tuple[Precision, ...], onn
             raise InputError(f"--onnx contradicts --{given[0].replace('_', '-')}", fix="drop one: the file is taken as it is")
         return QuantizeSpec(onnx=onnx)
     require_calibration(precisions, values["calib"])
-    return QuantizeSpec(
-        calibration=values["calib"],
-        samples=values["calib_samples"],
-        method=values["calib_method"],
-        rest=values["int8_rest"],
-        keep=words(values["int8_keep"]),
-        keep_top=values["int8_keep_top"],
-        max_drop=None if values["max_drop"] is None else _share(values["max_drop"]),
-        smooth=values["int8_smooth"],
-    )
-
-
-def _share(text: str) -> float:
-    """ "0.5%" as 0.005; a plain number as it is."""
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise InputError(f"--max-drop got {text!r}, not a share", fix="for example --max-drop 0.5% or 0.005") from None
+    return build(QuantizeSpec, values)

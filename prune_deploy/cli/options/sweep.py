@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
-from prune_deploy.cli.commands.export import engine_target
-from prune_deploy.cli.options.common import parse_batches, parse_size, prune_spec
-from prune_deploy.cli.options.measure import device, measure_spec, words
+import click
+
+from prune_deploy.cli.options.engine import engine_target
+from prune_deploy.cli.options.measure import device, measure_spec
 from prune_deploy.cli.options.quantize import QUANTIZE_OPTIONS, quantize_spec
+from prune_deploy.cli.options.values import build, fields_given, numbers_of, spec_fields, words
 from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, read_sweep
-from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, RunOptions, SweepSpec, parse_precisions
+from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, PruneSpec, RunOptions, SweepSpec, parse_precisions
 
 # Options that change what a preset, a file or a run already says; all others that say what to sweep contradict it.
-_OPEN = {
-    "models",
-    "backends",
-    "precisions",
-    "batch",
-    "target",
-    "together",
-    "bundles",
-    "build_limit_s",
-    "trace",
-    "data",
-    "data_samples",
-    *QUANTIZE_OPTIONS,
-}
+_OPEN = {"models", "target", "precision", *QUANTIZE_OPTIONS}
 HOW_TO_RUN = {"out", "dry_run", "share_machine", "preset", "spec", "resume"}
-_RENAMED = {"memory_limit": "memory_limit_mib", "lock_clocks": "lock_clocks_mhz"}
 
 
-def spec_of(values: dict[str, Any], given: set[str]) -> SweepSpec:
+def spec_of(values: Mapping[str, Any], given: set[str]) -> SweepSpec:
     """The sweep that `sweep` is to run, unless it goes on with one; `given` are the options on the command line.
 
     Raises:
@@ -59,14 +47,12 @@ def refuse(names: set[str], source: str) -> None:
         )
 
 
-def _changed(spec: SweepSpec, values: dict[str, Any], given: set[str], source: str) -> SweepSpec:
+def _changed(spec: SweepSpec, values: Mapping[str, Any], given: set[str], source: str) -> SweepSpec:
     """A preset's or a file's sweep with what the command line says otherwise."""
-    how_to_measure = {_RENAMED.get(name, name) for name in given} & {
-        field.name for cls in (MeasureSpec, RunOptions) for field in fields(cls)
-    }
-    refuse({name for name in given - _OPEN - HOW_TO_RUN if _RENAMED.get(name, name) not in how_to_measure}, source)
+    changed = fields_given(MeasureSpec, given) | fields_given(RunOptions, given)
+    refuse(given - _OPEN - HOW_TO_RUN - fields_given(SweepSpec, given).keys() - changed.keys(), source)
     if "models" in given:
-        asked = set(words(values["models"]))
+        asked = set(values["models"])
         blocks = [
             replace(block, models=tuple(m for m in block.models if m in asked))
             for block in spec.blocks
@@ -76,85 +62,66 @@ def _changed(spec: SweepSpec, values: dict[str, Any], given: set[str], source: s
         if unknown:
             raise InputError(f"the {source} has no model {min(unknown)}", fix="leave it out, or make a sweep of its own")
         spec = replace(spec, blocks=tuple(blocks))
-    if "precisions" in given:
+    own = spec_fields(SweepSpec, {name: values[name] for name in given - {"precision"}})
+    if "precision" in given:
         # Both at once: INT8 and where it comes from depend on each other.
-        precisions = parse_precisions(words(values["precisions"]))
-        spec = replace(spec, precisions=precisions, quantize=quantize_spec(values, precisions))
-    named = (given - {"precisions"}) | ({"batches"} if "batch" in given else set())
-    spec = replace(spec, **{name: value for name, value in _run_fields(values).items() if name in named})
-    measure = _measured(spec.measure, measure_spec(values), how_to_measure, values["device"])
+        precisions = parse_precisions(values["precision"])
+        own |= {"precisions": precisions, "quantize": quantize_spec(values, precisions)}
+    spec = replace(spec, **own)
+    measure = _measured(spec.measure, measure_spec(values), set(changed.values()), values["device"])
     return replace(spec, engine=_engine(values, spec.engine, spec.backends), measure=measure)
 
 
-def _measured(base: MeasureSpec, asked: MeasureSpec, names: set[str], where: str) -> MeasureSpec:
-    """`base` with the fields `names` of `asked`; the device is the one that is here."""
-    options = {name: getattr(asked.options, name) for name in names if hasattr(asked.options, name)}
-    own = {name: getattr(asked, name) for name in names if name in {field.name for field in fields(MeasureSpec)}}
+def _measured(base: MeasureSpec, given: MeasureSpec, names: set[str], where: str) -> MeasureSpec:
+    """Return `base` with the fields `names` of `given`; the device is the one that is here."""
+    options = {name: getattr(given.options, name) for name in names if hasattr(given.options, name)}
+    own = {name: getattr(given, name) for name in names if hasattr(given, name)}
     return replace(base, **own, options=replace(base.options, **(options | {"device": device(where)})))
 
 
-def _run_fields(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "backends": words(values["backends"]),
-        "precisions": parse_precisions(words(values["precisions"])),
-        "batches": parse_batches(values["batch"]),
-        "together": values["together"],
-        "bundles": values["bundles"],
-        "build_limit_s": values["build_limit_s"],
-        "trace": values["trace"],
-        "data": values["data"],
-        "data_samples": values["data_samples"],
-    }
-
-
-def _engine(values: dict[str, Any], base: EngineSpec, backends: Sequence[str]) -> EngineSpec:
+def _engine(values: Mapping[str, Any], base: EngineSpec, backends: Sequence[str]) -> EngineSpec:
     """The engine for the GPU that is here, where engines are wanted at all."""
     wanted = "trt" in {name.partition(":")[0] for name in backends}
     return replace(base, target=engine_target(values["target"], "auto" if wanted else "none"))
 
 
-def _grid(values: dict[str, Any]) -> SweepSpec:
-    """The sweep that options alone describe."""
-    block = Block(
-        models=words(values["models"]),
-        methods=words(values["methods"]),
-        masks=_masks(values["masks"]),
-        ratios=_numbers(values["ratios"], "--ratios", float),
-        seeds=_numbers(values["seeds"], "--seeds", int),
-        protocol=values["protocol"],
-        settings=prune_spec({**values, "ratio": 0.5}),
-        **network(values),
+def _grid(values: Mapping[str, Any]) -> SweepSpec:
+    """Return the sweep that options alone describe."""
+    return sweep_of(build(Block, values, settings=block_settings(values)), values)
+
+
+def block_settings(values: Mapping[str, Any]) -> PruneSpec:
+    """Return the settings of a block: its ratios and steps count instead of those here."""
+    return build(PruneSpec, values, ratio=0.5, steps=1)
+
+
+def sweep_of(block: Block, values: Mapping[str, Any]) -> SweepSpec:
+    """Return a sweep of one block with the options that say how to run it."""
+    precisions = parse_precisions(values["precision"])
+    return build(
+        SweepSpec,
+        values,
+        blocks=(block,),
+        precisions=precisions,
+        engine=_engine(values, EngineSpec(), values["backend"]),
+        measure=measure_spec(values),
+        quantize=quantize_spec(values, precisions),
     )
-    return sweep_of(block, values)
 
 
-def sweep_of(block: Block, values: dict[str, Any]) -> SweepSpec:
-    """A sweep of one block with the options that say how to run it."""
-    engine = _engine(values, EngineSpec(), words(values["backends"]))
-    quantize = quantize_spec(values, parse_precisions(words(values["precisions"])))
-    return SweepSpec(blocks=(block,), engine=engine, measure=measure_spec(values), quantize=quantize, **_run_fields(values))
+class MasksType(click.ParamType[tuple[MaskKind, ...]]):
+    """A comma list of kinds of masks."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[MaskKind, ...]:
+        kinds = words(value) if isinstance(value, str) else value
+        unknown = [kind for kind in kinds if kind not in get_args(MaskKind)]
+        if unknown:
+            raise InputError(f"unknown mask {unknown[0]!r}", fix=f"one of {', '.join(get_args(MaskKind))}", field="masks")
+        return tuple(kinds)
 
 
-def network(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a Block that say which network a model's name stands for."""
-    return {
-        "num_classes": values["num_classes"],
-        "input_size": parse_size(values["input_size"]),
-        "weights": values["weights"],
-    }
-
-
-def _masks(text: str) -> tuple[MaskKind, ...]:
-    unknown = [word for word in words(text) if word not in get_args(MaskKind)]
-    if unknown:
-        raise InputError(f"unknown mask {unknown[0]!r}", fix=f"one of {', '.join(get_args(MaskKind))}")
-    return words(text)  # type: ignore[return-value]  # each was looked up
-
-
-def _numbers(text: str, option: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(word) for word in words(text))
-    except ValueError:
-        raise InputError(
-            f"{option} got {text!r}", fix=f"list numbers, for example {option} {'0.3,0.5' if kind is float else '0,1'}"
-        ) from None
+MASKS = MasksType()
+RATIOS = numbers_of("ratios", float, "(0.3, 0.5)")
+SEEDS = numbers_of("seeds", int, "(0, 1)")

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from prune_deploy import diagnosis
 from prune_deploy.cli import main
 from prune_deploy.cli.commands import doctor
 from prune_deploy.diagnosis import Diagnosis, can_export, diagnose, system
@@ -78,7 +77,7 @@ def test_system_install_speaks_the_distributions_language() -> None:
 
 
 def stage(monkeypatch: pytest.MonkeyPatch, *checks: Diagnosis) -> None:
-    monkeypatch.setattr(diagnosis, "diagnose", lambda: checks)
+    monkeypatch.setattr("prune_deploy.cli.actions.doctor.diagnose", lambda: checks)
 
 
 def test_command_on_this_machine() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from prune_deploy.cli.commands.export import _spec
+from prune_deploy.cli.actions.export import export_spec
 from prune_deploy.cli.main import cli
 from prune_deploy.cli.options.measure import measure_spec
 from prune_deploy.records import RunRecord
@@ -54,7 +54,7 @@ def test_the_export_line_asks_for_the_same_variant(variant: Variant) -> None:
     export, _ = commands(record, run_record())
     context = parsed(export)
     with context:
-        spec = _spec(context.params)
+        spec = export_spec(context.params)
     assert (spec.model, spec.prune, spec.mask) == (variant.model, variant.prune, variant.mask)
     assert (spec.engine.target, spec.engine.batches, spec.engine.library) == ("sm89", (1, 32), "tensorrt-rtx")
 
@@ -67,7 +67,7 @@ def test_the_bench_line_measures_the_same_case() -> None:
     context = parsed(bench)
     assert measure_spec(context.params) == spec
     assert context.params["bundles"] == (Path("engines/net-l2-r0.50"),)
-    assert (context.params["backends"], context.params["batch"], context.params["precisions"]) == ("compile", "8", "tf32")
+    assert (context.params["backend"], context.params["batch"], context.params["precision"]) == (("compile",), (8,), ("tf32",))
 
 
 def test_rows_of_sweeps_and_comparisons_are_made_again_by_their_own_command() -> None:

@@ -1,0 +1,32 @@
+"""What `run` does once its options are parsed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.evaluate.classify import classify
+from prune_deploy.store import read_bundle
+
+
+def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool) -> None:
+    """Classify an image and print the likeliest classes.
+
+    Raises:
+        PruneDeployError: as `classify`.
+    """
+    record = read_bundle(bundle)
+    if record.is_untrained:
+        say(f"the weights are {record.weights.label}: the classes below mean nothing")
+    result = classify(bundle, image, backend=backend, top=top)
+    if as_json:
+        emit_json({"bundle": str(bundle), "backend": backend, **dataclasses.asdict(result)})
+        return
+    rows = table("class", "probability %", "label")
+    for guess in result.guesses:
+        rows.add_row(str(guess.index), f"{100 * guess.probability:.2f}", guess.label)
+    data_console.print(rows)
+    data_console.print(
+        f"{result.one_run_ms:.1f} ms for one image through {backend} ({result.artifact}); one run, not a measurement"
+    )
