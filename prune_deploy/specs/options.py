@@ -153,7 +153,10 @@ def option_for(field: str, among: Collection[str] = ()) -> str | None:
 
 
 def option_words(spec: Any, *, skip: Collection[str] = ()) -> list[str]:
-    """The words of a command line that set the fields of a spec which differ from their defaults; `skip` are left out."""
+    """Return the command line words that make a spec.
+
+    Only fields that differ from their defaults have words, and none of `skip`.
+    """
     result: list[str] = []
     for field in fields(spec):
         option, value = SPEC_OPTIONS[type(spec)].get(field.name), getattr(spec, field.name)
@@ -164,7 +167,10 @@ def option_words(spec: Any, *, skip: Collection[str] = ()) -> list[str]:
 
 
 def option_text(option: str, value: object) -> list[str]:
-    """The words that give an option a value: a flag alone, its negation, or the option and its text."""
+    """Return the words that give an option a value.
+
+    They are a flag alone, its negation, or the option and its text.
+    """
     if isinstance(value, bool):
         return [option if value else f"--no-{option.removeprefix('--')}"]
     return [option, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
