@@ -93,7 +93,7 @@ def test_a_library_without_the_flag_cannot_build_for_sparse_weights() -> None:
     library = TensorRTLibrary(name="TensorRT", version="12.0.1", module=SimpleNamespace(BuilderFlag=flags))
     with pytest.raises(CannotRunError, match=r"TensorRT 12.0.1 knows no sparse weights") as caught:
         allow_sparse_weights(library, SimpleNamespace())
-    assert "--no-sparse-weights" in caught.value.fix
+    assert "`sparse_weights=False`" in caught.value.fix
 
 
 def test_a_model_is_pruned_or_masked() -> None:
