@@ -1,1 +1,4 @@
-"""The command line: one thin module per command, loaded lazily. The only home of click, printing and exit codes."""
+"""The command line: one thin module per command, loaded lazily.
+
+Only this package uses click, prints, and ends with exit codes.
+"""

@@ -1,4 +1,7 @@
-"""The `prune-deploy` command: finds a command's module by name, turns errors into two or three lines and an exit code."""
+"""The `prune-deploy` command.
+
+It finds a command's module by name, and turns errors into two or three lines and an exit code.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 class _Refusal(click.ClickException):
-    """An error of the library in the words of the command that met it."""
+    """Error of the library in the words of its command."""
 
     def __init__(self, error: PruneDeployError, ctx: click.Context) -> None:
         from prune_deploy.cli.output.console import in_options  # rich is not for the program's own help
@@ -109,7 +112,7 @@ def main() -> NoReturn:
 
 
 def _help_hint(error: click.ClickException) -> str:
-    """Where the right spelling of an option or a command can be read."""
+    """Name the help that lists the right spelling."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"see: {context.command_path if context is not None else 'prune-deploy'} --help"
 

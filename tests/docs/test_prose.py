@@ -21,11 +21,7 @@ DOCUMENTS = sorted(
 
 PENDING_FOLDERS = {
     "cli",
-    "cli/actions",
     "cli/commands",
-    "cli/options",
-    "cli/output",
-    "reporting/figures",
 }
 PENDING_DOCUMENTS: set[str] = set()
 

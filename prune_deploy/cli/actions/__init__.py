@@ -1,1 +1,4 @@
-"""What a command does once its options are parsed; same file names as in commands."""
+"""Actions of the commands, after their options are parsed.
+
+The files have the names of those in commands.
+"""

@@ -1,4 +1,4 @@
-"""What `bench` and `compare` do once their options are parsed."""
+"""Actions of `bench` and `compare`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFAULT_BACKENDS = ("eager", "compile", "ort", "trt")
 
 
 def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
-    """Measure bundles against their dense models; the exit code."""
+    """Measure bundles beside their dense models and return the exit code."""
     if values["across_backends"] and values["across_precisions"]:
         raise InputError("--across-backends holds all precisions already", fix="drop --across-precisions")
     across: Across = "backends" if values["across_backends"] else ("precisions" if values["across_precisions"] else "")
@@ -47,7 +47,7 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
 
 
 def request(bundles: tuple[Path, ...], backends: tuple[str, ...], values: dict[str, Any], *, across: Across = "") -> BenchRequest:
-    """The BenchRequest of parsed options; `backends` are the default."""
+    """Return the request of parsed options, with `backends` as the default."""
     return BenchRequest(
         bundles=bundles,
         backends=backends if values["backend"] is None else values["backend"],
@@ -60,7 +60,10 @@ def request(bundles: tuple[Path, ...], backends: tuple[str, ...], values: dict[s
 
 
 def show(folder: Path, records: Sequence[CaseRecord], as_json: bool, **more: Any) -> None:
-    """Print a run's cases as a table or as one JSON document, which has `more` in it."""
+    """Print a run's cases as a table, or as one JSON document.
+
+    The document has `more` in it.
+    """
     if as_json:
         emit_json({"run": str(folder), "cases": documents(records), **more})
     else:
@@ -75,7 +78,10 @@ def run(
     bundle: str,
     out: str | None,
 ) -> tuple[Path, list[CaseRecord]]:
-    """Plan and measure with progress on stderr; the run's folder and all records."""
+    """Plan and measure with progress on stderr.
+
+    Returns the run's folder and all records.
+    """
     with StageLines() as progress:
         planned = plan(request, progress)
         folder = run_folder(name, bundle, out)
@@ -83,12 +89,15 @@ def run(
 
 
 def run_folder(command: str, bundle: str, out: str | None) -> Path:
-    """Where a run goes: as told, or into a folder of its own."""
+    """Return the folder of a run, the named or a new one."""
     return Path(out) if out else PROFILES_DIR / new_run_id(command, bundle)
 
 
 def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, progress: Progress) -> list[CaseRecord]:
-    """Measure planned comparisons; an interruption says where the finished ones are."""
+    """Measure planned comparisons.
+
+    An interruption names the folder of the finished ones.
+    """
     runnable = [comparison for comparison in planned if comparison.can_run]
     seconds = measuring_s(runnable, spec)
     say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
@@ -103,7 +112,10 @@ def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Pat
 
 
 def say_untraced(traced: Sequence[Traced]) -> int:
-    """Say on stderr which cases could not be traced; 1 if one of them failed."""
+    """Report the cases that could not be traced on stderr.
+
+    Returns 1 if one of them failed.
+    """
     lost = [(each.stem, each.failure) for each in traced if each.failure is not None]
     for stem, failure in lost:
         say(f"{stem}: not traced: {failure.status}: {failure.reason}\n  Fix: {failure.fix}")

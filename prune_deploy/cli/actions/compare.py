@@ -1,4 +1,7 @@
-"""What `compare` does: two bundles measured now, or two runs through their own dense models; gates as exit codes."""
+"""Action of `compare`: two bundles measured now, or two recorded runs.
+
+Gates become exit codes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from prune_deploy.workflows.bench import plan_pair
 
 
 def compare(old: Path, new: Path, as_json: bool, values: dict[str, Any]) -> int:
-    """Compare two bundles or two runs; the exit code.
+    """Compare two bundles or two runs and return the exit code.
 
     Raises:
         InputError: one is a run and the other is not, or they have nothing in common.
@@ -99,7 +102,9 @@ def _print_pairs(pairs: Sequence[PairedCase], changed: Sequence[str]) -> None:
 
 
 def _judge(gated: Sequence[Gated], undecided: Sequence[str], *, has_gate: bool, has_failed: bool) -> None:
-    """End with the gates' exit code; a case that failed has one of its own, which counts for more than a doubt.
+    """End with the gates' exit code.
+
+    A failed case has an exit code of its own, which outranks an undecided gate.
 
     Raises:
         RegressionError: a case is slower than allowed.

@@ -1,4 +1,4 @@
-"""What `compatibility` does once its options are parsed."""
+"""Action of `compatibility`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_matrix(
     out: Path,
     as_json: bool,
 ) -> int:
-    """Try the models and show their rows; the exit code.
+    """Try the models, show their rows, and return the exit code.
 
     Raises:
         InputError: an unknown model, a value out of its range, or a file without the marks.
@@ -54,7 +54,7 @@ def run_matrix(
 
 
 def _parts(path: Path) -> tuple[str, str]:
-    """What stands before and behind the table of a document."""
+    """Return the text before and after the table of a document."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)

@@ -1,4 +1,4 @@
-"""What `curve` does once its options are parsed."""
+"""Action of `curve`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BAR = 24
 
 
 def measure_curve(values: dict[str, Any], as_json: bool) -> int:
-    """Measure the curve, or go on with it; the exit code."""
+    """Measure the curve, or resume it, and return the exit code."""
     steps, end = values["steps"], values["to_ratio"]
     block = build(
         Block,
@@ -61,7 +61,10 @@ def _print_curves(records: Sequence[CaseRecord]) -> None:
 
 
 def _print_curve(found: Curve) -> None:
-    """A curve as a table with bars: MACs and time side by side show where one does not follow the other."""
+    """Return a curve as a table with bars.
+
+    MACs and time stand side by side and show where one does not follow the other.
+    """
     scored = any(point.row.top1 is not None for point in found.points)
     rows = table(
         "ratio",

@@ -1,4 +1,4 @@
-"""What `doctor` does: what this machine can do, and the fix for what it cannot."""
+"""Action of `doctor`: this machine's abilities, and fixes for the rest."""
 
 from __future__ import annotations
 

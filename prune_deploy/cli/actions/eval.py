@@ -1,4 +1,4 @@
-"""What `eval` does once its options are parsed, and how accuracies look on a terminal."""
+"""Action of `eval`, and accuracies on a terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _COLUMNS = ("artifact", "backend", "precision", "images", "top-1 %", "top-5 %", 
 
 
 def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any]) -> int:
-    """Score bundles and print a row for each artifact; the exit code.
+    """Score bundles, print a row per artifact, and return the exit code.
 
     Raises:
         InputError: no bundle, data that cannot be used, or a bad option.
-        CannotRunError: nothing can run here; VerificationError: a bundle's files are damaged.
+        CannotRunError: nothing can run here.
+        VerificationError: a bundle's files are damaged.
     """
     asked = _request(bundles, values)
     with StageLines() as progress:
@@ -60,7 +61,7 @@ def _document(row: EvaluationRow) -> dict[str, Any]:
 
 
 def _print_rows(rows: Sequence[EvaluationRow]) -> None:
-    """The table, and below it why rows have no figures and what must be said of those that have."""
+    """Print the table, the reasons for missing figures, and the warnings."""
     several = len({row.bundle for row in rows}) > 1
     printed = table(*(("bundle",) if several else ()), *_COLUMNS)
     for row in rows:
@@ -87,7 +88,7 @@ def _cells(row: EvaluationRow) -> tuple[str, ...]:
 
 
 def _sentences(accuracy: Accuracy) -> list[str]:
-    """What the figures are of, and what must be said beside them."""
+    """Describe the images behind the figures, with their warnings."""
     message = [f"* {note}" for note in accuracy.warnings]
     message += [remark for remark in accuracy.all_warnings if remark not in accuracy.warnings]
     if accuracy.unreadable:

@@ -1,4 +1,4 @@
-"""What `explain` does once its options are parsed, and how an explanation looks on a terminal."""
+"""Action of `explain`, and explanations on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prune_deploy.workflows.explain import Explained, explain_comparison, plan_e
 
 
 def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
-    """Measure, trace and explain a bundle; the exit code.
+    """Measure, trace and explain a bundle, and return the exit code.
 
     Raises:
         InputError: no bundle, the dense one, or a bad option.
@@ -101,7 +101,7 @@ def _print_headline(found: Explanation) -> None:
 
 
 def _print_layers(found: Explanation, top: int) -> None:
-    """The layers that add most to the gap, or take most from it."""
+    """Return the layers that change the gap most."""
     first, second = (found.against, found.case.precision) if found.against else ("dense", "pruned")
     rows = table("layer", "op", f"{first} ms", "predicted ms", f"{second} ms", "gap ms", "cause", "evidence")
     for column in rows.columns[2:6]:

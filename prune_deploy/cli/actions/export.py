@@ -1,4 +1,4 @@
-"""What `export` does once its options are parsed, and how a bundle looks on a terminal."""
+"""Action of `export`, and bundles on a terminal."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def export_spec(values: Mapping[str, Any]) -> ExportSpec:
 
 
 def _mask_spec(values: Mapping[str, Any]) -> MaskSpec | None:
-    """The MaskSpec of parsed options, which leave no room for those of a pruning."""
+    """Return the MaskSpec of parsed options.
+
+    They leave no room for options of a pruning.
+    """
     kind, ratio = values["mask"], values["ratio"]
     if kind is None:
         return None
@@ -137,7 +140,7 @@ def _parity_text(parity: Any) -> str:
 
 
 def _layers_text(artifact: Artifact) -> str:
-    """How many convolutions and matrix products compute in the file's precision, and who says so."""
+    """Describe the count of layers in the file's precision, with its source."""
     share = artifact.share if artifact.engine is None else artifact.engine.share
     if share is None or artifact.precision == "fp32":
         return ""

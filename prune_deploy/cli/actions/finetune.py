@@ -1,4 +1,4 @@
-"""What `finetune` does once its options are parsed, and how a training looks on a terminal."""
+"""Action of `finetune`, and trainings on a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prune_deploy.specs import FinetuneSpec
 from prune_deploy.workflows.finetune import PLOT_FILE, Finetuned, FinetuneRequest, finetune
 
 _ROWS = 8
-"""Epochs in the table; more are thinned out evenly."""
+"""Epochs in the table. A longer list is thinned out evenly."""
 
 
 def finetune_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> None:

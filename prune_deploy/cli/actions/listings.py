@@ -1,4 +1,4 @@
-"""What `models`, `methods` and `backends` print: what can be asked for."""
+"""Actions of `models`, `methods` and `backends`, which list choices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from prune_deploy.specs import SHORT_CODES, ModelSpec
 
 
 def print_models(pattern: str | None, as_json: bool) -> None:
-    """Print the seven short codes with their dense parameters, and on request timm's names."""
+    """Print the seven short codes with their dense parameters.
+
+    On request, timm's names follow.
+    """
     codes = {code: count_params(skeleton(resolve(ModelSpec(name=code)))) for code in SHORT_CODES}
     names: list[str] = timm.list_models(pattern) if pattern else []
     if as_json:
@@ -45,7 +48,7 @@ def print_methods(as_json: bool) -> None:
 
 
 def print_backends(as_json: bool) -> None:
-    """Print the runtimes a bundle can be run with, and whether they work here."""
+    """Print the runtimes for bundles, and whether they work here."""
     known = backends.discover()
     states = {name: backend.available() for name, backend in known.items()}
     if as_json:

@@ -1,4 +1,4 @@
-"""What `report` does."""
+"""Action of `report`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _PLOTS_DIR = "plots"
 
 
 def report_runs(folders: Sequence[Path], form: str | None, out: Path | None, again: bool, as_json: bool) -> None:
-    """Show runs as a table and a page, or in one format; computed anew from their samples if `again`.
+    """Show runs as a table and a page, or in one format.
+
+    With `again`, figures are computed again from the samples.
 
     Raises:
         InputError: a folder is no run, a run is named twice, or --out says what no file can be.
@@ -76,7 +78,7 @@ def _print_table(runs: Sequence[Run], report: Report) -> None:
 
 
 def _write(report: Report, form: Format, out: Path | None, first: Path, *, to_stdout: bool) -> Path | None:
-    """Write the report; where to, None if that was standard output."""
+    """Write the report and return its place, None for standard output."""
     if form == "png":
         folder = out or first / _PLOTS_DIR
         with storage_errors(folder, every=True):

@@ -1,4 +1,4 @@
-"""What `run` does once its options are parsed."""
+"""Action of `run`."""
 
 from __future__ import annotations
 

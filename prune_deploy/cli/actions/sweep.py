@@ -1,4 +1,4 @@
-"""What `sweep` does once its options are parsed, and how it and `curve` run and print."""
+"""Action of `sweep`, and the running and printing that `curve` shares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prune_deploy.workflows.sweep_plan import measuring_s, plan_sweep
 
 
 def sweep(values: dict[str, Any], given: set[str], as_json: bool) -> int:
-    """Run a sweep, or go on with it; the exit code."""
+    """Run a sweep, or resume it, and return the exit code."""
     sources = [name for name in ("preset", "spec", "resume") if values[name] is not None]
     if len(sources) > 1:
         raise InputError(f"--{sources[0]} contradicts --{sources[1]}", fix="name one of them")
@@ -41,7 +41,10 @@ Show = Callable[[Sequence[CaseRecord]], None]
 
 
 def carry_out(spec: SweepSpec, folder: Path, values: dict[str, Any], as_json: bool, step: Show, whole: Show) -> int:
-    """Run a sweep in its folder and print it: `step` prints each comparison as it ends, `whole` all of it; the exit code."""
+    """Run a sweep in its folder and return the exit code.
+
+    `step` prints each comparison as it ends, `whole` all of it.
+    """
     if values["dry_run"]:
         require_data(spec)
         _print_plan(spec, folder, as_json)
@@ -94,7 +97,7 @@ def one_line(record: CaseRecord) -> str:
 
 
 def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
-    """What a sweep would do."""
+    """Print the plan of a sweep."""
     steps = plan_sweep(spec)
     seconds = measuring_s(steps, spec)
     variants = [variant.name for _, variants in spec.models() for variant in variants]

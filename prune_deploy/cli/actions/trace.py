@@ -1,4 +1,4 @@
-"""What `trace` does once its options are parsed, and how a trace looks on a terminal."""
+"""Action of `trace`, and traces on a terminal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from prune_deploy.workflows.trace import Traced, TraceRequest, plan_traces, trac
 
 
 def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
-    """Trace a bundle and print its layers; the exit code.
+    """Trace a bundle, print its layers, and return the exit code.
 
     Raises:
-        InputError: no bundle, or a bad option; CannotRunError: the backend cannot run or be traced here.
+        InputError: no bundle, or a bad option.
+        CannotRunError: the backend cannot run or be traced here.
     """
     request = _request(bundle, values)
     planned = plan_traces(request)

@@ -1,4 +1,4 @@
-"""What `verify` does once its options are parsed."""
+"""Action of `verify`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Click declarations, one file per command; they import nothing heavy."""
+"""Click declarations, one file per command.
+
+They import nothing heavy.
+"""

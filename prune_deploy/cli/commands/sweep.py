@@ -1,4 +1,4 @@
-"""`prune-deploy sweep`, and `curve`, which is a sweep over the steps of one pruning."""
+"""`prune-deploy sweep`, and `curve`, a sweep over the steps of one pruning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that say which engines are built, and the GPU they are built for."""
+"""Options for the engines to build and their GPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ engine_options = options(
 
 
 def engine_target(target: str | None, library: str) -> str:
-    """Return the target that was named, else the local GPU's, else the default one, which is said."""
+    """Return the named target, else the local GPU's, else the default.
+
+    The default is reported.
+    """
     if target is not None:
         return resolve_target(target)
     if library == "none":

@@ -118,7 +118,7 @@ def run_options(values: Mapping[str, Any]) -> RunOptions:
 
 
 def device(asked: str) -> Device:
-    """Return the device; "auto" is the GPU where the driver finds one."""
+    """Return the device. "auto" is the GPU where the driver finds one."""
     if asked == "auto":
         return "cpu" if local_target() is None else "cuda"
     return "cuda" if asked == "cuda" else "cpu"

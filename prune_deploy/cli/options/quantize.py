@@ -77,7 +77,9 @@ quantize_options = options(
 
 
 def quantize_spec(values: Mapping[str, Any], precisions: tuple[Precision, ...], onnx: str | None = None) -> QuantizeSpec | None:
-    """The QuantizeSpec of parsed options; None without int8, for which images must be named, or an ONNX file.
+    """Return the QuantizeSpec of parsed options, None without int8.
+
+    INT8 needs images, or an ONNX file.
 
     Raises:
         InputError: options for INT8 without int8, no images, or a value out of its range.

@@ -22,7 +22,9 @@ HOW_TO_RUN = {"out", "dry_run", "share_machine", "preset", "spec", "resume"}
 
 
 def spec_of(values: Mapping[str, Any], given: set[str]) -> SweepSpec:
-    """The sweep that `sweep` is to run, unless it goes on with one; `given` are the options on the command line.
+    """Return the sweep to run, unless a run is resumed.
+
+    `given` are the options on the command line.
 
     Raises:
         InputError: options contradict each other, or describe no sweep.
@@ -48,7 +50,7 @@ def refuse(names: set[str], source: str) -> None:
 
 
 def _changed(spec: SweepSpec, values: Mapping[str, Any], given: set[str], source: str) -> SweepSpec:
-    """A preset's or a file's sweep with what the command line says otherwise."""
+    """Return a preset's or file's sweep with the command line's changes."""
     changed = fields_given(MeasureSpec, given) | fields_given(RunOptions, given)
     refuse(given - _OPEN - HOW_TO_RUN - fields_given(SweepSpec, given).keys() - changed.keys(), source)
     if "models" in given:
@@ -73,14 +75,17 @@ def _changed(spec: SweepSpec, values: Mapping[str, Any], given: set[str], source
 
 
 def _measured(base: MeasureSpec, given: MeasureSpec, names: set[str], where: str) -> MeasureSpec:
-    """Return `base` with the fields `names` of `given`; the device is the one that is here."""
+    """Return `base` with the fields `names` of `given`.
+
+    The device is that of this machine.
+    """
     options = {name: getattr(given.options, name) for name in names if hasattr(given.options, name)}
     own = {name: getattr(given, name) for name in names if hasattr(given, name)}
     return replace(base, **own, options=replace(base.options, **(options | {"device": device(where)})))
 
 
 def _engine(values: Mapping[str, Any], base: EngineSpec, backends: Sequence[str]) -> EngineSpec:
-    """The engine for the GPU that is here, where engines are wanted at all."""
+    """Return the engine for this machine's GPU, if engines are wanted."""
     wanted = "trt" in {name.partition(":")[0] for name in backends}
     return replace(base, target=engine_target(values["target"], "auto" if wanted else "none"))
 
@@ -91,12 +96,15 @@ def _grid(values: Mapping[str, Any]) -> SweepSpec:
 
 
 def block_settings(values: Mapping[str, Any]) -> PruneSpec:
-    """Return the settings of a block: its ratios and steps count instead of those here."""
+    """Return the settings of a block.
+
+    Its ratios and steps count instead of those here.
+    """
     return build(PruneSpec, values, ratio=0.5, steps=1)
 
 
 def sweep_of(block: Block, values: Mapping[str, Any]) -> SweepSpec:
-    """Return a sweep of one block with the options that say how to run it."""
+    """Return a sweep of one block, with the options for running it."""
     precisions = parse_precisions(values["precision"])
     return build(
         SweepSpec,

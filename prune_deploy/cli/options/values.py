@@ -1,4 +1,4 @@
-"""Values of options as the types that specs hold, and the specs that parsed options make."""
+"""Values of options as specs hold them, and specs from parsed options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 class _Parsed(click.ParamType[Any]):
-    """A text that a function turns into a value; defaults that are values already stay."""
+    """Parameter type that parses a text with a function.
+
+    Defaults that are values already stay.
+    """
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -27,7 +30,10 @@ class _Parsed(click.ParamType[Any]):
 
 
 class ListOption(click.Option):
-    """An option that takes a comma list, with older spellings that still work and that the help leaves out."""
+    """Option that takes a comma list.
+
+    It accepts older spellings, which the help leaves out.
+    """
 
     def __init__(self, *arguments: Any, aliases: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -45,7 +51,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def parse_batches(text: str) -> tuple[int, ...]:
-    """Return the numbers of "1,8,64"; "1:8:64" is the older spelling.
+    """Return the numbers of "1,8,64". "1:8:64" is the older spelling.
 
     Raises:
         InputError: not such a text.
@@ -80,7 +86,7 @@ def parse_size(text: str) -> tuple[int, int, int]:
 
 
 def _share(text: str) -> float:
-    """Return 0.005 for "0.5%"; a plain number stays what it is."""
+    """Return 0.005 for "0.5%". A plain number stays unchanged."""
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
@@ -108,7 +114,9 @@ SHARE = _Parsed("share", _share)
 
 
 def only(values: Mapping[str, Any], option: str, what: str) -> Any:
-    """Return the one value of an option that takes a comma list elsewhere; None if it was not given.
+    """Return the one value of an option, None without it.
+
+    Elsewhere the option takes a comma list.
 
     Raises:
         InputError: it names several values, or none.
@@ -138,17 +146,19 @@ def parameter(option: str) -> str:
 
 
 def fields_given(spec: type, given: set[str]) -> dict[str, str]:
-    """Return which of the `given` parameters set a field of a spec: parameter to field."""
+    """Map the `given` parameters to the fields that they set."""
     return {parameter(option): field for field, option in SPEC_OPTIONS[spec].items() if parameter(option) in given}
 
 
 def spec_fields(spec: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a spec that a command has options for, with their values."""
+    """Return the fields of a spec that have options, with their values."""
     return {field: values[name] for name, field in fields_given(spec, set(values)).items()}
 
 
 def build(spec: type[S], values: Mapping[str, Any], **own: Any) -> S:
-    """Return the spec that parsed options make; `own` fields go first, and a field without an option keeps its default.
+    """Return the spec that parsed options make.
+
+    `own` fields go first, and a field without an option keeps its default.
 
     Raises:
         InputError: a value is out of its range.

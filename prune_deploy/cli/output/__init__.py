@@ -1,1 +1,1 @@
-"""What is printed: console, progress bars, tables."""
+"""Output on the terminal: console, progress bars and tables."""

@@ -1,4 +1,4 @@
-"""Where output goes: data on stdout, everything said along the way on stderr."""
+"""Console: data on stdout, all messages on stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _PIPE_WIDTH = 160
 
 
 class _DataConsole(Console):
-    """Standard output. A reader that has gone away (`| head`) has seen enough, a full disk is an error."""
+    """Standard output.
+
+    A closed reader (`| head`) ends the command quietly. A full disk is an error.
+    """
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # Rich would end the program here, whatever is still to be done
@@ -31,7 +34,10 @@ class _DataConsole(Console):
 
 
 class _LogConsole(Console):
-    """Standard error. Work is not given up because nobody can read how far it is."""
+    """Standard error.
+
+    Work continues when nobody can read its progress.
+    """
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -57,13 +63,19 @@ def _to_stdout() -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what is still to come, and what is still in the buffer, nowhere: the interpreter flushes once more when it ends."""
+    """Discard further output and the buffer.
+
+    The interpreter flushes once more when it ends.
+    """
     with suppress(OSError, ValueError):  # a stream of a test has no file behind it
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def in_options(text: str) -> str:
-    """A text of the library in the words of the running command: code spans that name settings become options."""
+    """Put a library's text in the words of the running command.
+
+    Code spans that name settings become options.
+    """
     context = click.get_current_context(silent=True)
     command = None if context is None else context.command
     own = (
@@ -86,7 +98,7 @@ class TextTable(Table):
 
 
 def _width() -> int | None:
-    """Where no terminal says how wide it is, tables get the room that file names need."""
+    """Give tables the width of file names where no terminal sets one."""
     return None if sys.stdout is not None and sys.stdout.isatty() else _PIPE_WIDTH
 
 
@@ -115,7 +127,10 @@ def say(message: str) -> None:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table in the house style: left-aligned text, numbers right-aligned where the column's name ends in a unit."""
+    """Return an empty table: text left-aligned, numbers right-aligned.
+
+    A column holds numbers if its name ends in a unit.
+    """
     result = TextTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         right = column.endswith((" M", " G", " s", "%", "kept", "dense", "MB"))

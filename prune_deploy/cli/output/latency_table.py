@@ -1,4 +1,4 @@
-"""Rows of cases as a terminal table, and below it whatever needs a sentence."""
+"""Rows of cases as a terminal table, with sentences below it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ _COLUMNS = (
 )
 _ACCURACY = ("top-1 %", "right")
 _NAMED = 3
-"""Cases that a warning names; a sweep may have it for hundreds."""
+"""Number of cases that a warning names.
+
+A sweep may have it for hundreds.
+"""
 
 
 def print_records(records: Sequence[CaseRecord]) -> None:
-    """Print the table of a run's cases, then reasons, warnings and the A/A controls."""
+    """Print the table of cases, then reasons, warnings and A/A controls."""
     rows = [row(record) for record in records]
     table = Table(box=None, pad_edge=False, header_style="bold")
     scored = any(each.top1 is not None for each in rows)

@@ -1,4 +1,7 @@
-"""A receipt as a table one can read: groups of the same shape and fate share a row."""
+"""A receipt as a table.
+
+Groups of the same shape and fate share a row.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from prune_deploy.records import Counts, GroupWidth, Receipt
 
 
 def sizes_table(receipt: Receipt) -> Table:
-    """Parameters and MACs before and after; of a masked model also the parameters that are not zero."""
+    """Print parameters and MACs before and after.
+
+    A masked model also shows the parameters that are not zero.
+    """
     result = table("", "before", "after", "removed %")
     for column in result.columns[1:]:
         column.justify = "right"
@@ -30,7 +36,10 @@ def removed_share(before: int, after: int) -> float:
 
 
 def groups_table(receipt: Receipt) -> Table:
-    """What each group kept and why, rows of equal fate folded into one."""
+    """Return what each group kept and why.
+
+    Rows of equal fate are folded into one.
+    """
     result = table("group", "groups", "dense", "kept", "why")
     for column in result.columns[1:4]:
         column.justify = "right"

@@ -24,9 +24,10 @@ _ENGINE = re.compile(r"\.(?P<target>sm\d+)\.b(?P<batches>[\d-]+)\.(?P<library>te
 
 
 def commands(record: CaseRecord, run: RunRecord) -> tuple[str, ...]:
-    """The lines that lead to a case: an export and a bench; the run's own line where a single bench would not compare the same things.
+    """Return the lines that lead to a case: export and bench.
 
-    Without the variant, which older runs do not hold, the export is not known and the bundle is only named.
+    It is the run's own line where a single bench would not compare the same things. Older runs do not hold the variant. Their export
+    is not known, and the bundle is only named.
     """
     if run.sweep is not None or run.command[:1] not in ((), ("bench",)) or _is_across(run):
         return (shlex.join([_PROGRAM, *run.command]),)
@@ -60,7 +61,7 @@ def _variant_words(variant: Variant) -> list[str]:
 
 
 def _engine_words(record: CaseRecord) -> list[str]:
-    """The engine that was opened, as its file's name says it; none where none was needed."""
+    """Return the options of the opened engine, from its file name."""
     built = _ENGINE.search(record.artifact)
     if built is None:
         return _word(EngineSpec, "library", "none")
@@ -70,7 +71,10 @@ def _engine_words(record: CaseRecord) -> list[str]:
 
 
 def _precision_words(record: CaseRecord) -> list[str]:
-    """Which precision the export must have; a module is cast when it is opened, and needs no file."""
+    """Return the options for the precision of the export.
+
+    A module is cast when it is opened, and needs no file.
+    """
     precision, spec = record.case.precision, record.quantize
     words = _word(ExportSpec, "precisions", "fp32" if record.artifact.endswith(".safetensors") else precision)
     if spec is None:
