@@ -1,14 +1,8 @@
-"""Pruning, export and measurement of timm models.
+"""Prune timm models, export them, and measure which one is really faster on your runtime.
 
-It tells which pruned model is really faster on the runtime you deploy on, and makes the artifact to ship. The pipeline, in order:
-
-- `create_model` builds a timm model.
-- `prune` removes channels and writes a receipt.
-- `export_bundle` does all of it, up to a bundle on disk.
-- `load` brings a bundle's module back without a pickle.
-- `verify_bundle` checks that a bundle is what it says.
-
-Requests are in `prune_deploy.specs`, observations in `prune_deploy.records`, and errors in `prune_deploy.errors`.
+The functions are those of `prune_deploy.api`, in the order of the work: `build_model`, `prune`, `export_bundle`, `load`,
+`verify_bundle`, `bench`, `compare`, `sweep`, `evaluate`, `finetune` and `read_run`. Specs say what is asked for, records in
+`prune_deploy.records` what was seen, and every error is a `PruneDeployError`.
 """
 
 from __future__ import annotations
@@ -17,35 +11,63 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prune_deploy.api import bench, build_model, compare, evaluate, export_bundle, finetune, prune, sweep
+    from prune_deploy.errors import PruneDeployError
     from prune_deploy.evaluate.verify import verify_bundle
     from prune_deploy.export.bundle import load
-    from prune_deploy.models import create_model
-    from prune_deploy.pipeline import export_bundle
-    from prune_deploy.pruning.pruner import prune
-    from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
+    from prune_deploy.interfaces import Progress
+    from prune_deploy.runs import read_run
+    from prune_deploy.specs import (
+        Block,
+        EngineSpec,
+        ExportSpec,
+        FinetuneSpec,
+        MaskSpec,
+        MeasureSpec,
+        ModelSpec,
+        PruneSpec,
+        QuantizeSpec,
+        RunOptions,
+        SweepSpec,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
+    "Block",
     "EngineSpec",
     "ExportSpec",
+    "FinetuneSpec",
+    "MaskSpec",
+    "MeasureSpec",
     "ModelSpec",
+    "Progress",
+    "PruneDeployError",
     "PruneSpec",
-    "create_model",
+    "QuantizeSpec",
+    "RunOptions",
+    "SweepSpec",
+    "bench",
+    "build_model",
+    "compare",
+    "evaluate",
     "export_bundle",
+    "finetune",
     "load",
     "prune",
+    "read_run",
+    "sweep",
     "verify_bundle",
 ]
 
 _HOMES = {
-    "EngineSpec": "specs",
-    "ExportSpec": "specs",
-    "ModelSpec": "specs",
-    "PruneSpec": "specs",
-    "create_model": "models",
-    "export_bundle": "pipeline",
+    **dict.fromkeys((name for name in __all__ if name.endswith("Spec")), "specs"),
+    **dict.fromkeys(("bench", "build_model", "compare", "evaluate", "export_bundle", "finetune", "prune", "sweep"), "api"),
+    "Block": "specs",
+    "RunOptions": "specs",
+    "Progress": "interfaces",
+    "PruneDeployError": "errors",
     "load": "export.bundle",
-    "prune": "pruning.pruner",
+    "read_run": "runs",
     "verify_bundle": "evaluate.verify",
 }
 

@@ -209,7 +209,7 @@ def _read_all(cls: type[T], folder: Path, ending: str) -> dict[str, T]:
     return {path.name.removesuffix(ending): from_json(cls, path.read_bytes(), source=str(path)) for path in files}
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run from its folder.
 
     An incomplete last line, as a kill leaves it, is dropped and counted.
@@ -217,6 +217,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: the folder is no run, or a whole line is damaged.
     """
+    folder = Path(folder)
     path = folder / RUN_FILE
     if not path.is_file():
         raise InputError(f"{folder} is no run: it has no {RUN_FILE}", fix="name a run made by prune-deploy bench, profiles/…")

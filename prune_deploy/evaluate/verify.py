@@ -5,6 +5,7 @@ Everything in the bundle is hashed, loaded and run again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Finding:
     detail: str = ""
 
 
-def verify_bundle(folder: Path) -> Iterator[Finding]:
+def verify_bundle(folder: str | os.PathLike[str]) -> Iterator[Finding]:
     """Check everything a bundle claims.
 
     That is every file's size and hash, the module's reload, the parity of every ONNX file, and that of every engine built for the
@@ -41,6 +42,7 @@ def verify_bundle(folder: Path) -> Iterator[Finding]:
     Raises:
         InputError: the folder is no bundle.
     """
+    folder = Path(folder)
     record = read_bundle(folder)
     whole = True
     for finding in (_check_record(folder, record), *(_check_file(folder, artifact) for artifact in record.artifacts)):

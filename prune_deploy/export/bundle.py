@@ -87,7 +87,7 @@ def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def load(folder: Path | str) -> nn.Module:
+def load(folder: str | os.PathLike[str]) -> nn.Module:
     """Load the module of a bundle, in eval mode on the CPU.
 
     It is pruned as the bundle says, and bit-identical to the one that was saved. Nothing is unpickled: the dense skeleton is

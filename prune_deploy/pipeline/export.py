@@ -33,6 +33,10 @@ class Exported:
     record: BundleRecord
     reused: bool
 
+    def __fspath__(self) -> str:
+        """Its folder, so that it can be given wherever a bundle's path can."""
+        return str(self.folder)
+
 
 @dataclass(frozen=True, slots=True)
 class Network:

@@ -74,6 +74,10 @@ class Finetuned:
     training: Training
     reused: bool
 
+    def __fspath__(self) -> str:
+        """Its folder, so that it can be given wherever a bundle's path can."""
+        return str(self.folder)
+
 
 def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     """Train a bundle's weights further and write them as a new bundle.
