@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from prune_deploy.interfaces import Stage
 from prune_deploy.pipeline import Exported
 from prune_deploy.runs import Run
 
+MODEL = pd.ModelSpec(name="test_byobnet", num_classes=10)
 NO_ENGINE = pd.EngineSpec(library="none")
-QUICK = {"rigor": "quick", "budget_s": 2.0, "threads": 1}
+QUICK: dict[str, Any] = {"rigor": "quick", "budget_s": 2.0, "threads": 1}
 
 
 class Recorder:
@@ -42,7 +44,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(engines: Path) -> Exported:
-    return pd.export_bundle("test_byobnet", engines / "half", ratio=0.5, num_classes=10, precisions=("fp32",), engine=NO_ENGINE)
+    return pd.export_bundle(MODEL, engines / "half", ratio=0.5, precisions=("fp32",), engine=NO_ENGINE)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_a_bundle_is_a_path_wherever_one_is_asked_for(bundle: Exported, engines:
     assert not bundle.reused
     assert pd.load(bundle)(torch.zeros(2, *bundle.record.preprocessing.input_size)).shape == (2, 10)
     assert {finding.status for finding in pd.verify_bundle(bundle)} <= {"passed", "not_run"}
-    again = pd.export_bundle("test_byobnet", engines / "half", ratio=0.5, num_classes=10, precisions=("fp32",), engine=NO_ENGINE)
+    again = pd.export_bundle(MODEL, engines / "half", ratio=0.5, precisions=("fp32",), engine=NO_ENGINE)
     assert again.reused
 
 
@@ -108,7 +110,7 @@ def test_a_module_in_memory_is_exported_as_it_is(engines: Path, monkeypatch: pyt
     monkeypatch.chdir(engines)
     model = pd.build_model("test_byobnet", num_classes=10)
     pruned = pd.prune(model, ratio=0.5)
-    how = {"pruned": pruned, "precisions": ("fp32",), "engine": NO_ENGINE}
+    how: dict[str, Any] = {"pruned": pruned, "precisions": ("fp32",), "engine": NO_ENGINE}
     progress = Recorder()
     made = pd.export_bundle(model, engines / "memory", progress=progress, **how)
     assert progress.stages[:2] == ["write weights", "export onnx"]
