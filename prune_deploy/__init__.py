@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prune_deploy.api import bench, build_model, compare, evaluate, export_bundle, finetune, prune, sweep
     from prune_deploy.errors import PruneDeployError
-    from prune_deploy.evaluate.verify import verify_bundle
+    from prune_deploy.evaluation.verify import verify_bundle
     from prune_deploy.export.bundle import load
     from prune_deploy.interfaces import Progress
     from prune_deploy.runs import read_run

@@ -14,8 +14,8 @@ import torch
 from prune_deploy.backends.onnxruntime.layers import ort_share
 from prune_deploy.data import calibration_images
 from prune_deploy.errors import BuildError, CannotRunError
-from prune_deploy.evaluate.engine_parity import check_engine_parity
-from prune_deploy.evaluate.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
+from prune_deploy.evaluation.engine_parity import check_engine_parity
+from prune_deploy.evaluation.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
 from prune_deploy.export import bundle
 from prune_deploy.export.half.convert import convert
 from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8

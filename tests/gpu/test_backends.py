@@ -14,7 +14,7 @@ from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bu
 from prune_deploy.backends import discover, usable
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.errors import CannotRunError, InputError, RecompiledError
-from prune_deploy.evaluate.verify import verify_bundle
+from prune_deploy.evaluation.verify import verify_bundle
 from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend, Session

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prune_deploy.data import synthetic_images
-from prune_deploy.evaluate.parity import onnx_parity
+from prune_deploy.evaluation.parity import onnx_parity
 from prune_deploy.export.bundle import load_module, write_module
 from prune_deploy.export.onnx import export_onnx
 from prune_deploy.models import create_model

@@ -14,7 +14,7 @@ from onnx import TensorProto, checker, helper
 from torch import nn
 
 from prune_deploy.backends import usable
-from prune_deploy.evaluate.parity import check_parity
+from prune_deploy.evaluation.parity import check_parity
 from prune_deploy.export.bundle import onnx_file
 from prune_deploy.export.half.convert import convert
 from prune_deploy.export.int8.quantize import make_int8

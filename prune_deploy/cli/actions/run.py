@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
-from prune_deploy.evaluate.classify import classify
+from prune_deploy.evaluation.classify import classify
 from prune_deploy.store import read_bundle
 
 

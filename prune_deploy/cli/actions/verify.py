@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.errors import VerificationError
-from prune_deploy.evaluate.verify import verify_bundle
+from prune_deploy.evaluation.verify import verify_bundle
 
 _WORDS = {"passed": "ok", "failed": "FAILED", "not_run": "not run"}
 

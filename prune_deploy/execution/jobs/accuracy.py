@@ -25,7 +25,7 @@ def accuracy_job(header: dict[str, Any]) -> dict[str, Any]:
     Raises:
         PruneDeployError: it cannot be measured.
     """
-    from prune_deploy.evaluate.accuracy import artifact_accuracy
+    from prune_deploy.evaluation.accuracy import artifact_accuracy
 
     folder, options = Path(header["folder"]), from_json(RunOptions, header["options"], source="the request")
     images_request = (folder, header["data"], header["batch"], header["samples"])
@@ -47,6 +47,6 @@ def _reference(
     folder: Path, data: str, batch: int, samples: int | None, device: Any, threads: int | None
 ) -> np.ndarray[Any, Any]:
     """Return the classes that the bundle's FP32 module predicts."""
-    from prune_deploy.evaluate.accuracy import module_classes
+    from prune_deploy.evaluation.accuracy import module_classes
 
     return module_classes(folder, _batches(folder, data, batch, samples), RunOptions(device=device, threads=threads))

@@ -52,7 +52,7 @@ class BuildWorker:
 
     def bandwidth(self, *, device: Device, threads: int) -> dict[str, Any]:
         """Measure the bandwidth of the memory."""
-        from prune_deploy.evaluate.bandwidth import memory_bandwidth
+        from prune_deploy.evaluation.bandwidth import memory_bandwidth
 
         return {"gb_s": memory_bandwidth(device, threads)}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from prune_deploy.evaluate.accuracy import CONFIDENCE
+from prune_deploy.evaluation.accuracy import CONFIDENCE
 from prune_deploy.records import Training
 from prune_deploy.reporting.renderers.palette import BETTER, GRID, INK, MUTED, WORSE
 

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from prune_deploy.environment import read_cpuinfo
 from prune_deploy.errors import CannotRunError
-from prune_deploy.evaluate import bandwidth
-from prune_deploy.evaluate.bandwidth import memory_bandwidth
+from prune_deploy.evaluation import bandwidth
+from prune_deploy.evaluation.bandwidth import memory_bandwidth
 from prune_deploy.records import Trace
 from prune_deploy.reporting.explain.alignment import Alignment, alignment_of
 from prune_deploy.reporting.explain.explanation import Machine, Timing, explain

@@ -13,7 +13,7 @@ from torch import nn
 
 from prune_deploy.backends import usable
 from prune_deploy.errors import BuildError
-from prune_deploy.evaluate.parity import check_parity
+from prune_deploy.evaluation.parity import check_parity
 from prune_deploy.export.half.convert import convert
 from prune_deploy.export.half.numbers import HalfType
 from prune_deploy.export.onnx import check_dynamic_batch, export_onnx

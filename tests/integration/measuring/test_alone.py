@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from prune_deploy.environment import usable_cpus
-from prune_deploy.evaluate.bandwidth import memory_bandwidth
+from prune_deploy.evaluation.bandwidth import memory_bandwidth
 from prune_deploy.execution.workers.timing import time_each
 from prune_deploy.specs import MeasureSpec
 from support.timing_pairs import Nothing, alone_ms, candidates, compared, exported, with_zeros

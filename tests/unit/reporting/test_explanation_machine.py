@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.evaluate.bandwidth import last_cache_bytes
+from prune_deploy.evaluation.bandwidth import last_cache_bytes
 from prune_deploy.reporting.explain.alignment import alignment_of
 from prune_deploy.specs import Case, RunOptions
 

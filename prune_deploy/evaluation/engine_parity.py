@@ -12,7 +12,7 @@ from torch import nn
 
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError
-from prune_deploy.evaluate.parity import check_parity
+from prune_deploy.evaluation.parity import check_parity
 from prune_deploy.gpus import local_target
 from prune_deploy.records import EngineRecord, Parity
 from prune_deploy.specs import RunOptions

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import CannotRunError
-from prune_deploy.evaluate import engine_parity
+from prune_deploy.evaluation import engine_parity
 from prune_deploy.records import EngineProfile, EngineRecord, Parity
 from prune_deploy.specs import RunOptions
 

@@ -17,7 +17,7 @@ from torch import nn
 from prune_deploy.backends.pytorch.session import TorchSession
 from prune_deploy.data import Batches, ImageSet, open_images
 from prune_deploy.errors import InputError, OutputError
-from prune_deploy.evaluate.accuracy import accuracy
+from prune_deploy.evaluation.accuracy import accuracy
 from prune_deploy.records import CaseRecord, Preprocessing, from_json, to_json
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import accuracies

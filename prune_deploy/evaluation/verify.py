@@ -74,8 +74,8 @@ def _check_file(folder: Path, artifact: Artifact) -> Finding:
 
 def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
     # Imported when needed, so that the help of `verify` and a damaged bundle need no wait for torch.
-    from prune_deploy.evaluate.engine_parity import check_engine_parity
-    from prune_deploy.evaluate.parity import onnx_parity
+    from prune_deploy.evaluation.engine_parity import check_engine_parity
+    from prune_deploy.evaluation.parity import onnx_parity
     from prune_deploy.export.bundle import load
     from prune_deploy.pruning.counting import count_params
 
@@ -107,7 +107,7 @@ def _images(record: BundleRecord) -> torch.Tensor:
         InputError: they cannot be read.
     """
     from prune_deploy.data import calibration_images
-    from prune_deploy.evaluate.parity import CALIBRATION_IMAGES
+    from prune_deploy.evaluation.parity import CALIBRATION_IMAGES
 
     quantize = record.request.quantize or QuantizeSpec()
     return calibration_images(quantize.calibration, record.preprocessing, CALIBRATION_IMAGES, quantize.samples)
