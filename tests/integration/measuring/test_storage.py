@@ -57,7 +57,7 @@ def test_the_folder_one_is_in_is_never_replaced(bundle: Path, monkeypatch: pytes
 
 AS_NOBODY = """
 import os, sys
-import prune_deploy.cli.commands.export
+import prune_deploy.cli.actions.export
 from prune_deploy.cli.main import main
 
 if os.geteuid() == 0:  # root may write anywhere; its modules are read while it still may
