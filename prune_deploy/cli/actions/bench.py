@@ -1,4 +1,4 @@
-"""Actions of `bench` and `compare`."""
+"""Measures bundles for `bench`, and shares its steps with other actions."""
 
 from __future__ import annotations
 

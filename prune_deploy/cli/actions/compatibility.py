@@ -1,4 +1,4 @@
-"""Action of `compatibility`."""
+"""Tries architectures and shows their rows."""
 
 from __future__ import annotations
 

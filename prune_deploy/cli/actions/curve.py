@@ -1,4 +1,4 @@
-"""Action of `curve`."""
+"""Measures a curve and prints its steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `doctor`: this machine's abilities, and fixes for the rest."""
+"""Diagnoses this machine and prints the fixes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `eval`, and accuracies on a terminal."""
+"""Takes accuracies and prints them as a table."""
 
 from __future__ import annotations
 

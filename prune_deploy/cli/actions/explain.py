@@ -1,4 +1,4 @@
-"""Action of `explain`, and explanations on a terminal."""
+"""Explains a bundle and prints causes by layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `export`, and bundles on a terminal."""
+"""Exports a bundle and prints its receipt and files."""
 
 from __future__ import annotations
 

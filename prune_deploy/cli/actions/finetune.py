@@ -1,4 +1,4 @@
-"""Action of `finetune`, and trainings on a terminal."""
+"""Trains a bundle further and prints its epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions of `models`, `methods` and `backends`, which list choices."""
+"""Prints models, methods and backends that can be named."""
 
 from __future__ import annotations
 

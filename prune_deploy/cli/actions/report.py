@@ -1,4 +1,4 @@
-"""Action of `report`."""
+"""Renders runs as a table, a page or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `run`."""
+"""Classifies an image and prints the likeliest classes."""
 
 from __future__ import annotations
 

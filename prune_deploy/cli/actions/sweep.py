@@ -1,4 +1,4 @@
-"""Action of `sweep`, and the running and printing that `curve` shares."""
+"""Runs sweeps and prints their cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `trace`, and traces on a terminal."""
+"""Traces a bundle and prints its slowest layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action of `verify`."""
+"""Verifies a bundle and prints a row for each check."""
 
 from __future__ import annotations
 

@@ -25,8 +25,10 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: float) -> floa
     default="",
     help="timm names, comma-separated. Default: one for each family, see docs/results/compatibility.md.",
 )
-@click.option("--random", "count", type=click.IntRange(min=0), default=0, help="And so many others of timm's, by chance.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that chance.")
+@click.option(
+    "--random", "count", type=click.IntRange(min=0), default=0, help="Also try this many other timm models, drawn at random."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that draw.")
 @click.option("--ratio", type=float, default=0.5, show_default=True, help="Share of each group's channels to remove.")
 @click.option("--limit-s", type=float, callback=_seconds, default=120.0, show_default=True, help="Seconds for one architecture.")
 @click.option("--fresh", is_flag=True, help="Do finished ones again.")

@@ -14,7 +14,7 @@ from prune_deploy.cli.output.console import json_option
 @click.command("eval")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Labelled images: digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR.")
-@click.option("--data-samples", type=int, help="At most so many images, the same ones each time. Default: all.")
+@click.option("--data-samples", type=int, help="Use at most this many images, always the same ones. Default: all.")
 @backend_option("Comma-separated. Default: eager,ort, and trt where there is a GPU.")
 @precision_option(
     "Comma-separated: fp32, tf32 (on a GPU), fp16, bf16, int8. Default: fp32 and all that the bundle has files for.", ""

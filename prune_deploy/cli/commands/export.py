@@ -26,7 +26,7 @@ from prune_deploy.specs import MaskKind
 @engine_options
 @quantize_options
 @click.option(
-    "--onnx", type=click.Path(dir_okay=False), help="INT8: a file of this very model with Q/DQ nodes, made by somebody else."
+    "--onnx", type=click.Path(dir_okay=False), help="INT8: a file of this very model with Q/DQ nodes, made by another tool."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle. Default: engines/<model>-<method>-<amount>.")
 @click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")

@@ -35,7 +35,7 @@ quantize_options = options(
         type=int,
         default=DEFAULT_CALIBRATION_SAMPLES,
         show_default=True,
-        help="INT8: at most so many of them, always the same.",
+        help="INT8: use at most this many of them, always the same ones.",
     ),
     click.option(
         "--calib-method",
