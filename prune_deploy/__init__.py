@@ -68,7 +68,7 @@ _HOMES = {
     "PruneDeployError": "errors",
     "load": "export.bundle",
     "read_run": "runs",
-    "verify_bundle": "evaluate.verify",
+    "verify_bundle": "evaluation.verify",
 }
 
 
