@@ -183,7 +183,7 @@ def model_spec(values: Mapping[str, Any]) -> ModelSpec:
     weights = weights_path(values["weights"])
     if weights is not None and not weights.is_file():
         raise InputError(
-            f"{setting('weights', weights)}: no such file",
+            f"{setting('weights', values['weights'])}: no such file",
             fix="use random, pretrained, or the path of a safetensors or state-dict file",
             field="weights",
         )

@@ -63,7 +63,7 @@ def test_targets_that_are_no_amount_of_the_model_are_refused(here: Path, option:
     ("ignore", "message"),
     [
         ("nonsense", "--ignore nonsense matches no module and no parameter"),
-        ("head,block*", "--ignore block* matches no module"),
+        ("head,block*", "--ignore 'block*' matches no module"),
         ("", "--ignore got an empty list"),
         ("none,head", "--ignore got none,head"),
     ],
@@ -120,7 +120,7 @@ def test_batches_that_are_no_list_of_different_sizes_are_refused(here: Path, bat
         (("--scope", "everywhere"), "is not one of"),
         (("--rati", "0.5"), "No such option '--rati'"),
         (("--weights", "imagenet"), "--weights imagenet: no such file"),
-        (("--weights", ""), "--weights : no such file"),
+        (("--weights", ""), "--weights '': no such file"),
         (("--weights", "."), "--weights .: no such file"),
     ],
 )
