@@ -1,8 +1,8 @@
-"""Prune timm models, export them, and measure which one is really faster on your runtime.
+"""Prune timm models, export them, and measure which is faster.
 
 The functions are those of `prune_deploy.api`, in the order of the work: `build_model`, `prune`, `export_bundle`, `load`,
-`verify_bundle`, `bench`, `compare`, `sweep`, `evaluate`, `finetune` and `read_run`. Specs say what is asked for, records in
-`prune_deploy.records` what was seen, and every error is a `PruneDeployError`.
+`verify_bundle`, `bench`, `compare`, `sweep`, `evaluate`, `finetune` and `read_run`. Specs hold requests and the records in
+`prune_deploy.records` hold results. Every error is a `PruneDeployError`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562).
 
-    `import prune_deploy` thus costs nothing.
+    `import prune_deploy` itself thus imports nothing heavy.
     """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""The Python API: a function for each thing that the command line does.
+"""The Python API: one function for each command.
 
-What a command takes as options is here a keyword or the field of a spec, by the same name. Folders are given as text, as a path or as
-what `export_bundle` and `finetune` return. Nothing is printed: pass a `progress` to follow the work.
+An option of a command is here a keyword or the field of a spec, by the same name. Folders are given as text, as a path or as what
+`export_bundle` and `finetune` return. Nothing is printed: pass a `progress` to follow the work.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ S = TypeVar("S")
 
 
 def build_model(model: str | ModelSpec, **fields: Any) -> LoadedModel:
-    """Build a timm model in eval mode, with weights whose origin is on record.
+    """Build a timm model in eval mode, with weights of known origin.
 
-    `model` is a timm name or a short code, and `fields` are those of `ModelSpec`. A `ModelSpec` takes no fields beside it.
+    The model records the origin of its weights. `model` is a timm name or a short code, and `fields` are those of `ModelSpec`. A
+    `ModelSpec` takes no fields beside it.
 
     Raises:
         InputError: an unknown model, an input size that it refuses, or a weights file that does not fit.
@@ -69,10 +70,11 @@ def prune(
     input_size: tuple[int, int, int] | None = None,
     **fields: Any,
 ) -> Pruned:
-    """Remove channels from `model` in place, and return the widths, the channels and the receipt.
+    """Remove channels from `model` in place.
 
-    Ask with a `PruneSpec`, with its fields, as in `prune(model, ratio=0.5)`, or with the widths of `plan`. `input_size` is
-    (channels, height, width) in pixels. It is known of models from `build_model` and of timm's.
+    The result holds the widths, the channels and the receipt. Ask with a `PruneSpec`, with its fields, as in `prune(model,
+    ratio=0.5)`, or with the widths of `plan`. `input_size` is (channels, height, width) in pixels. It may be left out for models
+    from `build_model` and from timm.
 
     Raises:
         PruningError: nothing would be removed, or less than asked. The model is then left as it was.
@@ -102,13 +104,16 @@ def export_bundle(
     progress: Progress | None = None,
     **fields: Any,
 ) -> Exported:
-    """Export a model as a bundle: weights, ONNX files, TensorRT engines and a receipt. A bundle that is there is returned.
+    """Export a model as a bundle.
+
+    The bundle holds weights, ONNX files, TensorRT engines and a receipt. A bundle that already exists is returned as it is.
 
     - A name or a `ModelSpec` is built, and pruned as `prune` says or as its fields do: `export_bundle("resnet50", ratio=0.5)`.
     - A model from `build_model` is exported as it is. `pruned` is what `prune` returned for it.
     - An `ExportSpec` says all of it, and takes nothing beside it but `out`, `force` and `progress`.
 
-    `out` is the bundle's folder, by default a name of its own in engines/. `force` replaces a bundle of another request there.
+    `out` is the bundle's folder, by default one in engines/, named after the request. `force` replaces a bundle of another
+    request there.
 
     Raises:
         InputError, PruningError, ParityError, BuildError, CannotRunError, StorageError: as the stages of the export document.
@@ -145,11 +150,12 @@ def bench(
     progress: Progress | None = None,
     **fields: Any,
 ) -> Run:
-    """Measure bundles against their dense models, which are exported where they are missing.
+    """Measure bundles against their dense models.
 
-    `backend` and `precision` are names, in a sequence or separated by commas, and `batch` is one size or several. `measure`, or its
-    fields as keywords, says how: `bench(bundle, backend="ort", rigor="quick", budget_s=10)`. `out` is the run's folder, by default a
-    name of its own in profiles/. Candidates run in processes of their own.
+    Missing dense models are exported first. `backend` and `precision` are names, in a sequence or separated by commas, and
+    `batch` is one size or several. `measure` sets how to measure, or its fields do as keywords: `bench(bundle, backend="ort",
+    rigor="quick", budget_s=10)`. `out` is the run's folder, by default a new one in profiles/. Candidates run in processes of
+    their own.
 
     Raises:
         InputError: a folder is no bundle, or a backend or precision is unknown.
@@ -205,10 +211,10 @@ def compare(
     progress: Progress | None = None,
     **fields: Any,
 ) -> Run | list[PairedCase]:
-    """Compare two bundles, measured now, or two runs that were measured before.
+    """Compare two bundles, measured now, or two runs measured before.
 
-    Of two bundles the first is the baseline, and the keywords are those of `bench`. Two runs, as `read_run` and `bench` return them, are
-    compared through each one's own dense model.
+    Of two bundles the first is the baseline, and the keywords are those of `bench`. Two runs, as `read_run` and `bench` return
+    them, are compared through each one's own dense model.
 
     Raises:
         InputError: as `bench`, or one is a run and the other a bundle, or two runs have no case in common.
@@ -238,10 +244,10 @@ def compare(
 
 
 def sweep(spec: SweepSpec, out: Folder | None = None, *, share_machine: bool = False, progress: Progress | None = None) -> Run:
-    """Make and measure all variants of a sweep, or go on with it where it ended.
+    """Make and measure all variants of a sweep.
 
-    The same `spec` finds its run again. `out` is the run's folder, by default a name of its own in profiles/. With `share_machine`
-    another sweep may measure on this machine at the same time.
+    An interrupted sweep continues: the same `spec` finds its run again. `out` is the run's folder, by default one in profiles/,
+    named after the request. With `share_machine` another sweep may measure on this machine at the same time.
 
     Raises:
         InputError, CannotRunError: the sweep describes nothing that can run here, or its folder holds another run.
@@ -266,10 +272,11 @@ def evaluate(
     progress: Progress | None = None,
     **fields: Any,
 ) -> list[EvaluationRow]:
-    """Take the accuracy of the very files of bundles on labelled images, a row for each file.
+    """Measure the accuracy of each file of bundles on labelled images.
 
-    `data` is "digits", "imagefolder:DIR" or another set of `parse_data`. Without `precision` a bundle's files are evaluated in all that it
-    has. `fields` are the others of `EvaluationRequest`, for example `data_samples=1000`.
+    The result has a row for each file. `data` is "digits", "imagefolder:DIR" or another set of `parse_data`. Without `precision`
+    a bundle's files are evaluated in all precisions that it has. `fields` are the others of `EvaluationRequest`, for example
+    `data_samples=1000`.
 
     Raises:
         InputError: a folder is no bundle, or the data cannot be used.
@@ -295,10 +302,11 @@ def finetune(
     progress: Progress | None = None,
     **fields: Any,
 ) -> Finetuned:
-    """Train a bundle's weights further, and write them as a new bundle with the same kinds of files.
+    """Train a bundle's weights further and write a new bundle.
 
-    Ask with a `FinetuneSpec` or with its fields, as in `finetune(bundle, data="digits", epochs=5)`. `out` is the new folder, by default
-    beside the bundle. A training that was interrupted goes on, unless `restart` forgets it. `device` is "cpu" or "cuda".
+    The new bundle has the same kinds of files. Ask with a `FinetuneSpec` or with its fields, as in `finetune(bundle,
+    data="digits", epochs=5)`. `out` is the new folder, by default beside the bundle. An interrupted training continues, unless
+    `restart` discards it. `device` is "cpu" or "cuda".
 
     Raises:
         InputError: no bundle or a damaged one, images that do not fit, or an unfinished training of other settings.
@@ -324,7 +332,7 @@ def _model_spec(model: str | ModelSpec, fields: dict[str, Any]) -> ModelSpec:
 
 
 def _spec(kind: type[S], spec: S | None, fields: dict[str, Any]) -> S:
-    """The spec that was given, or one of these fields."""
+    """Return the given spec, or build one from the given fields."""
     if spec is None:
         return kind(**fields)
     if fields:
@@ -333,7 +341,10 @@ def _spec(kind: type[S], spec: S | None, fields: dict[str, Any]) -> S:
 
 
 def _measure_spec(spec: MeasureSpec | None, fields: dict[str, Any]) -> MeasureSpec:
-    """How to measure. The options of a run may stand among the fields: `threads=4` is `options=RunOptions(threads=4)`."""
+    """Build the MeasureSpec of a spec or its fields.
+
+    Fields of RunOptions may stand among them: `threads=4` is `options=RunOptions(threads=4)`.
+    """
     options = {name: fields.pop(name) for name in list(fields) if name in RunOptions.__dataclass_fields__}
     if not options:
         return _spec(MeasureSpec, spec, fields)
@@ -342,7 +353,7 @@ def _measure_spec(spec: MeasureSpec | None, fields: dict[str, Any]) -> MeasureSp
 
 
 def _input_size(module: nn.Module) -> tuple[int, int, int]:
-    """The input that timm's configuration of a model names."""
+    """Return the input size that timm's configuration of a model names."""
     config = getattr(module, "pretrained_cfg", None)
     size = config.get("input_size") if isinstance(config, dict) else None
     if size is None:
@@ -370,7 +381,10 @@ def _run_folder(command: str, bundles: Sequence[Path], out: Folder | None) -> Pa
 
 
 def _compare_line(pair: Sequence[Path], request: BenchRequest) -> list[str]:
-    """Return the command line of the same comparison, which the run's record names."""
+    """Return the command line of the same comparison.
+
+    The run's record names it.
+    """
     batches = ",".join(map(str, request.batches))
     words = ["--backend", ",".join(request.backends), "--precision", ",".join(request.precisions), "--batch", batches]
     return ["compare", *map(str, pair), *words, "--rigor", request.spec.rigor]

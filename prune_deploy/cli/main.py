@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trace": ("trace", "command", "Show where a bundle's time goes, layer by layer, and write a trace for Perfetto."),
     "compatibility": ("compatibility", "command", "Try architectures from name to engine: which prune, and what is in the way."),
     "run": ("run", "command", "Classify an image with a bundle."),
-    "doctor": ("doctor", "command", "What this machine can do, and the fix for what it cannot."),
+    "doctor": ("doctor", "command", "Show what this machine can do, and fixes for the rest."),
     "models": ("listings", "models", "List the models that can be asked for."),
     "methods": ("listings", "methods", "List the pruning methods and their papers."),
     "backends": ("listings", "backends", "List the runtimes a bundle can be run with, and whether they work here."),
@@ -78,7 +78,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="prune-deploy")
 def cli() -> None:
-    """Which pruned model is really faster on the runtime you deploy on, and the artifact to ship.
+    """Prune timm models, export them and measure which is really faster.
+
+    The result is the pruned model that is faster on the runtime you deploy on, as an artifact to ship.
 
     \b
     prune-deploy export --model v --ratio 0.5        ViT-Large, half the channels → engines/vit_large_patch16_224-l2-r0.50
@@ -86,8 +88,14 @@ def cli() -> None:
     prune-deploy run engines/vit_large_patch16_224-l2-r0.50 --image cat.jpg
     prune-deploy doctor
 
-    Exit codes: 0 done; 1 failed, less removed than asked, parity or verification failed; 2 usage and bad input;
-    3 a gate that cannot be decided; 4 cannot run here, disk full, unwritable; 130 interrupted.
+    \b
+    Exit codes:
+    - 0: done.
+    - 1: failed, less removed than asked, parity or verification failed.
+    - 2: usage and bad input.
+    - 3: a gate that cannot be decided.
+    - 4: cannot run here, disk full, unwritable.
+    - 130: interrupted.
     """
 
 

@@ -34,7 +34,10 @@ class Exported:
     reused: bool
 
     def __fspath__(self) -> str:
-        """Its folder, so that it can be given wherever a bundle's path can."""
+        """Return the bundle's folder.
+
+        An Exported can thus be given wherever a bundle's path can.
+        """
         return str(self.folder)
 
 

@@ -26,10 +26,11 @@ def export_module(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Make a bundle of a module in memory, or return the one that is there, made of the same weights.
+    """Make a bundle of a module in memory.
 
-    `spec` names the model and the pruning that led to the module. `pruned` is what pruning it returned. The bundle's key covers the
-    module's tensors, so a module with other weights is another bundle.
+    A bundle made of the same weights is returned as it is. `spec` names the model and the pruning that led to the module.
+    `pruned` is what pruning it returned. The bundle's key covers the module's tensors, so a module with other weights is another
+    bundle.
 
     Raises:
         InputError: the widths come from memory and no folder is named.

@@ -75,7 +75,10 @@ class Finetuned:
     reused: bool
 
     def __fspath__(self) -> str:
-        """Its folder, so that it can be given wherever a bundle's path can."""
+        """Return the bundle's folder.
+
+        A Finetuned can thus be given wherever a bundle's path can.
+        """
         return str(self.folder)
 
 

@@ -20,10 +20,11 @@ from prune_deploy.cli.output.console import json_option
 @click.option("--require-verdict", is_flag=True, help="Exit code 3 if a case stays INCONCLUSIVE.")
 @json_option
 def command(old: Path, new: Path, as_json: bool, **values: Any) -> int:
-    """Compare bundle NEW with bundle OLD, measured now and interleaved; or run NEW with run OLD, as recorded.
+    """Compare bundle NEW with bundle OLD, or run NEW with run OLD.
 
-    Runs are compared through each one's own dense model, since absolute times of two days do not compare. Gates end with exit code
-    1 when NEW is slower than allowed and 3 when the measurement cannot tell.
+    Bundles are measured now and interleaved. Runs are compared as recorded, each one through its own dense model, since absolute
+    times of two days do not compare. Gates end with exit code 1 when NEW is slower than allowed and 3 when the measurement cannot
+    tell.
     """
     from prune_deploy.cli.actions.compare import compare  # its imports are not for --help
 

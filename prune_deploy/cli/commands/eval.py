@@ -38,10 +38,10 @@ from prune_deploy.cli.output.console import json_option
 )
 @json_option
 def command(bundles: tuple[Path, ...], as_json: bool, **values: Any) -> int:
-    """Score the exact files of BUNDLES on labelled images: top-1 with its interval, top-5, agreement with the FP32 module.
+    """Score the exact files of BUNDLES on labelled images.
 
-    Images are prepared as the bundle says. What cannot run here is a row with its reason. Exit code 1 if a row failed, 4 if nothing
-    can run here.
+    Prints top-1 with its interval, top-5 and the agreement with the FP32 module. Images are prepared as the bundle says. What
+    cannot run here is a row with its reason. Exit code 1 if a row failed, 4 if nothing can run here.
     """
     from prune_deploy.cli.actions.eval import eval_bundles  # its imports are not for --help
 

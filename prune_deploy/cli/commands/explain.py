@@ -23,10 +23,10 @@ from prune_deploy.cli.output.console import json_option
 @how_options
 @json_option
 def command(bundle: Path, as_json: bool, **values: Any) -> int:
-    """Say why BUNDLE takes the time it takes: half the MACs, why not half the time?
+    """Explain layer by layer why BUNDLE takes the time it takes.
 
-    Measures it beside its dense model, traces both afterwards, and labels every layer with a cause and its evidence. Exit code 1 if a
-    case failed, 4 if the backend cannot run here.
+    Half the MACs, why not half the time? Measures BUNDLE beside its dense model, traces both afterwards, and labels every layer
+    with a cause and its evidence. Exit code 1 if a case failed, 4 if the backend cannot run here.
     """
     from prune_deploy.cli.actions.explain import explain_bundle  # its imports are not for --help
 

@@ -32,12 +32,16 @@ from prune_deploy.specs import MaskKind
 @click.option("--force", is_flag=True, help="Replace the bundle that lies in the folder.")
 @json_option
 def command(as_json: bool, **values: Any) -> None:
-    """Prune or mask a timm model, export ONNX and a TensorRT engine, write a bundle.
+    """Prune or mask a timm model and write a bundle.
+
+    The bundle holds the weights, ONNX files and, where one can be built, a TensorRT engine.
 
     \b
     prune-deploy export --model v --ratio 0.5
     prune-deploy export --model resnet50 --target-macs 0.5x --target a2000
     prune-deploy export --model resnet50 --ratio 0.5 --precision fp32,fp16,int8 --calib images/
+
+    \b
     prune-deploy export --model resnet50 --dense
     prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """

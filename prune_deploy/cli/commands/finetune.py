@@ -65,9 +65,10 @@ training_options = options(
 @click.option("--restart", is_flag=True, help="Forget what an unfinished training has learnt.")
 @json_option
 def command(bundle: Path, as_json: bool, **values: Any) -> None:
-    """Train BUNDLE's weights further and write a new bundle, with the same kinds of files, that names BUNDLE as its parent.
+    """Train BUNDLE's weights further and write a new bundle.
 
-    Ctrl-C, or a kill, costs little: the same command goes on from the last checkpoint, and ends with the same weights.
+    The new bundle has the same kinds of files and names BUNDLE as its parent. Ctrl-C, or a kill, costs little: the same command
+    goes on from the last checkpoint, and ends with the same weights.
 
     \b
     prune-deploy finetune engines/resnet50-l2-r0.50 --data imagefolder:data/train --val-data imagefolder:data/val --epochs 10

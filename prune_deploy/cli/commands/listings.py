@@ -11,7 +11,10 @@ from prune_deploy.cli.output.console import json_option
 @click.option("--filter", "pattern", help="Also list timm names that match, for example '*resnet50*'.")
 @json_option
 def models(pattern: str | None, as_json: bool) -> None:
-    """List the seven short codes with their dense parameters, and on request timm's names."""
+    """List the seven short codes with their dense parameters.
+
+    On request timm's names are listed too.
+    """
     from prune_deploy.cli.actions.listings import print_models  # its imports are not for --help
 
     print_models(pattern, as_json)
@@ -29,7 +32,7 @@ def methods(as_json: bool) -> None:
 @click.command("backends")
 @json_option
 def backends(as_json: bool) -> None:
-    """List the runtimes a bundle can be run with, and whether they work here."""
+    """List the runtimes for bundles, and say which work here."""
     from prune_deploy.cli.actions.listings import print_backends  # its imports are not for --help
 
     print_backends(as_json)

@@ -19,7 +19,10 @@ from prune_deploy.cli.output.console import json_option
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to show.")
 @json_option
 def command(bundle: Path, image: Path | None, top: int, as_json: bool, **values: Any) -> None:
-    """Classify an image with BUNDLE: the likeliest classes and the time of one inference."""
+    """Classify an image with BUNDLE.
+
+    Prints the likeliest classes and the time of one inference.
+    """
     from prune_deploy.cli.actions.run import run  # its imports are not for --help
 
     run(bundle, image, only(values, "backend", "backend"), top, as_json)

@@ -95,9 +95,10 @@ run_options = options(
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **values: Any) -> int:
-    """Make and measure models × methods × ratios, each beside its dense model. Survives any case and any kill.
+    """Make and measure models × methods × ratios beside their dense models.
 
-    The same command goes on where it stopped, and a finished one only prints. What cannot run here is a row with its reason.
+    Survives any case and any kill. The same command goes on where it stopped, and a finished one only prints. What cannot run here
+    is a row with its reason.
 
     \b
     prune-deploy sweep --preset quick

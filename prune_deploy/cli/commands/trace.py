@@ -24,10 +24,10 @@ from prune_deploy.cli.output.console import json_option
 @limit_options
 @json_option
 def command(bundle: Path, as_json: bool, **values: Any) -> int:
-    """Show where BUNDLE's time goes, layer by layer, and write a Chrome trace that Perfetto opens.
+    """Show where BUNDLE's time goes, layer by layer.
 
-    Nothing is timed for a comparison: a profiler costs time, and how much is said. Exit code 1 if the trace failed, 4 if the backend
-    cannot run here.
+    Writes a Chrome trace that Perfetto opens. Nothing is timed for a comparison, because a profiler costs time. The output says how
+    much. Exit code 1 if the trace failed, 4 if the backend cannot run here.
     """
     from prune_deploy.cli.actions.trace import show_traces  # its imports are not for --help
 

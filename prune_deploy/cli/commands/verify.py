@@ -13,9 +13,10 @@ from prune_deploy.cli.output.console import json_option
 @click.argument("bundle", type=click.Path(path_type=Path))
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
-    """Re-hash every file of BUNDLE, reload its module, re-run parity on every ONNX file, and on engines built for the GPU here.
+    """Verify every file of BUNDLE against the bundle's record.
 
-    Ends with exit code 1 if anything is not what the bundle's record says.
+    Hashes every file again, reloads the module and repeats parity on every ONNX file and on engines built for the GPU here. Ends
+    with exit code 1 if anything is not what the bundle's record says.
     """
     from prune_deploy.cli.actions.verify import verify  # its imports are not for --help
 
