@@ -6,32 +6,18 @@ They convert to and from JSON through `prune_deploy.records.to_json`.
 from __future__ import annotations
 
 from prune_deploy.specs.data import DataKind, parse_data
-from prune_deploy.specs.export import (
+from prune_deploy.specs.engine import (
     CARDS,
     DEFAULT_BATCHES,
-    DEFAULT_IGNORE,
     DEFAULT_TARGET,
-    IGNORE_WORDS,
-    IN_MEMORY,
     LOCAL_TARGETS,
-    SHORT_CODES,
     TARGETS,
     EngineBuild,
     EngineLibrary,
     EngineSpec,
-    ExportSpec,
-    MaskKind,
-    MaskSpec,
-    ModelSpec,
-    PruneSpec,
-    ResolvedModel,
-    Rounding,
-    Scope,
-    WhenEmpty,
-    parse_amount,
     resolve_target,
-    weights_path,
 )
+from prune_deploy.specs.export import ExportSpec
 from prune_deploy.specs.measure import (
     DEFAULT_BUDGET_S,
     Across,
@@ -45,6 +31,7 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
+from prune_deploy.specs.model import SHORT_CODES, ModelSpec, ResolvedModel, weights_path
 from prune_deploy.specs.precision import (
     PRECISIONS,
     ParityThreshold,
@@ -53,6 +40,18 @@ from prune_deploy.specs.precision import (
     need_calibration,
     parse_precisions,
     require_calibration,
+)
+from prune_deploy.specs.prune import (
+    DEFAULT_IGNORE,
+    IGNORE_WORDS,
+    IN_MEMORY,
+    MaskKind,
+    MaskSpec,
+    PruneSpec,
+    Rounding,
+    Scope,
+    WhenEmpty,
+    parse_amount,
 )
 from prune_deploy.specs.quantize import (
     DEFAULT_CALIBRATION_SAMPLES,

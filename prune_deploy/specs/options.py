@@ -14,8 +14,11 @@ from dataclasses import fields
 from types import EllipsisType
 from typing import Any
 
-from prune_deploy.specs.export import EngineSpec, ExportSpec, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.specs.engine import EngineSpec
+from prune_deploy.specs.export import ExportSpec
 from prune_deploy.specs.measure import MeasureSpec, RunOptions
+from prune_deploy.specs.model import ModelSpec
+from prune_deploy.specs.prune import MaskSpec, PruneSpec
 from prune_deploy.specs.quantize import QuantizeSpec
 from prune_deploy.specs.sweep import Block, SweepSpec
 from prune_deploy.specs.training import FinetuneSpec

@@ -12,9 +12,11 @@ from typing import Literal
 
 from prune_deploy.errors import InputError
 from prune_deploy.specs.data import parse_data
-from prune_deploy.specs.export import SHORT_CODES, EngineSpec, MaskKind, MaskSpec, ModelSpec, PruneSpec
+from prune_deploy.specs.engine import EngineSpec
 from prune_deploy.specs.measure import MeasureSpec
+from prune_deploy.specs.model import SHORT_CODES, ModelSpec
 from prune_deploy.specs.precision import Precision, parse_precisions, require_calibration
+from prune_deploy.specs.prune import MaskKind, MaskSpec, PruneSpec
 from prune_deploy.specs.quantize import QuantizeSpec
 
 Bundles = Literal["keep", "discard"]

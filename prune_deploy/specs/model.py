@@ -1,0 +1,83 @@
+"""Request for a network: name, classes, input and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune_deploy.errors import InputError
+
+SHORT_CODES: dict[str, str] = {
+    "c": "convnext_large",
+    "e": "efficientnet_b4",
+    "s": "swin_large_patch4_window7_224",
+    "v": "vit_large_patch16_224",
+    "m": "mobilenetv4_conv_large",
+    "r": "resnet152d",
+    "x": "resnext101_32x8d",
+}
+"""One-letter names of the seven reference models.
+
+They are those of PyTorch-Pruning's vision benchmark, and default to 10 classes.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Request for a network: a timm name, its classes, input and weights.
+
+    `input_size` is (channels, height, width) in pixels. `weights` is "random" (seeded), "pretrained" or a file's path.
+    `num_classes` and `input_size` of None mean the model's own. `seed` seeds random weights.
+    """
+
+    name: str
+    num_classes: int | None = None
+    input_size: tuple[int, int, int] | None = None
+    weights: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InputError("the model's name is empty", fix="name a timm model or a short code; see: prune-deploy models")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise InputError(
+                f"`num_classes` must be at least 1, got {self.num_classes}", fix="ask for one class or more", field="num_classes"
+            )
+        if self.input_size is not None and (len(self.input_size) != 3 or min(self.input_size) < 1):
+            raise InputError(
+                f"`input_size` must be three positive numbers, got {self.input_size}",
+                fix="for example `input_size=(3, 224, 224)`",
+                field="input_size",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """Network with everything decided that a `ModelSpec` may leave open.
+
+    The fields are those of `ModelSpec`. `name` is timm's.
+    """
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    weights: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.spec  # the same values are refused
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The request that names all of it."""
+        return ModelSpec(
+            name=self.name, num_classes=self.num_classes, input_size=self.input_size, weights=self.weights, seed=self.seed
+        )
+
+
+def weights_path(weights: str) -> Path | None:
+    """Return the file behind `ModelSpec.weights`.
+
+    It is None for "random" and "pretrained".
+    """
+    return None if weights in ("random", "pretrained") else Path(weights)
