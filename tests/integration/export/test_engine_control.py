@@ -78,7 +78,7 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
         from pathlib import Path
         from prune_deploy.export.tensorrt.engine import build_engine
         from prune_deploy.interfaces import Silent
-        from prune_deploy.specs import EngineSpec
+        from prune_deploy.specs import EngineBuild
 
         class Printed(Silent):
             last = ""
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(models: Path, tmp_path: Path) 
 
         try:
             # So many profiles that the build takes seconds, and the signal arrives in its midst.
-            asked = EngineSpec(library="tensorrt-rtx", batches=tuple(range(1, {PROFILES + 1})))
+            asked = EngineBuild(library="tensorrt-rtx", batches=tuple(range(1, {PROFILES + 1})))
             build_engine(Path({str(models / "vit.onnx")!r}), asked, Path({str(tmp_path / "model.engine")!r}), progress=Printed())
         except KeyboardInterrupt:
             raise SystemExit(130)
@@ -144,11 +144,11 @@ def test_a_logger_that_other_code_registered_first_is_refused(models: Path, tmp_
         import tensorrt_rtx
         from prune_deploy.errors import BuildError
         from prune_deploy.export.tensorrt.engine import build_engine
-        from prune_deploy.specs import EngineSpec
+        from prune_deploy.specs import EngineBuild
 
         other = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
         try:
-            build_engine(Path({str(models / "resnet.onnx")!r}), EngineSpec(library="tensorrt-rtx"), Path({str(tmp_path / "m.engine")!r}))
+            build_engine(Path({str(models / "resnet.onnx")!r}), EngineBuild(library="tensorrt-rtx"), Path({str(tmp_path / "m.engine")!r}))
         except BuildError as error:
             print(error.fix)
     """
