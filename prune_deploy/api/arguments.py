@@ -30,7 +30,7 @@ def folders_of(bundles: Folder | Iterable[Folder]) -> tuple[Path, ...]:
 
 
 def names_of(names: str | Sequence[str]) -> tuple[Any, ...]:
-    """Return names from a sequence, or from a text with commas between them."""
+    """Return names from a sequence or a comma list."""
     return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else tuple(names)
 
 
