@@ -21,14 +21,14 @@ def discover() -> dict[str, Backend]:
 
     Importing a backend's module must not import its runtime.
     """
-    found: dict[str, Backend] = {}
+    by_name: dict[str, Backend] = {}
     for module in pkgutil.iter_modules(__path__):
         backend = getattr(importlib.import_module(f"{__name__}.{module.name}"), "BACKEND", None)
         if backend is not None:
-            found[backend.name] = backend
+            by_name[backend.name] = backend
     for entry in entry_points(group="prune_deploy.backends"):
-        found[entry.name] = entry.load()
-    return dict(sorted(found.items()))
+        by_name[entry.name] = entry.load()
+    return dict(sorted(by_name.items()))
 
 
 def usable(name: str) -> Backend:

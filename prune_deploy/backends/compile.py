@@ -145,29 +145,29 @@ class CompiledSession(TorchSession):
         """
         super().check()
         assert self._output is not None, "run() comes first"
-        seen = Counts.now().since(self._before)
-        if seen.graphs == 0:
+        counts = Counts.now().since(self._before)
+        if counts.graphs == 0:
             raise _nothing_compiled()
-        if seen.breaks:
-            raise GraphBreakError(f"the graph broke {seen.breaks} times", fix="time it with another backend")
-        if seen.graphs > 1:
-            raise RecompiledError(f"torch.compile compiled {seen.graphs} graphs in one session", fix=_RETIMED)
+        if counts.breaks:
+            raise GraphBreakError(f"the graph broke {counts.breaks} times", fix="time it with another backend")
+        if counts.graphs > 1:
+            raise RecompiledError(f"torch.compile compiled {counts.graphs} graphs in one session", fix=_RETIMED)
 
     def settings(self) -> dict[str, str]:
         """Settings in force, and the compilation's use of Inductor's cache."""
         import torch._inductor.config as inductor
 
-        seen = Counts.now().since(self._before)
-        found = {
+        counts = Counts.now().since(self._before)
+        settings = {
             **super().settings(),
             "compile_mode": self._options.compile_mode,
             "freezing": str(bool(inductor.freezing)).lower(),
-            "graphs": str(seen.graphs),
-            "inductor_cache": f"{seen.cache_hits} hit, {seen.cache_misses} miss, {seen.cache_bypasses} bypass",
+            "graphs": str(counts.graphs),
+            "inductor_cache": f"{counts.cache_hits} hit, {counts.cache_misses} miss, {counts.cache_bypasses} bypass",
         }
         if self._marks_steps:
-            found["cuda_graphs"] = "skipped by Inductor" if seen.cuda_graph_skips else "recorded"
-        return found
+            settings["cuda_graphs"] = "skipped by Inductor" if counts.cuda_graph_skips else "recorded"
+        return settings
 
 
 class CompileBackend:

@@ -121,13 +121,13 @@ class OrtSession:
 
     def settings(self) -> dict[str, str]:
         """Version, provider with its options as read back, threads and spinning."""
-        found = self._session.get_session_options()
-        threads = found.intra_op_num_threads
+        session_options = self._session.get_session_options()
+        threads = session_options.intra_op_num_threads
         return {
             "onnxruntime": self._ort.__version__,
             **ort_providers.describe(self._session),
             "threads": str(threads) if threads else "ONNX Runtime's choice",
-            "spinning": _spinning(found),
+            "spinning": _spinning(session_options),
             **self._labelled(),
         }
 
@@ -276,21 +276,21 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     """ONNX Runtime's session of a file, its provider looked at."""
     import onnxruntime
 
-    asked = onnxruntime.SessionOptions()
-    configure(asked)
-    asked.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    asked.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    asked.inter_op_num_threads = 1
+    session_options = onnxruntime.SessionOptions()
+    configure(session_options)
+    session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    session_options.inter_op_num_threads = 1
     if options.threads is not None:
-        asked.intra_op_num_threads = options.threads
+        session_options.intra_op_num_threads = options.threads
     if options.device == "cuda":
-        asked.add_session_config_entry(_ASSIGNMENT, "1")
+        session_options.add_session_config_entry(_ASSIGNMENT, "1")
     providers = ort_providers.providers_for(options, stream)
     try:
         # Without its fallback, which would print to standard output and go on with the CPU.
         session = onnxruntime.InferenceSession(
             str(artifact),
-            asked,
+            session_options,
             providers=providers,
             disabled_optimizers=defective_optimizers(artifact, options.precision),
             enable_fallback=0,
@@ -301,10 +301,10 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     return session
 
 
-def _spinning(found: Any) -> str:
+def _spinning(session_options: Any) -> str:
     """Tell whether idle threads spin, which is ONNX Runtime's default."""
     try:
-        return "on" if found.get_session_config_entry(_SPINNING) == "1" else "off"
+        return "on" if session_options.get_session_config_entry(_SPINNING) == "1" else "off"
     except RuntimeError:  # its way to say that the entry was never set
         return "on (default)"
 

@@ -45,7 +45,7 @@ class TrtBackend:
         if not cuda_runtime.is_installed():
             return Availability(available=False, reason="cuda-bindings is not installed", fix=cuda_runtime.INSTALL)
         probed = (probe_library("tensorrt"), probe_library("tensorrt-rtx"))
-        missing = [found for found in probed if isinstance(found, Unavailable)]
+        missing = [library for library in probed if isinstance(library, Unavailable)]
         if len(missing) == len(probed):
             return Availability(available=False, reason=f"TensorRT: {missing[0].reason}", fix=missing[0].fix)
         return Availability(available=True)

@@ -126,6 +126,6 @@ def _help_hint(error: click.ClickException) -> str:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody reads it; the exit code still tells
+    with contextlib.suppress(OSError):  # stderr may be closed, and the exit code still tells
         click.echo(message, err=True)
     sys.exit(code)

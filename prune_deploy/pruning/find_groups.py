@@ -147,13 +147,13 @@ def _failing_module(
 
 
 def _innermost(trace: types.TracebackType | None) -> type[nn.Module] | None:
-    found = None
+    innermost = None
     while trace is not None:
         module = trace.tb_frame.f_locals.get("self")
         if isinstance(module, nn.Module) and not type(module).__module__.startswith("torch."):
-            found = type(module)
+            innermost = type(module)
         trace = trace.tb_next
-    return found
+    return innermost
 
 
 def _halved(groups: Sequence[ChannelGroup]) -> WidthPlan:

@@ -170,7 +170,7 @@ class Planner:
         return WidthPlan(groups=widths, model=self.name)
 
     def _macs(self, plan: WidthPlan, kept: dict[str, KeepReason]) -> int:
-        # While solving, groups that break the model are not known yet; such a plan has no MACs to count.
+        # While solving, groups that break the model are not known yet. Such a plan has no MACs to count.
         if breaking := self._trials.breaking_groups(plan):
             kept.update(_protected(breaking))
             whole = (replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups)

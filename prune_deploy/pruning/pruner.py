@@ -118,7 +118,7 @@ def _stages(
         if step > 1:
             groups, _ = find_groups(model, planner.input_size, limit_s=limit_s, analysis=planner.analysis)
         widths = {w.name: _at_step(w, step / spec.steps) for w in plan.groups}
-        # Widths between dense and final are counted from the dense model; each step sees the model the last one left.
+        # Widths between dense and final are counted from the dense model. Each step sees the model after the previous one.
         stage = replace(plan, groups=tuple(_resized(widths[g.name], g.channels, dense[g.name]) for g in groups))
         yield groups, stage, select(groups, stage, scores if step == 1 else score(model, groups, method, stage))
 
@@ -129,8 +129,8 @@ def _at_step(width: GroupWidth, share: float) -> GroupWidth:
     It is a whole multiple of what the group can lose.
     """
     unit = width.channels // width.blocks if width.whole_blocks else width.blocks
-    lost = int((width.channels - width.kept) // unit * share) * unit
-    return replace(width, kept=width.channels - lost)
+    removed = int((width.channels - width.kept) // unit * share) * unit
+    return replace(width, kept=width.channels - removed)
 
 
 def _resized(width: GroupWidth, channels: int, dense: int) -> GroupWidth:
@@ -231,10 +231,10 @@ def _classifier_names(model: nn.Module) -> set[str]:
 def refuse(receipt: Receipt, spec: PruneSpec) -> None:
     """Refuse a pruning that removes nothing, or less than asked.
 
-    Less is refused only where the reason is one that nobody asked for.
+    Less is refused only if the request did not ask for the reason.
 
     Raises:
-        PruningError: it does.
+        PruningError: the pruning is refused.
     """
     groups = receipt.groups
     if all(width.kept == width.channels for width in groups):

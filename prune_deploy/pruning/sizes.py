@@ -92,17 +92,17 @@ class _Network:
         """
         return Planner(self._model, self._input_size)
 
-    def _at_stage(self, spec: PruneSpec, wanted: Stages) -> Counts:
+    def _at_stage(self, spec: PruneSpec, ratios_so_far: Stages) -> Counts:
         """The size at the last of the stages.
 
         The longest pruning that begins with these stages is planned once.
         """
         settings = _settings(spec)
-        if (settings, wanted) not in self._staged:
-            ratios = max((each for each in self._stages.values() if each[: len(wanted)] == wanted), key=len)
+        if (settings, ratios_so_far) not in self._staged:
+            ratios = max((each for each in self._stages.values() if each[: len(ratios_so_far)] == ratios_so_far), key=len)
             for number, (_, counts) in enumerate(plan_stages(self._model, settings, self._input_size, ratios), start=1):
                 self._staged[settings, ratios[:number]] = counts
-        return self._staged[settings, wanted]
+        return self._staged[settings, ratios_so_far]
 
 
 def _settings(spec: PruneSpec) -> PruneSpec:

@@ -121,9 +121,9 @@ def trace_measured(
         StorageError: the disk is full or the place cannot be written.
     """
     cases = [case for comparison in planned for case in comparison.cases]
-    wanted = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
+    timed = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
     with MeasuringSession.open(spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        yield from trace_cases(wanted, session, progress)
+        yield from trace_cases(timed, session, progress)
 
 
 def measuring_s(planned: Sequence[PlannedComparison], spec: MeasureSpec) -> float:
@@ -156,8 +156,8 @@ def _with_baseline(
     return dense, others
 
 
-def _check_required(required: Sequence[str], asked: Sequence[str]) -> None:
-    unknown = [name for name in required if name not in asked]
+def _check_required(required: Sequence[str], backends: Sequence[str]) -> None:
+    unknown = [name for name in required if name not in backends]
     if unknown:
         raise InputError(
             f"`require` names {unknown[0]}, which is not among `backends`",

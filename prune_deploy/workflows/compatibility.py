@@ -88,8 +88,8 @@ def try_models(request: CompatibilityRequest, folder: Path, progress: Progress) 
     rows, tools = folder / ROWS_FILE, _tools()
     there = {} if request.fresh else {(row.model, row.ratio, row.tools): row for row in read_rows(rows)}
     for model in request.models:
-        if (found := there.get((model, request.ratio, tools))) is not None:
-            yield found
+        if (finished := there.get((model, request.ratio, tools))) is not None:
+            yield finished
             continue
         progress.stage("try model", model)
         row = _try(model, request, folder, tools)
@@ -163,7 +163,10 @@ def _verdict(reason: str, before: int | None, after: int | None) -> Compatibilit
 
 
 def _append(path: Path, row: Compatibility) -> None:
-    """One whole line, on the disk before anybody hears of it."""
+    """Append one whole line and flush it to the disk.
+
+    The row is reported only afterwards.
+    """
     with storage_errors(path, every=True), path.open("ab") as stream:
         if stream.tell() and not path.read_bytes().endswith(b"\n"):
             stream.write(b"\n")  # behind the half line of a killed process

@@ -51,7 +51,7 @@ def _is_teacher(folder: Path, record: BundleRecord) -> bool:
     """
     try:
         other = read_bundle(folder)
-    except InputError:  # a stranger beside a bundle is nobody's teacher
+    except InputError:  # an unknown folder beside a bundle is not its teacher
         return False
     weights = next((each for each in other.artifacts if each.role == "weights"), None)
     if weights is None or not is_dense(other) or not is_complete(folder, other):

@@ -55,10 +55,10 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRow:
-    """The accuracy of one artifact, or why there is none.
+    """The accuracy of one artifact, or the reason why there is none.
 
-    `artifact` is the file, "" where the bundle has none. `layers` says how many layers computed in the precision, "" where nobody
-    counted.
+    `artifact` is the file, "" where the bundle has none. `layers` says how many layers computed in the precision, "" where they
+    were not counted.
     """
 
     bundle: str
@@ -101,7 +101,7 @@ def _cases(bundle: LoadedBundle, request: EvaluationRequest) -> Iterator[Planned
     spec = MeasureSpec(options=request.options)
     for config in configs:
         if not request.precisions and config.backend.consumes == "module" and config.precision != "fp32":
-            continue  # no file of the bundle is this; on a CPU it may take a hundred times as long
+            continue  # no file of the bundle has this precision, and on a CPU it may take a hundred times as long
         batch = request.batch or _batch_for(bundle, config)
         yield plan_case(bundle, config, batch, spec)
 
@@ -127,22 +127,24 @@ def evaluate_all(planned: Sequence[PlannedCase], request: EvaluationRequest, pro
     It is done in a child process, and what takes that down costs its own row only. A child that crashed
     leaves its log, which its row's fix names.
     """
-    asked = AccuracyRequest(data=request.data, samples=request.data_samples, limit_s=request.limit_s, agreement=True)
+    accuracy_request = AccuracyRequest(data=request.data, samples=request.data_samples, limit_s=request.limit_s, agreement=True)
     with MeasuringSession.open(MeasureSpec(memory_limit_mib=request.memory_limit_mib), log=_LOG) as session:
         for case in planned:
-            row = _evaluate(case, asked, session, progress)
+            row = _evaluate(case, accuracy_request, session, progress)
             if case.candidate is not None and case.candidate.needs_own_process:
                 session.builder.end()
             yield row
 
 
-def _evaluate(case: PlannedCase, asked: AccuracyRequest, session: MeasuringSession, progress: Progress) -> EvaluationRow:
+def _evaluate(
+    case: PlannedCase, accuracy_request: AccuracyRequest, session: MeasuringSession, progress: Progress
+) -> EvaluationRow:
     row = _row(case)
     if case.candidate is None:
         return row
-    progress.stage("evaluate", f"{row.bundle} {row.backend} {row.precision} on {asked.data}")
+    progress.stage("evaluate", f"{row.bundle} {row.backend} {row.precision} on {accuracy_request.data}")
     try:
-        accuracy, settings = session.accuracy(case, asked)
+        accuracy, settings = session.accuracy(case, accuracy_request)
     except WorkerError as error:
         failed = with_failure(row, Failure.of(error))
         return replace(failed, fix="lower `data_samples`, or raise `limit_s`") if error.status == "timeout" else failed

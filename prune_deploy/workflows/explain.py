@@ -141,8 +141,8 @@ def _explained(dense: tuple[PlannedCase, CaseRecord], other: tuple[PlannedCase, 
     record = other[1]
     timing = _timing(dense[1], record)
     if timing is None:
-        lost = record if record.latency is None else dense[1]
-        return Explained(record=record, status=lost.status, reason=lost.reason or "it was not timed", fix=lost.fix)
+        untimed = record if record.latency is None else dense[1]
+        return Explained(record=record, status=untimed.status, reason=untimed.reason or "it was not timed", fix=untimed.fix)
     options = record.case.options
     try:
         traces = tracer.trace(*dense), tracer.trace(*other)

@@ -129,9 +129,9 @@ def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     return Finetuned(exported.folder, finished, training, exported.reused)
 
 
-def _require_remakeable(asked: ExportSpec) -> None:
+def _require_remakeable(spec: ExportSpec) -> None:
     """Refuse before the training what could not be made from other weights."""
-    quantize = asked.quantize
+    quantize = spec.quantize
     if quantize is None:
         return
     if quantize.onnx is not None:

@@ -37,7 +37,7 @@ def machine(*, share: bool) -> Iterator[None]:
                 f"another sweep is measuring on this machine (process {holder})",
                 fix="wait for its end, or measure with `share_machine=True`",
             ) from None
-        if os.access(path, os.W_OK):  # somebody else's file still locks, it only cannot say by whom
+        if os.access(path, os.W_OK):  # another user's file still locks, but this process cannot write its number into it
             path.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:

@@ -98,7 +98,7 @@ class MeasuringSession:
         A record is returned for each case, in the plan's order.
 
         Raises:
-            ComparisonInterrupted: somebody interrupted the measuring. It has the records of what was measured until then.
+            ComparisonInterrupted: the user interrupted the measuring. It has the records of what was measured until then.
             StorageError: the disk is full or the folder cannot be written.
         """
         return run_comparison(planned, self.spec, self.folder, self.watchdog, progress)

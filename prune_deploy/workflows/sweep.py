@@ -76,13 +76,13 @@ class Sweep:
         self, step: SweepStep, session: MeasuringSession, progress: Progress, accuracies: SweepAccuracy
     ) -> list[CaseRecord]:
         """Make what one comparison needs, and measure it."""
-        made = {variant.name: self._bundle(variant, session, progress) for variant in step.variants}
-        baseline = made[step.dense.name]
+        bundle_of = {variant.name: self._bundle(variant, session, progress) for variant in step.variants}
+        baseline = bundle_of[step.dense.name]
         if isinstance(baseline, Failure):
             because = replace(baseline, reason=f"{step.dense.name} could not be made: {baseline.reason}")
-            failures = {name: bundle if isinstance(bundle, Failure) else because for name, bundle in made.items()}
+            failures = {name: bundle if isinstance(bundle, Failure) else because for name, bundle in bundle_of.items()}
             return [self._lost(step, variant, failures[variant.name], None) for variant in step.variants]
-        bundles = [bundle for name, bundle in made.items() if name != step.dense.name and isinstance(bundle, LoadedBundle)]
+        bundles = [bundle for name, bundle in bundle_of.items() if name != step.dense.name and isinstance(bundle, LoadedBundle)]
         planned, largest = (
             plan_comparison(step.name, (baseline, *bundles), [step.config], batch, self.spec.measure)
             for batch in (step.batch, max(self.spec.batches))
@@ -97,10 +97,10 @@ class Sweep:
             records = [self._traced(case, record, session, progress) for case, record in zip(planned.cases, records, strict=True)]
         measured = {record.label: accuracies.put_on(record) for record in records}
         return [
-            # Nobody but the sweep knows the protocol of a variant.
+            # Only the sweep knows the protocol of a variant.
             replace(measured[variant.name], variant=variant, comparison_cases=len(step.variants))
             if variant.name in measured
-            else self._lost(step, variant, made[variant.name], baseline)  # type: ignore[arg-type]  # a bundle was measured
+            else self._lost(step, variant, bundle_of[variant.name], baseline)  # type: ignore[arg-type]  # a bundle was measured
             for variant in step.variants
         ]
 
@@ -176,9 +176,9 @@ class Sweep:
         """
         if self.spec.bundles == "keep":
             return
-        wanted = {variant.name for other in self.todo if other is not step for variant in other.variants}
+        still_needed = {variant.name for other in self.todo if other is not step for variant in other.variants}
         for variant in step.variants:
-            if variant.name not in wanted:
+            if variant.name not in still_needed:
                 self._bundles.pop(variant.name, None)
                 shutil.rmtree(self.folder / BUNDLES_DIR / variant.name, ignore_errors=True)
 

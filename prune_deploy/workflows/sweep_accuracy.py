@@ -85,14 +85,14 @@ def require_data(spec: SweepSpec) -> None:
     from prune_deploy.models import resolve
 
     classes = len(open_images(spec.data).classes)
-    found = {}
+    classes_of = {}
     for model, _ in spec.models():
         try:
-            found[model.name] = resolve(model).num_classes
+            classes_of[model.name] = resolve(model).num_classes
         except InputError:
             return  # an unknown model: the records of its cases say so
-    if classes not in found.values():
-        name, number = next(iter(found.items()))
+    if classes not in classes_of.values():
+        name, number = next(iter(classes_of.items()))
         raise InputError(
             f"{spec.data} has {classes} classes, and no model of the sweep as many: {name} has {number}",
             fix=f"make the models with {setting('num_classes', classes)}, or name other data",

@@ -102,16 +102,16 @@ def trace_bundle(
     begin_run(folder, request.spec, [case.case for case in cases], command=command)
     # The only case of a comparison that is none: it is no baseline, and its dense model is not at hand.
     records = [replace(base_record(each, each.cases[0], index=-1), role="candidate", dense_counts=None) for each in planned]
-    wanted = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
+    cases_by_stem = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
     with MeasuringSession.open(request.spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        for record, traced in zip(records, trace_cases(wanted, session, progress, request.runs), strict=True):
+        for record, traced in zip(records, trace_cases(cases_by_stem, session, progress, request.runs), strict=True):
             done = _with_outcome(record, traced)
             session.append([done])
             yield done, traced
 
 
 def trace_cases(
-    wanted: Sequence[tuple[str, PlannedCase]],
+    cases: Sequence[tuple[str, PlannedCase]],
     session: MeasuringSession,
     progress: Progress,
     runs: int = DEFAULT_RUNS,
@@ -121,7 +121,7 @@ def trace_cases(
     Raises:
         StorageError: the place cannot be written.
     """
-    for stem, planned in wanted:
+    for stem, planned in cases:
         progress.stage("trace", stem)
         try:
             yield Traced(planned=planned, stem=stem, trace=session.trace(planned, stem, runs))

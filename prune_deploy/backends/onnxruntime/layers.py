@@ -112,13 +112,13 @@ def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeP
         if node.op_type in INTEGER_OPERATORS:
             yield node, set()
         elif node.op_type in FLOAT_OPERATORS:
-            found = {types[name] for name in (*node.input[:2], node.output[0]) if name in types}
-            if not found:
+            dtypes = {types[name] for name in (*node.input[:2], node.output[0]) if name in types}
+            if not dtypes:
                 raise BuildError(
                     f"ONNX Runtime's graph does not say what type {node.op_type} {node.name} computes in",
                     fix="report it with the model's name and ONNX Runtime's version",
                 )
-            yield node, found
+            yield node, dtypes
 
 
 def _types_in(graph: GraphProto, outer: Mapping[str, str]) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _types_in(graph: GraphProto, outer: Mapping[str, str]) -> dict[str, str]:
 def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None:
     """Have ONNX Runtime write the graph that it would run.
 
-    Its weights go to the null device, because nobody reads them and they may be large.
+    Its weights go to the null device, because they are not read and may be large.
     """
     import onnxruntime
 
@@ -153,17 +153,17 @@ def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None
     ort_providers.prepare(options)
     weights = destination.with_suffix(".weights")
     weights.symlink_to(os.devnull)
-    asked: Any = onnxruntime.SessionOptions()
-    asked.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    asked.intra_op_num_threads = 1
-    asked.optimized_model_filepath = str(destination)
-    asked.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
-    asked.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    asked.add_session_config_entry("session.disable_prepacking", "1")
+    settings: Any = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.intra_op_num_threads = 1
+    settings.optimized_model_filepath = str(destination)
+    settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
+    settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    settings.add_session_config_entry("session.disable_prepacking", "1")
     providers = ort_providers.providers_for(options, None)
     try:
         left_out = defective_optimizers(path, options.precision)
-        onnxruntime.InferenceSession(str(path), asked, providers=providers, disabled_optimizers=left_out, enable_fallback=0)
+        onnxruntime.InferenceSession(str(path), settings, providers=providers, disabled_optimizers=left_out, enable_fallback=0)
     except Exception as error:  # as at opening
         raise loading_error(path, error) from error
 
@@ -171,9 +171,9 @@ def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None
 def main() -> None:
     """The process of `share_apart`."""
     path, precision, options = sys.argv[1:]
-    wanted: Precision = from_json(Precision, f'"{precision}"', source="the command line")  # type: ignore[arg-type]
+    parsed_precision: Precision = from_json(Precision, f'"{precision}"', source="the command line")  # type: ignore[arg-type]
     try:
-        share = ort_share(Path(path), wanted, from_json(RunOptions, options, source="the command line"))
+        share = ort_share(Path(path), parsed_precision, from_json(RunOptions, options, source="the command line"))
     except Exception as error:  # noqa: BLE001 - its first line is all that the other side can use
         sys.exit(first_line(error, 300))
     sys.stdout.write(to_json(share))

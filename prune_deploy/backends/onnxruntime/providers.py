@@ -25,7 +25,10 @@ SHAPE_OPERATORS = frozenset(
     {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul", "Div"}
     | {"Range", "Identity", "Constant", "ConstantOfShape", "Equal", "Where"}
 )
-"""What a GPU session may compute on the CPU: ONNX Runtime puts the arithmetic of shapes there on purpose."""
+"""Operators that a GPU session may compute on the CPU.
+
+ONNX Runtime places the arithmetic of shapes there on purpose.
+"""
 
 _REPORTED = ("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "do_copy_in_default_stream")
 
@@ -62,7 +65,7 @@ def prepare(options: RunOptions) -> None:
             raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use `device='cuda'`")
         _load_tensorrt(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so")
         if options.precision != "tf32":
-            # The provider has no option for it; NVIDIA's libraries read this variable when they are initialised.
+            # The provider has no option for it. NVIDIA's libraries read this variable when they are initialised.
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     if options.device == "cuda":
         with redirect_stdout(sys.stderr):  # where it fails it prints
@@ -92,7 +95,7 @@ def _load_tensorrt(provider: Path) -> None:
     )
 
 
-def verify(session: Any, wanted: str) -> None:
+def verify(session: Any, provider: str) -> None:
     """Refuse a session that does not run wholly on `wanted`.
 
     Raises:
@@ -100,16 +103,16 @@ def verify(session: Any, wanted: str) -> None:
         BuildError: operators of the network itself were left to another.
     """
     loaded = session.get_providers()[0]
-    if loaded != wanted:
-        raise CannotRunError(f"ONNX Runtime loaded {loaded} instead of {wanted}", fix="see: prune-deploy doctor")
-    if wanted == CPU:
+    if loaded != provider:
+        raise CannotRunError(f"ONNX Runtime loaded {loaded} instead of {provider}", fix="see: prune-deploy doctor")
+    if provider == CPU:
         return
     placed = placement(session)
-    stray = {name: nodes for name, nodes in placed.items() if name != wanted}
+    stray = {name: nodes for name, nodes in placed.items() if name != provider}
     heavy = sorted({f"{operator} on {name}" for name, nodes in stray.items() for operator in nodes.keys() - SHAPE_OPERATORS})
-    if wanted not in placed or heavy:
+    if provider not in placed or heavy:
         message = ", ".join(heavy) or "nothing was given to it"
-        raise BuildError(f"not all of the network runs on {wanted}: {message}", fix="time it with another backend")
+        raise BuildError(f"not all of the network runs on {provider}: {message}", fix="time it with another backend")
 
 
 def placement(session: Any) -> dict[str, Counter[str]]:
@@ -123,9 +126,9 @@ def placement(session: Any) -> dict[str, Counter[str]]:
 def describe(session: Any) -> dict[str, str]:
     """Provider, its options as read back, and the places of the operators."""
     provider = session.get_providers()[0]
-    found = session.get_provider_options().get(provider, {})
+    reported = session.get_provider_options().get(provider, {})
     described = {"provider": provider}
-    if shown := " ".join(f"{name}={found[name]}" for name in _REPORTED if name in found):
+    if shown := " ".join(f"{name}={reported[name]}" for name in _REPORTED if name in reported):
         described["provider_options"] = shown
     if provider != CPU:
         counted = ", ".join(f"{sum(nodes.values())} on {name}" for name, nodes in placement(session).items())

@@ -88,9 +88,9 @@ def share_of(module: nn.Module, precision: Precision) -> LayerShare:
     from torch import nn
 
     kinds = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
-    wanted: torch.dtype = getattr(torch, PRECISIONS[precision].array_type)
+    dtype: torch.dtype = getattr(torch, PRECISIONS[precision].array_type)
     layers = [each for each in module.modules() if isinstance(each, kinds)]
-    computing = sum(all(one.dtype == wanted for one in each.parameters(recurse=False)) for each in layers)
+    computing = sum(all(one.dtype == dtype for one in each.parameters(recurse=False)) for each in layers)
     return LayerShare(computing=computing, layers=len(layers), source=SOURCE)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeError)
-"""What a module raises for an input that does not fit it."""
+"""Errors that a module raises for an input that does not fit it."""
 
 
 class TorchSession:
@@ -108,7 +108,7 @@ class TorchSession:
         """Settings in force, as PyTorch reports them."""
         torch = self._torch
         on_gpu = self._options.device == "cuda"
-        found = {
+        settings = {
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": str(torch.get_num_threads()),
@@ -117,9 +117,9 @@ class TorchSession:
             **described(self._module, self._options),
         }
         if on_gpu:
-            found["cudnn"] = str(torch.backends.cudnn.version())
-            found["cudnn.benchmark"] = str(torch.backends.cudnn.benchmark).lower()
-        return found
+            settings["cudnn"] = str(torch.backends.cudnn.version())
+            settings["cudnn.benchmark"] = str(torch.backends.cudnn.benchmark).lower()
+        return settings
 
     def check(self) -> None:
         """Check that the layers are in the label's precision.
@@ -145,8 +145,8 @@ class TorchSession:
         before = cuda.memory_allocated()  # of all sessions in this process
         self.run()
         self.synchronize()
-        held = [self._input, *self._module.parameters(), *self._module.buffers()]
-        return sum(tensor.nbytes for tensor in held) + int(cuda.max_memory_allocated() - before)
+        tensors = [self._input, *self._module.parameters(), *self._module.buffers()]
+        return sum(tensor.nbytes for tensor in tensors) + int(cuda.max_memory_allocated() - before)
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._cuda_stream is None else self._torch.cuda.stream(self._cuda_stream)

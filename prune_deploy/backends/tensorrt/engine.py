@@ -96,10 +96,10 @@ def library_for(path: Path, label: EngineLabel) -> TensorRTLibrary:
             f"{path.name}: the engine is built for {label.target}, the GPU here is {local}",
             fix=f"export it again with {setting('target', local)}",
         )
-    found = probe_library(label.library)
-    if isinstance(found, Unavailable):
-        raise CannotRunError(f"{path.name} needs {label.library}: {found.reason}", fix=found.fix)
-    return found
+    library = probe_library(label.library)
+    if isinstance(library, Unavailable):
+        raise CannotRunError(f"{path.name} needs {label.library}: {library.reason}", fix=library.fix)
+    return library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +151,12 @@ def _refusal(path: Path, label: EngineLabel, library: TensorRTLibrary, message: 
 
 def profiles_of(engine: Any, input_name: str) -> tuple[Profile, ...]:
     """The engine's optimisation profiles, in its order."""
-    found = []
+    profiles = []
     for index in range(engine.num_optimization_profiles):
         shapes = (tuple(shape) for shape in engine.get_tensor_profile_shape(input_name, index))
         minimum, optimum, maximum = shapes
-        found.append(Profile(index=index, minimum=minimum, optimum=optimum, maximum=maximum))
-    return tuple(found)
+        profiles.append(Profile(index=index, minimum=minimum, optimum=optimum, maximum=maximum))
+    return tuple(profiles)
 
 
 def choose_profile(profiles: tuple[Profile, ...], shape: tuple[int, ...]) -> Profile:
@@ -172,8 +172,8 @@ def choose_profile(profiles: tuple[Profile, ...], shape: tuple[int, ...]) -> Pro
         return min(fitting, key=lambda profile: abs(profile.optimum[0] - shape[0]))
     batches = [profile for profile in profiles if profile.minimum[1:] == shape[1:]]
     if not batches:
-        wanted = " or ".join(dict.fromkeys(str(profile.minimum[1:]) for profile in profiles))
-        raise InputError(f"the engine takes images of shape {wanted}, got {shape[1:]}", fix="bind inputs of the model's size")
+        shapes = " or ".join(dict.fromkeys(str(profile.minimum[1:]) for profile in profiles))
+        raise InputError(f"the engine takes images of shape {shapes}, got {shape[1:]}", fix="bind inputs of the model's size")
     labels = "; ".join(profile.label for profile in batches)
     raise InputError(
         f"batch {shape[0]} is outside the engine's profiles ({labels})",

@@ -24,7 +24,7 @@ _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 class TrtSession:
     """Engine and its execution context on a stream.
 
-    `opened_bytes` is the device memory that opening took. `precision` is the engine's label, None where nobody looks at that.
+    `opened_bytes` is the device memory that opening took. `precision` is the engine's label, or None if it is not checked.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class TrtSession:
         self._handle = int(stream)
         self._input, self._output = self._tensor("INPUT"), self._tensor("OUTPUT")
         self._profiles = profiles_of(self._engine, self._input)
-        # TensorRT-RTX captures by itself; from outside it can only be captured if it was built with REQUIRE_USER_ALLOCATION.
+        # TensorRT-RTX captures by itself. Capture from outside needs an engine built with REQUIRE_USER_ALLOCATION.
         self._captures_itself = graph and hasattr(self._trt, "CudaGraphStrategy")
         self._context = self._create_context()
         self._shape: tuple[int, ...] = ()
@@ -110,8 +110,8 @@ class TrtSession:
         """
         self._check_precision()
         if self._captures_itself:
-            wanted = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            replayed = self._context.get_runtime_config().cuda_graph_strategy == wanted
+            whole_graph = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            replayed = self._context.get_runtime_config().cuda_graph_strategy == whole_graph
         else:
             replayed = self._graph_exec is not None
         if self._graph and not replayed:
@@ -158,14 +158,14 @@ class TrtSession:
     def _tensor(self, mode: str) -> str:
         """The engine's one input or output."""
         names: list[str] = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        wanted = getattr(self._trt.TensorIOMode, mode)
-        found = [name for name in names if self._engine.get_tensor_mode(name) == wanted]
-        if len(found) != 1 or self._engine.get_tensor_dtype(found[0]) != self._trt.float32:
+        tensor_mode = getattr(self._trt.TensorIOMode, mode)
+        matching = [name for name in names if self._engine.get_tensor_mode(name) == tensor_mode]
+        if len(matching) != 1 or self._engine.get_tensor_dtype(matching[0]) != self._trt.float32:
             raise CannotRunError(
-                f"the engine has not one float32 {mode.lower()} but {', '.join(found) or 'none'}",
+                f"the engine has not one float32 {mode.lower()} but {', '.join(matching) or 'none'}",
                 fix="run engines that prune-deploy export made",
             )
-        return found[0]
+        return matching[0]
 
     def _create_context(self) -> Any:
         if self._loaded.library.is_rtx:
@@ -240,11 +240,11 @@ class TrtSession:
         """
         if self._precision is None:
             return
-        types, wanted = self._layer_types(), PRECISIONS[self._precision].engine_type
-        if types and "Unknown" not in types and wanted not in types:
-            found = ", ".join(f"{count} {name}" for name, count in types.items())
+        types, engine_type = self._layer_types(), PRECISIONS[self._precision].engine_type
+        if types and "Unknown" not in types and engine_type not in types:
+            counts = ", ".join(f"{count} {name}" for name, count in types.items())
             raise BuildError(
-                f"{self._precision} was asked for, 0 of {sum(types.values())} layers of the engine compute in {wanted}: {found}",
+                f"{self._precision} was asked for, 0 of {sum(types.values())} layers of the engine compute in {engine_type}: {counts}",
                 fix=f"export the bundle again with {setting('precisions', (self._precision,))}",
             )
 

@@ -31,12 +31,12 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
     if values["across_backends"] and values["across_precisions"]:
         raise InputError("--across-backends holds all precisions already", fix="drop --across-precisions")
     across: Across = "backends" if values["across_backends"] else ("precisions" if values["across_precisions"] else "")
-    asked = request(bundles, _DEFAULT_BACKENDS, values, across=across)
+    bench_request = request(bundles, _DEFAULT_BACKENDS, values, across=across)
     with StageLines() as progress:
-        planned = plan_bench(asked, progress)
+        planned = plan_bench(bench_request, progress)
         folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
-        records = measure(planned, asked.spec, folder, progress)
-        traced = list(trace_measured(planned, records, asked.spec, folder, progress)) if values["trace"] else []
+        records = measure(planned, bench_request.spec, folder, progress)
+        traced = list(trace_measured(planned, records, bench_request.spec, folder, progress)) if values["trace"] else []
     if not values["trace"]:
         show(folder, records, as_json)
         return exit_code(records)
@@ -103,8 +103,8 @@ def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Pat
     say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
     records: list[CaseRecord] = []
     try:
-        for _, found in measure_all(planned, spec, folder, sys.argv[1:], progress):
-            records += found
+        for _, new_records in measure_all(planned, spec, folder, sys.argv[1:], progress):
+            records += new_records
     except KeyboardInterrupt:
         say(f"what was measured so far is in {folder}")
         raise
@@ -116,10 +116,10 @@ def say_untraced(traced: Sequence[Traced]) -> int:
 
     Returns 1 if one of them failed.
     """
-    lost = [(each.stem, each.failure) for each in traced if each.failure is not None]
-    for stem, failure in lost:
+    failures = [(each.stem, each.failure) for each in traced if each.failure is not None]
+    for stem, failure in failures:
         say(f"{stem}: not traced: {failure.status}: {failure.reason}\n  Fix: {failure.fix}")
-    return 1 if any(failure.status in FAILED_STATUSES for _, failure in lost) else 0
+    return 1 if any(failure.status in FAILED_STATUSES for _, failure in failures) else 0
 
 
 def documents(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:

@@ -40,9 +40,9 @@ def compare(old: Path, new: Path, as_json: bool, values: dict[str, Any]) -> int:
 
 def _compare_bundles(old: Path, new: Path, as_json: bool, allowed: float | None, values: dict[str, Any]) -> int:
     default = ("trt",) if device(values["device"]) == "cuda" else ("ort",)
-    asked = request((old, new), default, values)
+    bench_request = request((old, new), default, values)
     bundle = f"{old.resolve().name}-{new.resolve().name}"
-    folder, records = run(lambda each, _: plan_pair(old, new, each), asked, "compare", bundle, values["out"])
+    folder, records = run(lambda each, _: plan_pair(old, new, each), bench_request, "compare", bundle, values["out"])
     news = [record for record in records if record.role == "candidate"]
     gated = [] if allowed is None else [_gate(each, allowed) for each in news]
     show(folder, records, as_json, gates=[dataclasses.asdict(gate) for gate in gated])

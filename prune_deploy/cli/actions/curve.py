@@ -40,32 +40,32 @@ def measure_curve(values: dict[str, Any], as_json: bool) -> int:
 
 def _print_points(records: Sequence[CaseRecord]) -> None:
     """The steps that have just been measured."""
-    for found in curves(records):
-        for point in found.points:
+    for curve in curves(records):
+        for point in curve.points:
             if point.ratio:
-                say(f"  {found.name} step {point.ratio:.2f}: {_figures(point)}")
+                say(f"  {curve.name} step {point.ratio:.2f}: {_figures(point)}")
 
 
 def _figures(point: CurvePoint) -> str:
-    each = point.row
-    if each.latency_ms is None:
-        return f"{each.status}: {each.reason}"
-    return f"{each.latency_ms:.4g} ms, {interval(each.speedup, each.speedup_low, each.speedup_high)}×"
+    figures = point.row
+    if figures.latency_ms is None:
+        return f"{figures.status}: {figures.reason}"
+    return f"{figures.latency_ms:.4g} ms, {interval(figures.speedup, figures.speedup_low, figures.speedup_high)}×"
 
 
 def _print_curves(records: Sequence[CaseRecord]) -> None:
-    for found in curves(records):
-        _print_curve(found)
+    for curve in curves(records):
+        _print_curve(curve)
     print_reasons(records)
     print_warnings([row(record) for record in records])
 
 
-def _print_curve(found: Curve) -> None:
+def _print_curve(curve: Curve) -> None:
     """Return a curve as a table with bars.
 
     MACs and time stand side by side and show where one does not follow the other.
     """
-    scored = any(point.row.top1 is not None for point in found.points)
+    scored = any(point.row.top1 is not None for point in curve.points)
     rows = table(
         "ratio",
         "MACs G",
@@ -77,27 +77,27 @@ def _print_curve(found: Curve) -> None:
         "eff.",
         *(["top-1 %"] if scored else []),
         "latency beside the dense model",
-        title=found.name,
+        title=curve.name,
     )
-    dense_ms = found.points[0].row.latency_ms
-    for point in found.points:
-        each, record = point.row, point.record
-        top1 = [percent(each.top1, each.top1_low, each.top1_high)] if scored else []
-        if each.latency_ms is None or record.latency is None or dense_ms is None:
-            rows.add_row(f"{point.ratio:.2f}", point.macs_g, point.params_m, each.status, "", "", "", "", *top1, "")
+    dense_ms = curve.points[0].row.latency_ms
+    for point in curve.points:
+        figures, record = point.row, point.record
+        top1 = [percent(figures.top1, figures.top1_low, figures.top1_high)] if scored else []
+        if figures.latency_ms is None or record.latency is None or dense_ms is None:
+            rows.add_row(f"{point.ratio:.2f}", point.macs_g, point.params_m, figures.status, "", "", "", "", *top1, "")
             continue
-        bar = "█" * max(1, round(_BAR * each.latency_ms / dense_ms))
+        bar = "█" * max(1, round(_BAR * figures.latency_ms / dense_ms))
         rows.add_row(
             f"{point.ratio:.2f}",
             point.macs_g,
             point.params_m,
-            f"{each.latency_ms:.4g}",
+            f"{figures.latency_ms:.4g}",
             interval(None, None, None)
-            if each.latency_low_ms is None
-            else f"{each.latency_low_ms:.4g} to {each.latency_high_ms:.4g}",
+            if figures.latency_low_ms is None
+            else f"{figures.latency_low_ms:.4g} to {figures.latency_high_ms:.4g}",
             f"{record.latency.mean_ms:.2f} ± {record.latency.stdev_ms:.2f}",
-            interval(each.speedup, each.speedup_low, each.speedup_high),
-            "-" if each.efficiency is None else f"{each.efficiency:.2f}",
+            interval(figures.speedup, figures.speedup_low, figures.speedup_high),
+            "-" if figures.efficiency is None else f"{figures.efficiency:.2f}",
             *top1,
             f"{bar}{'  ← slower than the step before' if point.is_slower else ''}",
         )

@@ -27,12 +27,12 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
         CannotRunError: nothing can run here.
         VerificationError: a bundle's files are damaged.
     """
-    asked = _request(bundles, values)
+    request = _request(bundles, values)
     with StageLines() as progress:
         progress.stage("check bundle", ", ".join(path.resolve().name for path in bundles))
-        rows = list(evaluate_all(plan_evaluation(asked), asked, progress))
+        rows = list(evaluate_all(plan_evaluation(request), request, progress))
     if as_json:
-        emit_json({"data": asked.data, "rows": [_document(row) for row in rows]})
+        emit_json({"data": request.data, "rows": [_document(row) for row in rows]})
     else:
         _print_rows(rows)
     if any(row.status in FAILED_STATUSES for row in rows):
@@ -56,8 +56,8 @@ def _request(bundles: tuple[Path, ...], values: dict[str, Any]) -> EvaluationReq
 
 
 def _document(row: EvaluationRow) -> dict[str, Any]:
-    found = dataclasses.asdict(row)
-    return found | {"warnings": [] if row.accuracy is None else list(row.accuracy.all_warnings)}
+    document = dataclasses.asdict(row)
+    return document | {"warnings": [] if row.accuracy is None else list(row.accuracy.all_warnings)}
 
 
 def _print_rows(rows: Sequence[EvaluationRow]) -> None:
@@ -69,10 +69,10 @@ def _print_rows(rows: Sequence[EvaluationRow]) -> None:
     data_console.print(printed)
     for row in rows:
         if row.status != "ok":
-            who = " ".join(filter(None, (row.bundle if several else "", row.artifact, row.backend, row.precision)))
-            data_console.print(f"{who}: {row.status}: {row.reason}\n  Fix: {row.fix}", soft_wrap=True)
-    found = [row.accuracy for row in rows if row.accuracy is not None]
-    for sentence in dict.fromkeys(sentence for accuracy in found for sentence in _sentences(accuracy)):
+            name = " ".join(filter(None, (row.bundle if several else "", row.artifact, row.backend, row.precision)))
+            data_console.print(f"{name}: {row.status}: {row.reason}\n  Fix: {row.fix}", soft_wrap=True)
+    accuracies = [row.accuracy for row in rows if row.accuracy is not None]
+    for sentence in dict.fromkeys(sentence for accuracy in accuracies for sentence in _sentences(accuracy)):
         data_console.print(sentence, soft_wrap=True)
 
 
@@ -89,19 +89,19 @@ def _cells(row: EvaluationRow) -> tuple[str, ...]:
 
 def _sentences(accuracy: Accuracy) -> list[str]:
     """Describe the images behind the figures, with their warnings."""
-    message = [f"* {note}" for note in accuracy.warnings]
-    message += [remark for remark in accuracy.all_warnings if remark not in accuracy.warnings]
+    sentences = [f"* {warning}" for warning in accuracy.warnings]
+    sentences += [warning for warning in accuracy.all_warnings if warning not in accuracy.warnings]
     if accuracy.unreadable:
         more = accuracy.unreadable - len(accuracy.unreadable_names)
         names = ", ".join(accuracy.unreadable_names) + (f" and {more} more" if more else "")
-        message.append(f"{accuracy.unreadable} of the images could not be read: {names}")
+        sentences.append(f"{accuracy.unreadable} of the images could not be read: {names}")
     if accuracy.top1 is None:
-        message.append(
+        sentences.append(
             f"{accuracy.images:,} images of {accuracy.data}; as FP32: the same first class as the bundle's FP32 module"
         )
-        return message
-    message.append(
+        return sentences
+    sentences.append(
         f"Top-1 of {accuracy.images:,} images of {accuracy.data}, with the {100 * accuracy.confidence:g} % interval of a share; "
         f"as FP32: the same first class as the bundle's FP32 module"
     )
-    return message
+    return sentences

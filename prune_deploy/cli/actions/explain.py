@@ -72,45 +72,45 @@ def _document(explained: Explained) -> dict[str, Any]:
 def _show(explained: Explained, top: int) -> None:
     case = explained.record.case
     name = f"{explained.record.label} {case.backend} {case.precision} batch {case.batch}"
-    found = explained.explanation
-    if found is None:
+    explanation = explained.explanation
+    if explanation is None:
         data_console.print(f"{name}: not explained: {explained.reason}\n  Fix: {explained.fix}", soft_wrap=True)
         return
     data_console.print(name, style="bold")
-    _print_headline(found)
+    _print_headline(explanation)
     data_console.print()
-    for line in waterfall(found):
+    for line in waterfall(explanation):
         data_console.print(line)
     data_console.print()
-    _print_layers(found, top)
+    _print_layers(explanation, top)
     data_console.print()
-    data_console.print(" ".join(found.sentences), soft_wrap=True)
-    for advice in found.advice:
+    data_console.print(" ".join(explanation.sentences), soft_wrap=True)
+    for advice in explanation.advice:
         data_console.print(f"→ {advice}", soft_wrap=True)
     data_console.print(
-        f"Layer times are a profiler's, scaled to the times measured without it; memory moves {found.bandwidth_gb_s:.3g} GB/s here.",
+        f"Layer times are a profiler's, scaled to the times measured without it; memory moves {explanation.bandwidth_gb_s:.3g} GB/s here.",
         style="dim",
         soft_wrap=True,
     )
 
 
-def _print_headline(found: Explanation) -> None:
-    speedup = found.speedup
+def _print_headline(explanation: Explanation) -> None:
+    speedup = explanation.speedup
     measured = "-" if speedup is None else interval(speedup.value, speedup.low, speedup.high)
-    data_console.print(f"MACs {found.macs_ratio:.2f}× fewer, speed-up {measured}")
+    data_console.print(f"MACs {explanation.macs_ratio:.2f}× fewer, speed-up {measured}")
 
 
-def _print_layers(found: Explanation, top: int) -> None:
+def _print_layers(explanation: Explanation, top: int) -> None:
     """Return the layers that change the gap most."""
-    first, second = (found.against, found.case.precision) if found.against else ("dense", "pruned")
+    first, second = (explanation.against, explanation.case.precision) if explanation.against else ("dense", "pruned")
     rows = table("layer", "op", f"{first} ms", "predicted ms", f"{second} ms", "gap ms", "cause", "evidence")
     for column in rows.columns[2:6]:
         column.justify = "right"
     for column, width in zip(rows.columns[:2], (40, 16), strict=True):  # names of fused kernels are long
         column.max_width, column.overflow, column.no_wrap = width, "ellipsis", True
-    for layer in found.layers[:top]:
+    for layer in explanation.layers[:top]:
         figures = [number(value / 1000) for value in (layer.dense_us, layer.predicted_us, layer.pruned_us)]
         rows.add_row(layer.name, layer.op, *figures, f"{layer.delta_ms:+.4g}", layer.cause, layer.evidence)
     data_console.print(rows)
-    if len(found.layers) > top:
-        data_console.print(f"and {len(found.layers) - top} more layers (--top, --json)", style="dim")
+    if len(explanation.layers) > top:
+        data_console.print(f"and {len(explanation.layers) - top} more layers (--top, --json)", style="dim")

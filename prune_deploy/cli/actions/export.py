@@ -114,8 +114,8 @@ def _show(exported: Exported) -> None:
     if receipt.groups:
         data_console.print("\nReceipt", style="bold")
         data_console.print(groups_table(receipt))
-    for note in receipt.warnings:
-        data_console.print(f"Note: {note}")
+    for warning in receipt.warnings:
+        data_console.print(f"Note: {warning}")
     files = table("file", "size MB", "layers", "parity with the module", title=f"\n{exported.folder}")
     for artifact in record.artifacts:
         files.add_row(artifact.name, f"{artifact.size_bytes / 1e6:,.1f}", _layers_text(artifact), _parity_text(artifact.parity))
@@ -149,16 +149,21 @@ def _layers_text(artifact: Artifact) -> str:
 
 def _show_quantization(exported: Exported) -> None:
     for artifact in exported.record.artifacts:
-        found = artifact.quantization
-        if found is None:
+        quantization = artifact.quantization
+        if quantization is None:
             continue
-        made = "given" if found.calibration is None else f"{found.calibration.images} images of {found.calibration.data}"
-        closeness = "" if found.cosine is None else f", cosine to FP32 {found.cosine:.4f}"
+        origin = (
+            "given"
+            if quantization.calibration is None
+            else f"{quantization.calibration.images} images of {quantization.calibration.data}"
+        )
+        closeness = "" if quantization.cosine is None else f", cosine to FP32 {quantization.cosine:.4f}"
         data_console.print(
-            f"INT8: {artifact.name} for {found.placement}, {found.quantized} of {found.layers} layers, {made}{closeness}",
+            f"INT8: {artifact.name} for {quantization.placement}, "
+            f"{quantization.quantized} of {quantization.layers} layers, {origin}{closeness}",
             soft_wrap=True,
         )
-        if found.calibration is not None and found.calibration.is_synthetic:
+        if quantization.calibration is not None and quantization.calibration.is_synthetic:
             data_console.print(f"      {LATENCY_ONLY}")
 
 

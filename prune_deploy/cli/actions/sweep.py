@@ -67,9 +67,9 @@ def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
     if not todo:
         say(f"{opened.folder}: all {done} comparisons are there; measure them again with --out DIR")
         return
-    behind = f"{done} of {done + todo} comparisons are there, " if done else ""
-    besides = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
-    say(f"{behind}{todo} to measure, about {_minutes(measuring_s(opened.todo, opened.spec))}, and {besides}")
+    finished = f"{done} of {done + todo} comparisons are there, " if done else ""
+    other_work = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
+    say(f"{finished}{todo} to measure, about {_minutes(measuring_s(opened.todo, opened.spec))}, and {other_work}")
     with StageLines() as progress:
         try:
             for records in opened.run(progress, share_machine=share_machine):

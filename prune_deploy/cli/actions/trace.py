@@ -33,11 +33,11 @@ def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
         done = list(trace_bundle(planned, request, folder, sys.argv[1:], progress))
     records = [record for record, _ in done]
     if as_json:
-        emit_json({"run": str(folder), "traces": [_document(record, found, folder) for record, found in done]})
+        emit_json({"run": str(folder), "traces": [_document(record, traced, folder) for record, traced in done]})
         return exit_code(records)
-    for _, found in done:
-        if found.trace is not None:
-            _print_trace(found.trace, folder, values["top"])
+    for _, traced in done:
+        if traced.trace is not None:
+            _print_trace(traced.trace, folder, values["top"])
     print_reasons([record for record in records if record.status != "ok"])
     data_console.print(f"run: {folder}", soft_wrap=True)
     return exit_code(records)
@@ -54,13 +54,13 @@ def _request(bundle: Path, values: dict[str, Any]) -> TraceRequest:
     )
 
 
-def _document(record: CaseRecord, found: Traced, folder: Path) -> dict[str, Any]:
+def _document(record: CaseRecord, traced: Traced, folder: Path) -> dict[str, Any]:
     case = record.case
     base = {"bundle": record.label, "backend": case.backend, "precision": case.precision, "batch": case.batch}
-    if found.trace is None:
+    if traced.trace is None:
         return base | {"status": record.status, "reason": record.reason, "fix": record.fix}
-    chrome = folder / TRACES_DIR / found.trace.chrome_file
-    return base | {"status": "ok", "chrome": str(chrome), **dataclasses.asdict(found.trace)}
+    chrome = folder / TRACES_DIR / traced.trace.chrome_file
+    return base | {"status": "ok", "chrome": str(chrome), **dataclasses.asdict(traced.trace)}
 
 
 def _print_trace(trace: Trace, folder: Path, top: int) -> None:
@@ -80,8 +80,8 @@ def _print_trace(trace: Trace, folder: Path, top: int) -> None:
         f"{trace.runs} runs; the profiler adds {100 * trace.overhead:+.1f} % to the {number(trace.untraced_ms)} ms of a run without it",
         soft_wrap=True,
     )
-    for note in trace.warnings:
-        data_console.print(note, soft_wrap=True)
+    for warning in trace.warnings:
+        data_console.print(warning, soft_wrap=True)
     data_console.print(f"trace: {folder / TRACES_DIR / trace.chrome_file} (open it at {PERFETTO})", soft_wrap=True)
 
 

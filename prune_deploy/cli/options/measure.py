@@ -117,8 +117,8 @@ def run_options(values: Mapping[str, Any]) -> RunOptions:
     return build(RunOptions, values, device=device(values["device"]))
 
 
-def device(asked: str) -> Device:
+def device(name: str) -> Device:
     """Return the device. "auto" is the GPU where the driver finds one."""
-    if asked == "auto":
+    if name == "auto":
         return "cpu" if local_target() is None else "cuda"
-    return "cuda" if asked == "cuda" else "cpu"
+    return "cuda" if name == "cuda" else "cpu"

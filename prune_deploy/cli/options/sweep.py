@@ -16,7 +16,7 @@ from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, read_sweep
 from prune_deploy.specs import Block, EngineSpec, MaskKind, MeasureSpec, PruneSpec, RunOptions, SweepSpec, parse_precisions
 
-# Options that change what a preset, a file or a run already says; all others that say what to sweep contradict it.
+# Options that may change a preset, a file or a run. Every other option that describes a sweep contradicts it.
 _OPEN = {"models", "target", "precision", *QUANTIZE_OPTIONS}
 HOW_TO_RUN = {"out", "dry_run", "share_machine", "preset", "spec", "resume"}
 
@@ -32,8 +32,8 @@ def spec_of(values: Mapping[str, Any], given: set[str]) -> SweepSpec:
     source = next((name for name in ("preset", "spec") if values[name] is not None), None)
     if source is None:
         return _grid(values)
-    named = preset(values["preset"]) if source == "preset" else read_sweep(values["spec"])
-    return _changed(named, values, given, source)
+    base = preset(values["preset"]) if source == "preset" else read_sweep(values["spec"])
+    return _changed(base, values, given, source)
 
 
 def refuse(names: set[str], source: str) -> None:
@@ -54,19 +54,19 @@ def _changed(spec: SweepSpec, values: Mapping[str, Any], given: set[str], source
     changed = fields_given(MeasureSpec, given) | fields_given(RunOptions, given)
     refuse(given - _OPEN - HOW_TO_RUN - fields_given(SweepSpec, given).keys() - changed.keys(), source)
     if "models" in given:
-        asked = set(values["models"])
+        models = set(values["models"])
         blocks = [
-            replace(block, models=tuple(m for m in block.models if m in asked))
+            replace(block, models=tuple(m for m in block.models if m in models))
             for block in spec.blocks
-            if asked & set(block.models)
+            if models & set(block.models)
         ]
-        unknown = asked - {model for block in spec.blocks for model in block.models}
+        unknown = models - {model for block in spec.blocks for model in block.models}
         if unknown:
             raise InputError(f"the {source} has no model {min(unknown)}", fix="leave it out, or make a sweep of its own")
         spec = replace(spec, blocks=tuple(blocks))
     own = spec_fields(SweepSpec, {name: values[name] for name in given - {"precision"}})
     if "precision" in given:
-        # Both at once: INT8 and where it comes from depend on each other.
+        # Both at once, because INT8 and its calibration depend on each other.
         precisions = parse_precisions(values["precision"])
         own |= {"precisions": precisions, "quantize": quantize_spec(values, precisions)}
     spec = replace(spec, **own)
@@ -86,8 +86,8 @@ def _measured(base: MeasureSpec, given: MeasureSpec, names: set[str], where: str
 
 def _engine(values: Mapping[str, Any], base: EngineSpec, backends: Sequence[str]) -> EngineSpec:
     """Return the engine for this machine's GPU, if engines are wanted."""
-    wanted = "trt" in {name.partition(":")[0] for name in backends}
-    return replace(base, target=engine_target(values["target"], "auto" if wanted else "none"))
+    has_trt = "trt" in {name.partition(":")[0] for name in backends}
+    return replace(base, target=engine_target(values["target"], "auto" if has_trt else "none"))
 
 
 def _grid(values: Mapping[str, Any]) -> SweepSpec:

@@ -67,7 +67,7 @@ def _discard(stream: TextIO) -> None:
 
     The interpreter flushes once more when it ends.
     """
-    with suppress(OSError, ValueError):  # a stream of a test has no file behind it
+    with suppress(OSError, ValueError):  # in tests a stream may have no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -134,6 +134,6 @@ def table(*columns: str, title: str | None = None) -> Table:
     result = TextTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         right = column.endswith((" M", " G", " s", "%", "kept", "dense", "MB"))
-        # The first column names things one wants to copy whole.
+        # The first column holds names that users copy, so they stay on one line.
         result.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=index == 0)
     return result

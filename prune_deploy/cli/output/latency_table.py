@@ -39,32 +39,32 @@ def print_records(records: Sequence[CaseRecord]) -> None:
     """Print the table of cases, then reasons, warnings and A/A controls."""
     rows = [row(record) for record in records]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    scored = any(each.top1 is not None for each in rows)
+    scored = any(case.top1 is not None for case in rows)
     for name, side in (*_COLUMNS, *([_ACCURACY] if scored else [])):
-        # The first column names things one wants to copy whole.
+        # The first column holds names that users copy, so they stay on one line.
         table.add_column(name, justify="right" if side == "right" else "left", overflow="fold", no_wrap=name == "bundle")
-    for each in rows:
-        table.add_row(*_cells(each), *([percent(each.top1, each.top1_low, each.top1_high)] if scored else []))
+    for case in rows:
+        table.add_row(*_cells(case), *([percent(case.top1, case.top1_low, case.top1_high)] if scored else []))
     data_console.print(table)
     print_reasons(records)
     _print_sentences(records, rows)
 
 
-def _cells(each: Row) -> tuple[str, ...]:
+def _cells(case: Row) -> tuple[str, ...]:
     return (
-        each.bundle,
-        each.backend,
-        each.precision_text,
-        str(each.batch),
-        with_half_width(each.latency_ms, each.latency_high_ms),
-        number(each.per_image_ms),
-        number(each.images_per_s),
-        interval(each.speedup, each.speedup_low, each.speedup_high),
-        each.verdict_text,
-        MISSING if each.role == "dense" else ratio(each.macs_ratio),
-        number(each.efficiency),
-        number(each.startup_s),
-        MISSING if each.peak_mib is None else f"{each.peak_mib:,.0f}",
+        case.bundle,
+        case.backend,
+        case.precision_text,
+        str(case.batch),
+        with_half_width(case.latency_ms, case.latency_high_ms),
+        number(case.per_image_ms),
+        number(case.images_per_s),
+        interval(case.speedup, case.speedup_low, case.speedup_high),
+        case.verdict_text,
+        MISSING if case.role == "dense" else ratio(case.macs_ratio),
+        number(case.efficiency),
+        number(case.startup_s),
+        MISSING if case.peak_mib is None else f"{case.peak_mib:,.0f}",
     )
 
 
@@ -80,20 +80,20 @@ def print_reasons(records: Sequence[CaseRecord]) -> None:
 
 def _print_sentences(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
     """Print what compiling took, warnings, and the A/A controls."""
-    for each in rows:
-        if sentence := compile_sentence(each):
-            data_console.print(f"{each.name}: {sentence}", soft_wrap=True)
+    for case in rows:
+        if sentence := compile_sentence(case):
+            data_console.print(f"{case.name}: {sentence}", soft_wrap=True)
     print_warnings(rows)
     for control in controls(records):
         data_console.print(f"{control.comparison}: the baseline against its own copy {control.text}")
-    if any(each.converged is False for each in rows):
+    if any(case.converged is False for case in rows):
         data_console.print(UNCONVERGED)
 
 
 def print_warnings(rows: Sequence[Row]) -> None:
     """Print each warning once with its cases, and what accuracies are of."""
     for warning, cases in warned(rows):
-        names = "; ".join(each.name for each in cases[:_NAMED])
+        names = "; ".join(case.name for case in cases[:_NAMED])
         more = f"; and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
         data_console.print(f"{warning}: {names}{more}", soft_wrap=True)
     for sentence in accuracies(rows):

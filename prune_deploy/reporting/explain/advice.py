@@ -12,10 +12,10 @@ from prune_deploy.reporting.explain.alignment import Alignment
 from prune_deploy.reporting.figures.sentence import Sentence, sentence
 
 GAP = 0.05
-"""A measured time within this share of the predicted one is no gap."""
+"""Relative tolerance within which a measured time matches the prediction."""
 
 REAL_SHARE = 0.15
-"""The share of the gap from which on a cause gets a sentence and advice."""
+"""Smallest share of the gap for which a cause gets a sentence and advice."""
 
 _UNKNOWN = 0.25
 _CAUSE_SENTENCES = 2
@@ -49,8 +49,8 @@ def weighty(explanation: Explanation) -> tuple[WaterfallStep, ...]:
 def tell(explanation: Explanation, alignment: Alignment | None, unknown_share: float) -> tuple[Sentence, ...]:
     """State what happened.
 
-    One statement more tells of kernels of the two models that could not be joined.
-    `unknown_share` is the share of the pruned model's layer time in kernels that the dense model has not, or whose work nobody knows.
+    One further statement names kernels of the two models that could not be joined. `unknown_share` is the share of the pruned
+    model's layer time in kernels that the dense model does not have, or whose work is unknown.
     """
     return tuple(_sentences(explanation, alignment, unknown_share))
 
@@ -185,5 +185,5 @@ _ADVICE: dict[Cause, Callable[[Explanation, Alignment | None], list[Sentence]]] 
 
 def _names(explanation: Explanation, cause: Cause, most: int = 3) -> str:
     """The layers that add most to a cause."""
-    found = sorted((layer for layer in explanation.layers if layer.cause == cause), key=lambda layer: -layer.delta_ms)
-    return ", ".join(layer.name for layer in found[:most])
+    layers = sorted((layer for layer in explanation.layers if layer.cause == cause), key=lambda layer: -layer.delta_ms)
+    return ", ".join(layer.name for layer in layers[:most])

@@ -25,7 +25,7 @@ _FLOOR_LAYERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yardstick:
+class Roofline:
     """Roofline that layers are compared with.
 
     It holds the machine's bandwidth, the rule of the runtime's kernels, and facts of both traces. `macs_per_us` is the best rate that any
@@ -54,10 +54,10 @@ Finding = tuple[Cause, Sentence]
 """A cause and its evidence."""
 
 
-def find_cause(pair: LayerPair, predicted_us: float, by: Yardstick) -> Finding:
+def find_cause(pair: LayerPair, predicted_us: float, by: Roofline) -> Finding:
     """Find the cause of a layer's time, and the evidence."""
-    if pair.is_layout and (found := _added_layout(pair, predicted_us)) is not None:
-        return found
+    if pair.is_layout and (added_layout := _added_layout(pair, predicted_us)) is not None:
+        return added_layout
     if pair.dense is None or pair.pruned is None:
         return _one_sided(pair, by)
     ratio, time_us = pair.work_ratio, pair.pruned.time_us
@@ -80,13 +80,13 @@ def roofline(
     run_us: float,
     macs_ratio: float,
     same_network: bool = False,
-) -> Yardstick:
-    """The yardstick of a joined pair of traces."""
+) -> Roofline:
+    """Return the roofline of a joined pair of traces."""
     sides = [(pair.op, side) for pair in pairs for side in (pair.dense, pair.pruned) if side is not None and side.time_us > 0]
     total_us = sum(side.time_us for _, side in sides)
     # Layers that hardly count are measured too badly to be the best.
     rates = [side.macs / side.time_us for _, side in sides if side.macs and side.time_us > 0.005 * total_us]
-    rough = Yardstick(
+    rough = Roofline(
         bandwidth_gb_s=bandwidth_gb_s,
         alignment=alignment,
         macs_per_us=max(rates, default=0.0),
@@ -122,7 +122,7 @@ def _added_layout(pair: LayerPair, predicted_us: float) -> Finding | None:
     return ("reformat", counts) if is_slower else None
 
 
-def _one_sided(pair: LayerPair, by: Yardstick) -> Finding:
+def _one_sided(pair: LayerPair, by: Roofline) -> Finding:
     """Judge a layer that only one of the two graphs has."""
     side, rule = pair.pruned, by.alignment
     if side is None:
@@ -140,7 +140,7 @@ def _other_precision(pair: LayerPair, before: Side, after: Side, as_fast: bool) 
     return "kernel", sentence("other-kernel", work=work, times=times, kernel=after.kernels[0], dense_kernel=before.kernels[0])
 
 
-def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:
+def _as_predicted(pair: LayerPair, ratio: float, by: Roofline) -> Finding:
     """Judge a layer that is at least as fast as predicted."""
     assert pair.dense is not None, "one-sided layers are looked at before"
     assert pair.pruned is not None, "one-sided layers are looked at before"
@@ -154,10 +154,10 @@ def _as_predicted(pair: LayerPair, ratio: float, by: Yardstick) -> Finding:
     return "as-predicted", sentence("as-predicted", left=ratio, work=work, times=times)
 
 
-def _slower(pair: LayerPair, dense: Side, pruned: Side, predicted_us: float, by: Yardstick) -> Finding:
+def _slower(pair: LayerPair, dense: Side, pruned: Side, predicted_us: float, by: Roofline) -> Finding:
     """Judge a layer that is slower than its own work predicts."""
-    if (lost := _lost_kernel(dense, pruned, by.alignment)) is not None:
-        return "misaligned", lost
+    if (evidence := _lost_kernel(dense, pruned, by.alignment)) is not None:
+        return "misaligned", evidence
     if floor_us := _near_floor(pair, by):
         return "overhead-bound", sentence("little-work", work_us=by.work_us(pruned), time_us=pruned.time_us, floor_us=floor_us)
     excess_us = pruned.time_us - predicted_us
@@ -184,7 +184,7 @@ def _lost_kernel(dense: Side, pruned: Side, rule: Alignment | None) -> Sentence 
     if rule is None or not rule.has_blocked or not dense.is_blocked or pruned.is_blocked:
         return None
     if len(pruned.weight_shape) > 1:
-        # Whether it is grouped the trace does not say; where plain channels would fit, it must be.
+        # The trace does not say if the convolution is grouped. Where plain channels would fit, it must be.
         why = rule.misfit(pruned.weight_shape) or rule.misfit(pruned.weight_shape, grouped=True)
     else:
         misfits = pruned.channels is not None and not rule.fits(pruned.channels)
@@ -202,7 +202,7 @@ def _padding_waste(dense: Side, pruned: Side, rule: Alignment | None) -> float:
     return 0.0 if rule is None else max(0.0, rule.padding(pruned.weight_shape) / rule.padding(dense.weight_shape) - 1)
 
 
-def _near_floor(pair: LayerPair, by: Yardstick) -> float:
+def _near_floor(pair: LayerPair, by: Roofline) -> float:
     """Return the time of the smallest layers, if this is one.
 
     Such a layer does next to nothing and takes hardly more than they. For any other the result is 0.
@@ -214,7 +214,7 @@ def _near_floor(pair: LayerPair, by: Yardstick) -> float:
     return floor_us if side.time_us / side.count <= _FLOOR_FACTOR * floor_us else 0.0
 
 
-def _rate(side: Side, by: Yardstick) -> dict[str, float]:
+def _rate(side: Side, by: Roofline) -> dict[str, float]:
     """Return how fast it moves its bytes.
 
     Through caches this may exceed the memory's bandwidth.

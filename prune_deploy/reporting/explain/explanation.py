@@ -15,7 +15,7 @@ from math import fsum
 from prune_deploy.records import BETWEEN_LAYERS, Cause, Estimate, Explanation, LayerVerdict, Trace, WaterfallStep
 from prune_deploy.reporting.explain.advice import advise, tell
 from prune_deploy.reporting.explain.alignment import Alignment
-from prune_deploy.reporting.explain.causes import Yardstick, find_cause, roofline
+from prune_deploy.reporting.explain.causes import Roofline, find_cause, roofline
 from prune_deploy.reporting.explain.layer_pairs import Joined, LayerPair, join
 from prune_deploy.reporting.explain.wording import in_words
 from prune_deploy.reporting.figures.sentence import Sentence, sentence
@@ -122,7 +122,7 @@ Judged = tuple[LayerVerdict, Sentence]
 """A layer's verdict, and its evidence before it is put into words."""
 
 
-def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> Judged:
+def _judge(pair: LayerPair, by: Roofline, us_per_mac: float) -> Judged:
     """Judge one layer: predicted time, cause, and its part of the gap."""
     dense_us = pair.dense.time_us if pair.dense is not None else 0.0
     pruned_us = pair.pruned.time_us if pair.pruned is not None else 0.0
@@ -146,7 +146,7 @@ def _judge(pair: LayerPair, by: Yardstick, us_per_mac: float) -> Judged:
     return verdict, evidence
 
 
-def _outside(joined: Joined, by: Yardstick) -> Judged:
+def _outside(joined: Joined, by: Roofline) -> Judged:
     """Judge the time between layers, as a row of its own."""
     dense_us, pruned_us = joined.outside_us
     predicted_us = dense_us / by.macs_ratio

@@ -59,7 +59,7 @@ class LayerPair:
     def work_ratio(self) -> float | None:
         """Return the share of its work that is left.
 
-        Work is MACs, or bytes for a layer without MACs. The share is 0 if it is in one model only, and None if nobody knows.
+        Work is MACs, or bytes for a layer without MACs. The share is 0 if it is in one model only, and None if it is unknown.
         """
         if self.dense is None or self.pruned is None:
             return 0.0
@@ -143,8 +143,8 @@ def _layers(trace: Trace) -> list[LayerTime]:
 def _grouped(layers: Sequence[LayerTime], key: Callable[[LayerTime], Hashable]) -> dict[Hashable, list[LayerTime]]:
     groups: dict[Hashable, list[LayerTime]] = {}
     for layer in layers:
-        if (found := key(layer)) is not None:
-            groups.setdefault(found, []).append(layer)
+        if (group_key := key(layer)) is not None:
+            groups.setdefault(group_key, []).append(layer)
     return groups
 
 

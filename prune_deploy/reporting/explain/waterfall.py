@@ -10,23 +10,23 @@ _BAR_WIDTH = 32
 _NAMES_WIDTH = 22
 
 
-def waterfall(found: Explanation) -> Iterator[str]:
+def waterfall(explanation: Explanation) -> Iterator[str]:
     """Yield the steps from predicted to measured time as bars.
 
     The printed figures add up as the exact ones do.
     """
-    levels = [found.predicted_ms]
-    for step in found.steps:
+    levels = [explanation.predicted_ms]
+    for step in explanation.steps:
         levels.append(levels[-1] + step.delta_ms)
-    digits = _digits(found.measured_ms)
-    most = max(found.dense_ms, *levels)
-    yield _bar(found.against or "dense", 0.0, found.dense_ms, most, _number(found.dense_ms, digits))
-    if not found.against:
-        yield _bar("predicted by MACs", 0.0, found.predicted_ms, most, _number(found.predicted_ms, digits))
-    for step, begin, end in zip(found.steps, levels, levels[1:], strict=False):
+    digits = _digits(explanation.measured_ms)
+    most = max(explanation.dense_ms, *levels)
+    yield _bar(explanation.against or "dense", 0.0, explanation.dense_ms, most, _number(explanation.dense_ms, digits))
+    if not explanation.against:
+        yield _bar("predicted by MACs", 0.0, explanation.predicted_ms, most, _number(explanation.predicted_ms, digits))
+    for step, begin, end in zip(explanation.steps, levels, levels[1:], strict=False):
         shown = round(end, digits) - round(begin, digits)
         yield _bar(f"{step.cause} ({step.layers})", begin, end, most, f"{shown:+.{digits}f}")
-    yield _bar("measured", 0.0, found.measured_ms, most, _number(found.measured_ms, digits))
+    yield _bar("measured", 0.0, explanation.measured_ms, most, _number(explanation.measured_ms, digits))
 
 
 def _number(value_ms: float, digits: int) -> str:

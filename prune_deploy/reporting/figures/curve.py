@@ -54,19 +54,19 @@ def curves(records: Iterable[CaseRecord]) -> list[Curve]:
     There is one per model, method, protocol, seed, backend, precision and batch size with pruned variants.
     """
     dense: dict[tuple[object, ...], CaseRecord] = {}
-    found: dict[tuple[object, ...], dict[float, CaseRecord]] = {}
+    steps_of: dict[tuple[object, ...], dict[float, CaseRecord]] = {}
     for record in records:
         variant, case = record.variant, record.case
         if variant is None:
             continue
         config = (variant.model, case.backend, case.options.variant, case.precision, case.batch)
         if variant.method == "dense":
-            # Several comparisons have the dense model; the first one that was timed stands for all.
+            # Several comparisons have the dense model. The first one that was timed stands for all.
             if config not in dense or dense[config].latency is None:
                 dense[config] = record
         elif variant.prune is not None and variant.ratio is not None:
-            found.setdefault((*config, variant.method, variant.protocol), {})[variant.ratio] = record
-    return [_curve(dense.get(key[:5]), steps) for key, steps in found.items()]
+            steps_of.setdefault((*config, variant.method, variant.protocol), {})[variant.ratio] = record
+    return [_curve(dense.get(key[:5]), steps) for key, steps in steps_of.items()]
 
 
 def _curve(dense: CaseRecord | None, steps: dict[float, CaseRecord]) -> Curve:

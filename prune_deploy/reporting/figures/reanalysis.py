@@ -47,7 +47,7 @@ def reanalyze(run: Run) -> Iterator[Reanalysed]:
 
 
 def _again(record: CaseRecord, stats: ComparisonStats) -> CaseRecord:
-    found = stats.candidates[record.index]
-    if record.latency is None or found is None:  # it was lost, and the record says why
+    candidate = stats.candidates[record.index]
+    if record.latency is None or candidate is None:  # it was lost, and the record says why
         return record
-    return replace(record, latency=found.latency, speedup=found.speedup, dense_against_copy=stats.dense_against_copy)
+    return replace(record, latency=candidate.latency, speedup=candidate.speedup, dense_against_copy=stats.dense_against_copy)

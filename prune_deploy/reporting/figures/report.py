@@ -127,13 +127,13 @@ def _bundles(folder: Path) -> tuple[dict[str, BundleRecord], tuple[str, ...]]:
 
     A damaged bundle costs its receipt, not the report.
     """
-    found, unreadable = {}, []
+    records, unreadable = {}, []
     for path in sorted((folder / _BUNDLES).glob(f"*/{BUNDLE_FILE}")):
         try:
-            found[path.parent.name] = read_bundle(path.parent)
+            records[path.parent.name] = read_bundle(path.parent)
         except InputError as error:
             unreadable.append(f"{path.parent.name}: {error.message}")
-    return found, tuple(unreadable)
+    return records, tuple(unreadable)
 
 
 def machine_names(environments: Sequence[Environment]) -> list[str]:

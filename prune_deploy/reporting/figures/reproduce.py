@@ -54,7 +54,7 @@ def _export_line(record: CaseRecord, variant: Variant) -> str:
 def _variant_words(variant: Variant) -> list[str]:
     if variant.mask is not None:
         kind = _word(MaskSpec, "kind", variant.mask.kind)
-        # An export wants the ratio of a mask even where it is the usual one; of 2:4 there is but one.
+        # An export needs the ratio of a mask, even the default one. A 2:4 mask has only one ratio.
         return kind if variant.mask.kind == "2:4" else [*kind, *_word(MaskSpec, "ratio", variant.mask.ratio)]
     # The seed is the model's, which both share on the command line.
     return ["--dense"] if variant.prune is None else option_words(variant.prune, skip={"seed"})

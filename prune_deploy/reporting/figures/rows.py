@@ -17,7 +17,7 @@ class Row:
     time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
     weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`,
     and `accuracy_note` qualifies them. `precision_layers` ("53/54") are the convolutions and matrix products that
-    compute in the precision, out of all of them, "" where nobody counted.
+    compute in the precision, out of all of them, "" where they were not counted.
     """
 
     bundle: str
@@ -147,8 +147,8 @@ def _layers(record: CaseRecord) -> str:
     """
     if record.case.precision == "fp32":
         return ""
-    made = "" if record.share is None else record.share.text
-    return record.settings.get("precision_layers", made)
+    counted = "" if record.share is None else record.share.text
+    return record.settings.get("precision_layers", counted)
 
 
 def _variant_fields(record: CaseRecord) -> dict[str, Any]:

@@ -81,10 +81,10 @@ def controls(records: Sequence[CaseRecord]) -> list[Control]:
 
 def accuracies(rows: Iterable[Row]) -> list[str]:
     """Describe the images behind the accuracies, each set once."""
-    found = dict.fromkeys((each.data, each.accuracy_images, each.accuracy_note) for each in rows if each.top1 is not None)
+    measured = dict.fromkeys((each.data, each.accuracy_images, each.accuracy_note) for each in rows if each.top1 is not None)
     return [
         f"Top-1: of {images:,} images of {data}, with the 97.5 % interval of a share{f'; {note}' if note else ''}"
-        for data, images, note in found
+        for data, images, note in measured
     ]
 
 

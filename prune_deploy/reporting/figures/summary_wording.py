@@ -83,8 +83,8 @@ def _accuracy(
 
 def _zeroed(bundles: Sequence[str], verdicts: Mapping[str, int]) -> str:
     names = _listed(bundles) if len(bundles) <= ALL_NAMED else plural(len(bundles), "model")
-    found = f", {_listed([f'{count} {verdict}' for verdict, count in verdicts.items()])}" if verdicts else ""
-    return f"{names} only had weights set to zero: no dense speed-up expected{found}."
+    verdict_text = f", {_listed([f'{count} {verdict}' for verdict, count in verdicts.items()])}" if verdicts else ""
+    return f"{names} only had weights set to zero: no dense speed-up expected{verdict_text}."
 
 
 TEXTS: Texts = {
