@@ -66,10 +66,10 @@ def prune(
 
     if plan is not None and spec is None:
         fields = {"plan": IN_MEMORY, **fields}
-    asked = spec_of(PruneSpec, spec, fields)
+    request = spec_of(PruneSpec, spec, fields)
     if isinstance(model, LoadedModel):
-        return pruner.prune(model.module, asked, input_size or model.resolved.input_size, plan=plan)
-    return pruner.prune(model, asked, input_size or _input_size(model), plan=plan)
+        return pruner.prune(model.module, request, input_size or model.resolved.input_size, plan=plan)
+    return pruner.prune(model, request, input_size or _input_size(model), plan=plan)
 
 
 def export_bundle(
@@ -115,8 +115,8 @@ def export_bundle(
         return pipeline.export_module(model, spec, pruned, place, force=force, progress=progress)
     if pruned is not None:
         raise InputError("what was pruned is a model in memory, and a name was given", fix="give the model that was pruned")
-    asked = spec_of(PruneSpec, prune, fields) if prune is not None or fields else None
-    spec = ExportSpec(model=_model_spec(model, {}), prune=asked, **rest)
+    request = spec_of(PruneSpec, prune, fields) if prune is not None or fields else None
+    spec = ExportSpec(model=_model_spec(model, {}), prune=request, **rest)
     return pipeline.export_bundle(spec, place, force=force, progress=progress)
 
 
