@@ -20,6 +20,7 @@ from prune_deploy.backends.onnxruntime.errors import defective_optimizers, holds
 from prune_deploy.backends.onnxruntime.layers import share_apart
 from prune_deploy.backends.run_options import DEFAULTS, out_of_memory, require, require_computing
 from prune_deploy.errors import CannotRunError, InputError, first_line
+from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, RunOptions
@@ -281,6 +282,7 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     session_options.inter_op_num_threads = 1
+    session_options.add_session_config_entry(*EXACT_PRODUCTS)
     if options.threads is not None:
         session_options.intra_op_num_threads = options.threads
     if options.device == "cuda":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prune_deploy.backends.run_options import out_of_memory
 from prune_deploy.errors import BuildError, CannotRunError, InputError, PruneDeployError, first_line
+from prune_deploy.export.int8.kernels import WRONG_IN_FP16
 from prune_deploy.specs import PRECISIONS, Precision
 
 _MADE_FOR_IT = ".ort.onnx"
@@ -46,7 +47,7 @@ def defective_optimizers(artifact: Path, precision: Precision | None) -> list[st
     """
     if precision is None or not PRECISIONS[precision].needs_calibration or artifact.name.endswith(_MADE_FOR_IT):
         return []
-    return ["WeightBiasQuantization"] if holds_type(artifact, "FLOAT16") else []
+    return [WRONG_IN_FP16] if holds_type(artifact, "FLOAT16") else []
 
 
 def holds_type(artifact: Path, name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from prune_deploy.backends.onnxruntime import providers as ort_providers
 from prune_deploy.backends.onnxruntime.errors import defective_optimizers, loading_error
 from prune_deploy.errors import BuildError, first_line
+from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.records import LayerShare, from_json, to_json
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 
@@ -156,6 +157,7 @@ def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None
     settings: Any = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.intra_op_num_threads = 1
+    settings.add_session_config_entry(*EXACT_PRODUCTS)
     settings.optimized_model_filepath = str(destination)
     settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
     settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")

@@ -18,11 +18,8 @@ from onnx import TensorProto, helper
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.export.half.convert import save
+from prune_deploy.export.int8.kernels import EXACT_PRODUCTS, WRONG_IN_FP16
 from prune_deploy.export.onnx import load_graph
-
-# It turns a float bias between DQ and Q into int32 by a division in the graph's own type. FP16 ends at 65504 and a bias in steps of
-# scale × scale does not, so the convolution gets another bias (ONNX Runtime 1.31: cosine 0.978 instead of 0.9998 of a test_resnet).
-_WRONG_IN_FP16 = "WeightBiasQuantization"
 
 
 @contextlib.contextmanager
@@ -71,8 +68,9 @@ def open_model(model: onnx.ModelProto, beside: Path) -> Iterator[Any]:
 def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_PRODUCTS)
     if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
         options.intra_op_num_threads = int(threads)
     return onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=[_WRONG_IN_FP16]
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=[WRONG_IN_FP16]
     )

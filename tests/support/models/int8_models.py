@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.export.int8.quantize import Int8File, make_int8
 from prune_deploy.interfaces import Silent
 from prune_deploy.records import Preprocessing, QdqPlacement
@@ -71,7 +72,9 @@ def quantized(source: Path, folder: Path, placement: QdqPlacement, **spec: Any) 
 
 def outputs(path: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the outputs of ONNX Runtime's CPU provider, shape (images, classes)."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_PRODUCTS)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
 
 
@@ -80,6 +83,7 @@ def optimized(path: Path, folder: Path) -> Counter[str]:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_PRODUCTS)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
 
