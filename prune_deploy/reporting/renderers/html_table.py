@@ -1,4 +1,8 @@
-"""Table of cases on a page: texts, sort keys and details."""
+"""Table of cases on a page: texts, sort keys and details.
+
+It is plain HTML with a short script of our own instead of a table library. The rows are readable and printable without JavaScript,
+they unfold into their details, and the page stays one file that opens offline.
+"""
 
 from __future__ import annotations
 
