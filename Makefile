@@ -37,7 +37,7 @@ test: check      ## static checks, then unit and integration tests
 	$(BIN)/python -m pytest --durations=30 -m alone tests/integration
 
 test-more: setup ## slow tests that gate a release: large models, published rows, accuracies, faults, kills; half an hour
-	$(BIN)/python -m pytest --durations=30 -m release tests/slow
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m release tests/slow
 
 test-slow: setup ## all slow tests: those of test-more, and measuring at length on a quiet machine
 	$(BIN)/python -m pytest --durations=30 tests/slow

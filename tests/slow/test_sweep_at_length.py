@@ -11,12 +11,12 @@ import pytest
 from prune_deploy.runs import read_run
 from support.killed_sweeps import COMMAND, GRID, kill_until_done, without_records
 
-pytestmark = pytest.mark.release
-
 HOW = ("--batch", "1,2", "--together", "2", "--share-machine", "--out", "run")
 
 
-@pytest.mark.parametrize(("backends", "budget_s", "kills"), [("null", "0.3", 30), ("eager,ort", "2", 6)])
+@pytest.mark.parametrize(
+    ("backends", "budget_s", "kills"), [pytest.param("null", "0.3", 30, marks=pytest.mark.release), ("eager,ort", "2", 6)]
+)
 def test_a_sweep_killed_at_random_moments_ends_as_if_it_had_not_been(
     tmp_path: Path, backends: str, budget_s: str, kills: int
 ) -> None:
@@ -27,6 +27,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_if_it_had_not_been(
     kill_until_done(arguments, undisturbed, without_records(undisturbed, tmp_path / "run"), kills)
 
 
+@pytest.mark.release
 def test_a_sweep_killed_while_it_makes_things_goes_on(tmp_path: Path) -> None:
     arguments = (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3")
     for seconds in (2.0, 6.0, 9.0, 12.0):
@@ -41,6 +42,7 @@ def test_a_sweep_killed_while_it_makes_things_goes_on(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run" / "bundles").iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.release
 def test_a_second_sweep_on_the_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a machine of our own
     arguments = [word for word in (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3") if word != "--share-machine"]
@@ -57,6 +59,7 @@ def test_a_second_sweep_on_the_machine_is_refused(tmp_path: Path, monkeypatch: p
     assert first.returncode == 0
 
 
+@pytest.mark.release
 def test_bundles_are_discarded_once_nothing_is_left_to_do_with_them(tmp_path: Path) -> None:
     arguments = (*GRID, *HOW, "--backends", "null", "--budget-s", "0.3", "--bundles", "discard")
     subprocess.run([COMMAND, "sweep", *arguments], cwd=tmp_path, check=True, capture_output=True)
