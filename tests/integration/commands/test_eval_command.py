@@ -102,7 +102,7 @@ def test_by_default_each_bundle_is_scored_in_the_precisions_that_it_has_files_fo
         (("--data", "imagefolder:nowhere"), 2, "there is no folder nowhere"),
         (("--data", "imagenet"), 2, "unknown data 'imagenet'"),
         (("--data", "digits", "--data-samples", "0"), 2, "--data-samples must be at least 1"),
-        (("--data", "digits", "--batch", "0"), 2, "--batch must be at least 1"),
+        (("--data", "digits", "--batch", "0"), 2, "--batch got '0'"),
         (("--data", "digits", "--backends", "onnx"), 2, "unknown backend 'onnx'"),
         (("--data", "digits", "--precisions", "fp8"), 2, "unknown precision 'fp8'"),
         (("--data", "digits", "--backends", ","), 2, "no backend is named"),
@@ -194,7 +194,7 @@ def test_what_grows_too_large_is_ended(precise: Path) -> None:
     (row,) = evaluate_all(plan_evaluation(asked), asked, Silent())
     assert row.status == "failed"
     assert "the limit is 60 MiB" in row.reason
-    assert "--memory-limit" in row.fix
+    assert "`memory_limit_mib`" in row.fix
 
 
 def test_what_takes_too_long_says_which_option_helps(precise: Path) -> None:
@@ -214,7 +214,7 @@ def test_an_engine_is_scored_at_the_batch_nearest_to_the_usual(made: Made) -> No
 
 def test_ctrl_c_ends_it_with_130_and_leaves_nothing_running(precise: Path, here: Path) -> None:
     with start("eval", precise, "--data", "digits", "--threads", "1", folder=here) as child:
-        rest = interrupt(child, "] scoring")
+        rest = interrupt(child, "] evaluating")
     assert rest.rstrip().endswith("interrupted: nothing half-made was left behind")
     assert remains(here) == []
     # A child that was only just being started hears of its coordinator's end from the kernel, a moment later.
