@@ -90,7 +90,8 @@ def test_a_label_that_does_not_hold_is_refused(models: Path, tmp_path: Path, mod
 def test_unknown_targets_and_precisions(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sm42"):
         EngineSpec(target="sm42")
-    assert "fp12" in refused(InputError, models / "resnet.onnx", spec("fp12"), tmp_path).message
+    with pytest.raises(InputError, match="fp12"):
+        spec("fp12")
     error = refused(CannotRunError, models / "resnet.onnx", spec(target="sm90"), tmp_path)
     assert "does not build for sm90" in error.message
     assert "sm86" in error.fix

@@ -67,7 +67,7 @@ def test_a_masked_bundle_has_all_its_shapes_and_fewer_weights(masked: tuple[Path
     assert document["params_before"] == document["params_after"]
     assert document["macs_before"] == document["macs_after"]
     assert document["receipt"]["mask"] == {"kind": "l1-unstructured", "ratio": 0.3}
-    assert NO_DENSE_SPEEDUP in document["receipt"]["notes"][0]
+    assert NO_DENSE_SPEEDUP in document["receipt"]["warnings"][0]
     record = read_bundle(folder)
     assert "plan.json" not in document["files"]
     tensors = load_file(folder / "weights.safetensors")
