@@ -112,7 +112,7 @@ def test_what_must_be_said_beside_an_accuracy_goes_with_it() -> None:
     found = accuracy(session(ReadsGrey(), 5), Batches(grey([1, 2], [1, 9]), SMALL, 5))
     assert found.warnings == ()
     noted = replace(found, random_weights=True, warnings=("latency only",))
-    assert noted.warnings == ("latency only", "weights are random: chance level, 10 %, is expected")
+    assert noted.all_warnings == ("latency only", "weights are random: chance level, 10 %, is expected")
 
 
 def test_outputs_that_are_no_numbers_are_no_answers() -> None:
@@ -220,7 +220,7 @@ def test_folders_that_hold_no_data(tmp_path: Path) -> None:
         open_images(f"cifar100:{tmp_path}")
 
 
-@pytest.mark.parametrize(("samples", "message"), [(0, "at least 1"), (5, "without --data")])
+@pytest.mark.parametrize(("samples", "message"), [(0, "at least 1"), (5, "without `data`")])
 def test_numbers_of_images_that_mean_nothing(samples: int, message: str) -> None:
     data = "digits" if samples == 0 else None
     with pytest.raises(InputError, match=message):
