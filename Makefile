@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-more test-slow nightly test-gpu check docs format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check docs format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@if nvidia-smi -L >/dev/null 2>&1; then \
 	  echo "NVIDIA driver found: installing TensorRT, the data-centre library"; \
-	  $(BIN)/python -m pip install --quiet 'tensorrt>=10.12' || echo "TensorRT could not be installed; engines will be made by TensorRT-RTX (see: prune-deploy doctor)" >&2; \
+	  $(BIN)/python -m pip install --quiet 'tensorrt>=10.12,<12' || echo "TensorRT could not be installed; engines will be made by TensorRT-RTX (see: prune-deploy doctor)" >&2; \
 	fi
 	@touch $@
 
@@ -47,6 +47,9 @@ nightly: test-slow  ## the slow tests, and every family from name to engine into
 
 test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
 	$(BIN)/python -m pytest tests/gpu
+
+gpu-reference: setup  ## needs an NVIDIA GPU: its tests and the reference runs, resumable, packed; also benchmarks/gpu_reference.py
+	$(BIN)/python benchmarks/gpu_reference.py
 
 check: setup     ## ruff, mypy --strict, import layers, help and documents
 	$(BIN)/ruff check .

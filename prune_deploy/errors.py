@@ -14,7 +14,8 @@
     ├── InputError                   2   usage and bad input: unknown model, not a bundle, corrupt file
     ├── UndecidedError               3   a gate that cannot be decided
     └── CannotRunError               4   nothing asked for can run here; disk full; unwritable
-        └── StorageError             4
+        ├── StorageError             4
+        └── OutOfMemoryError         4   memory of the machine or of the GPU ran out
 
 Each carries a `fix`, what the reader can do about it, and the `status` of a case that it ends. Only `prune_deploy.cli` prints errors
 or turns them into exit codes.
@@ -135,6 +136,10 @@ class CannotRunError(PruneDeployError):
 
 class StorageError(CannotRunError):
     """The disk is full or the destination cannot be written."""
+
+
+class OutOfMemoryError(CannotRunError):
+    """There is not enough memory, on the machine or on its GPU."""
 
 
 # Answers of a full, read-only, foreign or broken place. A missing file is not among them: it is a mistake of the caller, not the disk's.

@@ -83,12 +83,28 @@ def _choose(nvml: Any, variables: Mapping[str, str]) -> Any:
         raise CannotRunError(f"the GPUs do not answer: {first_line(error)}", fix=_DOCTOR) from error
     if visible is None and not chosen:
         raise CannotRunError("this machine has a driver and no GPU", fix=_DOCTOR)
+    if len(chosen) == 1 and _is_divided(nvml, chosen[0]):
+        raise CannotRunError(
+            "the GPU is divided into slices (MIG), and its counters belong to the whole", fix="measure on a GPU without MIG"
+        )
     if len(chosen) != 1:
         raise CannotRunError(
             f"CUDA_VISIBLE_DEVICES={visible} names {len(chosen) or 'none'} of the {len(gpus)} GPUs that are here",
             fix="set it to a UUID that nvidia-smi -L shows, or unset it",
         )
     return chosen[0]
+
+
+def _is_divided(nvml: Any, gpu: Any) -> bool:
+    """Tell whether MIG is on.
+
+    CUDA then takes a slice even if no variable names one.
+    """
+    try:
+        current, _pending = nvml.nvmlDeviceGetMigMode(gpu)
+    except (nvml.NVMLError, AttributeError):  # a GPU, a driver or a binding without MIG
+        return False
+    return bool(current)
 
 
 def _by_index(nvml: Any, gpus: list[Any], entry: str, variables: Mapping[str, str]) -> list[Any]:

@@ -5,7 +5,7 @@ They state on one page what each must offer, and what it may rely on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,16 @@ class Session(Protocol):
         The batch may differ.
         """
 
+    def active(self) -> AbstractContextManager[dict[str, float]]:
+        """Put the process-wide settings of this session in force for a block.
+
+        Other sessions of the process may have changed them since. Runs are timed within such a block. It yields what the runtime itself
+        counted meanwhile, by name, once the block is over.
+
+        Raises:
+            BuildError: at the block's end, if a setting changed meanwhile.
+        """
+
     def run(self) -> None:
         """Start one inference on the bound input."""
 
@@ -169,6 +179,12 @@ class Backend(Protocol):
 
     def available(self) -> Availability:
         """Return whether the runtime works here."""
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:
+        """Return environment variables that a process needs from its start.
+
+        The runtime's libraries read them once. A session that needs any has a process of its own.
+        """
 
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = ...) -> AbstractContextManager[Session]:
         """Open an artifact with `inputs` bound.

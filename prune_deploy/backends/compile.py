@@ -6,7 +6,7 @@ compiled versions and their limit. A session therefore has a process of its own,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -108,6 +108,9 @@ class CompiledSession(TorchSession):
 
     def _explain(self, error: Exception) -> Exception:
         """Return the error to raise instead of the compiler's."""
+        inner = getattr(error, "inner_exception", error)
+        if isinstance(inner, (self._torch.OutOfMemoryError, self._torch.AcceleratorError)):
+            return self.refused(inner)  # the module may well run where its compiled code does not
         self._run_eagerly()
         exc = self._torch._dynamo.exc
         if isinstance(error, exc.FailOnRecompileLimitHit):
@@ -190,6 +193,10 @@ class CompileBackend:
         if missing is not None:
             return Availability(available=False, reason=f"{missing.name}: {missing.detail}", fix=missing.fix)
         return Availability(available=True)
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
 
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:

@@ -18,10 +18,27 @@ from prune_deploy.errors import CannotRunError
 
 INSTALL = "pip install cuda-bindings"
 
+_LASTING = (
+    *("ECCUncorrectable", "IllegalAddress", "LaunchTimeout", "Assert", "HardwareStackError", "IllegalInstruction"),
+    *("MisalignedAddress", "InvalidAddressSpace", "InvalidPc", "LaunchFailure", "ExternalDevice"),
+)
+"""Errors after which a process cannot use CUDA any more, without their prefix.
+
+Source: cudaError_t in NVIDIA's reference of the runtime, "leaves the process in an inconsistent state".
+"""
+
 
 def is_installed() -> bool:
     """Tell whether cuda-bindings is installed."""
     return find_spec("cuda") is not None and find_spec("cuda.bindings") is not None
+
+
+def is_lost(api: Any = None) -> bool:
+    """Tell whether an error has ended CUDA in this process."""
+    if api is None and not is_installed():
+        return False
+    (status,) = (api or import_module("cuda.bindings.runtime")).cudaDeviceSynchronize()
+    return str(status.name).removeprefix("cudaError") in _LASTING
 
 
 class CudaRuntime:

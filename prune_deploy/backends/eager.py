@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class EagerBackend:
     def available(self) -> Availability:
         """Tell whether PyTorch is installed."""
         return torch_available()
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
 
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:

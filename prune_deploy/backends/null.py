@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class NullSession:
         Its shape is (batch, channels, height, width).
         """
         self._batch = len(inputs)
+
+    def active(self) -> AbstractContextManager[dict[str, float]]:
+        """Nothing is process-wide."""
+        return nullcontext({})
 
     def run(self) -> None:
         """Do nothing."""
@@ -66,6 +70,10 @@ class NullBackend:
     def available(self) -> Availability:
         """Always."""
         return Availability(available=True)
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
 
     @contextmanager
     def open(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prune_deploy.errors import BuildError, CannotRunError, InputError, setting
+from prune_deploy.errors import BuildError, CannotRunError, InputError, OutOfMemoryError, first_line, setting
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
@@ -48,6 +48,11 @@ def require_computing(precision: Precision, share: LayerShare) -> None:
         )
 
 
-def out_of_memory(what: str) -> CannotRunError:
+def device_failed(what: str, error: BaseException) -> CannotRunError:
+    """The error of a run that the GPU or its driver ended."""
+    return CannotRunError(f"{what}: {first_line(error, 300)}", fix="run it on an idle GPU; see: prune-deploy doctor")
+
+
+def out_of_memory(what: str) -> OutOfMemoryError:
     """The error of a run that needs more memory than there is."""
-    return CannotRunError(f"{what}: not enough memory", fix="use a smaller `batch`, or free memory on the device")
+    return OutOfMemoryError(f"{what}: not enough memory", fix="use a smaller `batch`, or free memory on the device")

@@ -5,7 +5,7 @@ The process has no PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.run_options import DEFAULTS, NO_GPU, NO_GPU_FIX, require
 from prune_deploy.backends.tensorrt import engine as trt_engine
+from prune_deploy.backends.tensorrt.kernel_cache import cache_file
 from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.errors import CannotRunError
-from prune_deploy.export.tensorrt.library import Unavailable, probe_library
+from prune_deploy.export.tensorrt.library import choose_library
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
@@ -39,16 +40,21 @@ class TrtBackend:
     compiles = False
 
     def available(self) -> Availability:
-        """Check for a GPU, CUDA's Python binding, and a TensorRT library."""
-        if local_target() is None:
+        """Check for a GPU, CUDA's binding, and a library for it."""
+        target = local_target()
+        if target is None:
             return Availability(available=False, reason=NO_GPU, fix=NO_GPU_FIX)
         if not cuda_runtime.is_installed():
             return Availability(available=False, reason="cuda-bindings is not installed", fix=cuda_runtime.INSTALL)
-        probed = (probe_library("tensorrt"), probe_library("tensorrt-rtx"))
-        missing = [library for library in probed if isinstance(library, Unavailable)]
-        if len(missing) == len(probed):
-            return Availability(available=False, reason=f"TensorRT: {missing[0].reason}", fix=missing[0].fix)
+        try:
+            choose_library("auto", target)
+        except CannotRunError as error:
+            return Availability(available=False, reason=error.message, fix=error.fix)
         return Availability(available=True)
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
 
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
@@ -66,7 +72,9 @@ class TrtBackend:
         with ExitStack() as stack:
             stream = stack.enter_context(cuda.stream())
             graph = options.variant == CUDA_GRAPH
-            session = TrtSession(trt_engine.load(artifact), cuda, stream, graph=graph, precision=options.precision)
+            session = TrtSession(
+                trt_engine.load(artifact), cuda, stream, graph=graph, precision=options.precision, cache=cache_file(artifact)
+            )
             stack.callback(session.close)
             session.bind(inputs)
             session.opened_bytes = before - cuda.free_bytes()

@@ -5,10 +5,11 @@ It is never assumed: a parity that could not be measured is recorded as not run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from torch import nn
 from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.errors import CannotRunError, ParityError
+from prune_deploy.evaluation.logits import Logits, compare, complaint, response_cosine
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import Parity, ParityCheck
 from prune_deploy.specs import PRECISIONS, ParityThreshold, Precision, RunOptions
 
-Logits = np.ndarray[Any, Any]
+Answers = Callable[[torch.Tensor], torch.Tensor]
+"""A module, or what stands for it: images to logits."""
 
 CALIBRATION_IMAGES = 8
 """Images on which an INT8 file is compared with its module.
@@ -39,8 +42,25 @@ It may be frozen at 1, or at the example's 2.
 _ON_CPU = RunOptions()
 
 
+class Remembered:
+    """A module that computes each batch of images once.
+
+    The files of a bundle are compared on the same images, and a large network takes seconds for them on a CPU.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._logits: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        key = hashlib.sha256(images.numpy().tobytes()).digest()
+        if key not in self._logits:
+            self._logits[key] = self._module(images)
+        return self._logits[key]
+
+
 def check_parity(
-    module: nn.Module,
+    module: Answers,
     backend: Backend,
     artifact: Path,
     input_size: tuple[int, int, int],
@@ -68,7 +88,7 @@ def check_parity(
     checks = tuple(compare(expected, got) for expected, got in pairs)
     every, answer = (np.concatenate(side) for side in zip(*pairs, strict=True))
     response = response_cosine(every, answer, threshold.response_floor)
-    reason = next(filter(None, (_complaint(check, threshold) for check in checks)), "")
+    reason = next(filter(None, (complaint(check, threshold) for check in checks)), "")
     if not reason and response is not None and response < threshold.response_cosine:
         reason = f"the response to the images differs: cosine {response:.4f}, at least {threshold.response_cosine} needed"
     if reason:
@@ -77,7 +97,7 @@ def check_parity(
 
 
 def onnx_parity(
-    module: nn.Module, graph: Path, input_size: tuple[int, int, int], precision: Precision, images: torch.Tensor | None = None
+    module: Answers, graph: Path, input_size: tuple[int, int, int], precision: Precision, images: torch.Tensor | None = None
 ) -> Parity:
     """Check the parity of an ONNX file through ONNX Runtime's CPU provider.
 
@@ -87,36 +107,6 @@ def onnx_parity(
         return check_parity(module, usable("ort"), graph, input_size, precision=precision, images=images)
     except CannotRunError as error:
         return Parity(status="not_run", reason=error.message)
-
-
-def compare(expected: Logits, got: Logits) -> ParityCheck:
-    """Return the figures of one batch of logits.
-
-    Both have shape (batch, classes), float64.
-    """
-    difference = float(np.abs(expected - got).max())
-    spread = float(expected.std(axis=1).mean()) if expected.shape[1] > 1 else float(np.abs(expected).mean())
-    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
-    cosines = (expected * got).sum(axis=1) / np.where(norms > 0, norms, 1.0)
-    return ParityCheck(
-        batch=len(expected),
-        max_abs_diff=difference,
-        relative_diff=difference / spread if spread > 0 else (0.0 if difference == 0 else float(np.finfo(np.float64).max)),
-        cosine=float(cosines.min()),
-        top1_agreement=float((expected.argmax(axis=1) == got.argmax(axis=1)).mean()),
-    )
-
-
-def response_cosine(expected: Logits, got: Logits, floor: float) -> float | None:
-    """Return the cosine of the changes from image to image.
-
-    Both inputs have shape (images, classes). It is None where the changes are less than a share `floor` of the norm.
-    """
-    centred, other = expected - expected.mean(axis=0), got - got.mean(axis=0)
-    if len(expected) < 2 or np.linalg.norm(centred) < floor * np.linalg.norm(expected):
-        return None
-    norms = float(np.linalg.norm(centred) * np.linalg.norm(other))
-    return float((centred * other).sum() / norms) if norms > 0 else 0.0
 
 
 def require_passed(name: str, parity: Parity) -> None:
@@ -144,7 +134,7 @@ def _dealt(images: torch.Tensor, batches: Sequence[int]) -> list[torch.Tensor]:
     return [images[torch.arange(begin, begin + batch) % len(images)] for begin, batch in zip(begins, batches, strict=True)]
 
 
-def _outputs(module: nn.Module, session: Session, images: torch.Tensor) -> tuple[Logits, Logits]:
+def _outputs(module: Answers, session: Session, images: torch.Tensor) -> tuple[Logits, Logits]:
     """Return the logits of the module and of the artifact.
 
     Both are float64 of shape (batch, classes).
@@ -155,14 +145,6 @@ def _outputs(module: nn.Module, session: Session, images: torch.Tensor) -> tuple
     session.run()
     session.synchronize()
     return expected, session.outputs().astype(np.float64)
-
-
-def _complaint(check: ParityCheck, threshold: ParityThreshold) -> str:
-    if check.relative_diff > threshold.relative_diff:
-        return f"batch {check.batch}: differs by {check.relative_diff:.2g} of the logits' spread, {threshold.relative_diff:g} allowed"
-    if check.cosine < threshold.cosine:
-        return f"batch {check.batch}: cosine {check.cosine:.6f}, at least {threshold.cosine} needed"
-    return ""
 
 
 def _failed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from prune_deploy.specs import MeasureSpec, RunOptions
 class Candidate:
     """One artifact to run: `shape` is (batch, channels, height, width).
 
-    `needs_own_process` and `compiles` are what its backend says of itself.
+    `graph` is its bundle's FP32 ONNX file, None for a backend that opens nothing.
+    `needs_own_process`, `compiles` and `environment` are what its backend says of itself.
     """
 
     label: str
@@ -24,8 +26,10 @@ class Candidate:
     artifact: Path
     shape: tuple[int, int, int, int]
     options: RunOptions
+    graph: Path | None = None
     needs_own_process: bool = False
     compiles: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -35,7 +39,9 @@ class CandidateOutcome:
     starts: list[Startup] = field(default_factory=list)
     peak_rss_bytes: int = 0
     device_bytes: int | None = None
+    device_note: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    outputs: str = ""
     failure: Failure | None = None
 
     def fail(self, error: WorkerError) -> None:
@@ -75,5 +81,7 @@ def memory_of(outcome: CandidateOutcome, spec: MeasureSpec) -> Memory | None:
     """Return the peak memory, None where it was not measured."""
     if not outcome.peak_rss_bytes:
         return None
-    note = "" if outcome.device_bytes is not None else ("runs on the CPU" if spec.options.device == "cpu" else "not reported")
+    note = outcome.device_note
+    if outcome.device_bytes is None and not note:
+        note = "runs on the CPU" if spec.options.device == "cpu" else "not reported"
     return Memory(peak_rss_bytes=outcome.peak_rss_bytes, peak_device_bytes=outcome.device_bytes, device_note=note)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Candidate, memory_of, startup_of
+from prune_deploy.execution.device_memory import parts_that_fit
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, planning_warnings
-from prune_deploy.execution.telemetry import summarize
-from prune_deploy.execution.worker_group import WorkerGroup
+from prune_deploy.execution.telemetry import free_device_bytes, summarize
+from prune_deploy.execution.worker_group import WorkerGroup, placement
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import analyze
@@ -36,6 +37,7 @@ class Measured:
     stats: ComparisonStats
     samples_file: str
     samples_sha256: str
+    interrupted: bool
 
 
 class ComparisonInterrupted(KeyboardInterrupt):
@@ -71,8 +73,43 @@ def run_comparison(
     running = [case for case in planned.cases if case.candidate is not None]
     if not planned.can_run:
         return [_not_run(planned, case) for case in planned.cases]
-    candidates = _with_copy(running)
-    logs = folder / "logs" / planned.name
+    parts = _parts(running, spec)
+    found: dict[int, CaseRecord] = {}
+    interrupted = False
+    for number, part in enumerate(parts, start=1):
+        if not interrupted:
+            name = planned.name if number == 1 else f"{planned.name}-part{number}"
+            measured = _measure(name, part, spec, folder, watchdog, progress)
+            interrupted = measured.interrupted
+            records = [_record(planned, case, index, measured, spec) for index, case in enumerate(part)]
+        else:
+            records = [_interrupted(base_record(planned, case, index=-1)) for case in part]
+        for case, record in zip(part, records, strict=True):
+            found.setdefault(id(case), _with_part(record, number, len(parts)))  # the baseline's is that of the first part
+    every = [found.get(id(case)) or _not_run(planned, case) for case in planned.cases]
+    if interrupted:
+        raise ComparisonInterrupted(every)
+    return every
+
+
+def _parts(running: Sequence[PlannedCase], spec: MeasureSpec) -> list[list[PlannedCase]]:
+    """Divide the cases into parts that fit the GPU's memory.
+
+    The baseline is the first of each.
+    """
+    if spec.options.device == "cpu":
+        return [list(running)]
+    candidates = [case.candidate for case in running if case.candidate is not None]
+    shared = placement(spec, candidates) == "shared"
+    return [[running[number] for number in part] for part in parts_that_fit(candidates, free_device_bytes(), shared=shared)]
+
+
+def _measure(
+    name: str, cases: Sequence[PlannedCase], spec: MeasureSpec, folder: Path, watchdog: Watchdog, progress: Progress
+) -> Measured:
+    """Measure cases beside the first of them, and write their samples."""
+    candidates = _with_copy(cases)
+    logs = folder / "logs" / name
     with storage_errors(logs, every=True):
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
@@ -84,16 +121,25 @@ def run_comparison(
     except KeyboardInterrupt:
         interrupted = True
     samples = comparison.samples()
-    samples_file, digest = write_samples(folder, planned.name, pack(samples))
-    measured = Measured(group=group, samples=samples, stats=analyze(samples), samples_file=samples_file, samples_sha256=digest)
-    records = []
-    for case in planned.cases:
-        index = next((number for number, planned_case in enumerate(running) if planned_case is case), None)
-        record = _not_run(planned, case) if index is None else _record(planned, case, index, measured, spec)
-        records.append(record)
-    if interrupted:
-        raise ComparisonInterrupted(records)
-    return records
+    samples_file, digest = write_samples(folder, name, pack(samples))
+    return Measured(
+        group=group,
+        samples=samples,
+        stats=analyze(samples),
+        samples_file=samples_file,
+        samples_sha256=digest,
+        interrupted=interrupted,
+    )
+
+
+def _with_part(record: CaseRecord, number: int, parts: int) -> CaseRecord:
+    """Add a warning to a record of a later part."""
+    if number == 1:
+        return record
+    warning = (
+        f"measured in part {number} of {parts}, which did not fit the GPU's memory at once: against the dense model of that part"
+    )
+    return replace(record, warnings=(*record.warnings, warning))
 
 
 def _with_copy(running: Sequence[PlannedCase]) -> list[Candidate]:
@@ -153,7 +199,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
         base_record(planned, case, index),
         startup=startup_of(outcome, compiles=case.candidate is not None and case.candidate.compiles),
         memory=memory_of(outcome, spec),
-        settings=outcome.settings,
+        settings=outcome.settings | ({"outputs": outcome.outputs} if outcome.outputs else {}),
         telemetry=summarize([b.readings for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),
         telemetry_notes=measured.group.telemetry_notes,
         placement=measured.group.placement,
@@ -187,8 +233,12 @@ def _untimed(base: CaseRecord, measured: Measured) -> CaseRecord:
             base, status="unavailable", reason="nothing was left to compare it with", fix="see the other cases of this comparison"
         )
     if failure is None:
-        return replace(base, status="failed", reason="interrupted before it was timed", fix="measure again")
+        return _interrupted(base)
     return replace(base, status=failure.status, reason=f"the model it is compared with failed: {failure.reason}", fix=failure.fix)
+
+
+def _interrupted(base: CaseRecord) -> CaseRecord:
+    return replace(base, status="failed", reason="interrupted before it was timed", fix="measure again")
 
 
 def _mask_warning(case: PlannedCase) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import InputError, setting
@@ -172,7 +173,7 @@ def planning_warnings(case: PlannedCase) -> tuple[str, ...]:
     sources = [each.quantization for each in case.bundle.record.artifacts if each.quantization is not None]
     if any(each.calibration is not None and each.calibration.is_synthetic for each in sources):
         warnings.append(f"INT8 {LATENCY_ONLY}")
-    if artifact.engine is not None and artifact.engine.library == "TensorRT-RTX":
+    if artifact.engine is not None and artifact.engine.compiles_kernels:
         warnings.append(RTX_INT8)
     return tuple(warnings)
 
@@ -191,6 +192,7 @@ def _why_not(artifact: Artifact, reason: str) -> str:
 
 def _candidate(bundle: LoadedBundle, artifact: Artifact, config: RunConfig, batch: int, options: RunOptions) -> Candidate:
     size = bundle.record.preprocessing.input_size
+    environment = config.backend.environment(options)
     return Candidate(
         label=f"{bundle.label} {config.label} {config.precision}",
         role="candidate",
@@ -198,9 +200,18 @@ def _candidate(bundle: LoadedBundle, artifact: Artifact, config: RunConfig, batc
         artifact=bundle.folder if config.backend.consumes in OPENS_FOLDER else bundle.folder / artifact.name,
         shape=(batch, *size),
         options=options,
-        needs_own_process=config.backend.needs_own_process,
-        compiles=config.backend.compiles,
+        graph=None if config.backend.consumes == "nothing" else _graph(bundle),
+        needs_own_process=config.backend.needs_own_process or bool(environment),
+        compiles=config.backend.compiles or (artifact.engine is not None and artifact.engine.compiles_kernels),
+        environment=environment,
     )
+
+
+def _graph(bundle: LoadedBundle) -> Path | None:
+    """The bundle's FP32 ONNX file, None where it was made without one."""
+    artifacts = bundle.record.artifacts
+    names = [artifact.name for artifact in artifacts if (artifact.role, artifact.precision) == ("onnx", "fp32")]
+    return bundle.folder / names[0] if names else None
 
 
 def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifact:

@@ -10,6 +10,7 @@ from prune_deploy.execution.workers.process import RefusedError
 from prune_deploy.records import Trace, from_json, to_json
 from prune_deploy.specs import MeasureSpec
 from prune_deploy.tracing import DEFAULT_RUNS
+from prune_deploy.tracing import discover as tracers
 
 
 def trace_case(
@@ -39,6 +40,8 @@ def trace_case(
         "inputs": spec.inputs,
         "seed": spec.seed,
     }
-    builder.ask("trace", header, spec.open_limit_s, "tracing")
+    tracer = tracers().get(candidate.backend)  # without one the worker refuses
+    variables = {} if tracer is None else tracer.environment(planned.case.options)
+    builder.ask("trace", header, spec.open_limit_s, "tracing", environment={**candidate.environment, **variables})
     path = folder / f"{stem}.layers.json"
     return from_json(Trace, path.read_bytes(), source=str(path))

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from prune_deploy.backends.tensorrt.kernel_cache import FOLDER_VARIABLE as KERNEL_CACHE
 from prune_deploy.execution.candidate import Candidate, CandidateOutcome
+from prune_deploy.execution.output_check import OutputCheck, opening
 from prune_deploy.execution.telemetry import Telemetry, free_device_bytes
-from prune_deploy.execution.workers.process import Watchdog, WorkerError, WorkerProcess
+from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError, WorkerProcess
 from prune_deploy.measure.runner import CandidateLost, TimedRuns
 from prune_deploy.records import Startup
 from prune_deploy.specs import MeasureSpec, Placement
@@ -63,7 +64,8 @@ class WorkerGroup:
     def launch(self, number: int, order: Sequence[int]) -> Iterator[ProcessLaunch]:
         """Open processes for the candidates in `order`, and end them afterwards."""
         shared = self.placement == "shared"
-        launch = ProcessLaunch(self._candidates, self.outcomes, self._spec, self._spawn, shared=shared)
+        check = self._output_check() if number == 0 and self._spec.options.device == "cuda" else None
+        launch = ProcessLaunch(self._candidates, self.outcomes, self._spec, self._spawn, shared=shared, output_check=check)
         try:
             launch.open(number, order)
             yield launch
@@ -72,15 +74,27 @@ class WorkerGroup:
             launch.end()
             self.telemetry_notes |= launch.telemetry_notes
 
+    def _output_check(self) -> OutputCheck:
+        """Compute what the candidates should answer, before any of them is open."""
+        check = OutputCheck(self._spec, lambda: self._spawn_logged("reference", {}))
+        for candidate in self._candidates:
+            check.prepare(candidate)
+        return check
+
     def _spawn(self, index: int) -> WorkerProcess:
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self._caches / "inductor")}
-        return WorkerProcess(self._watchdog, self._logs / f"worker-{index}.log", environment, self._spec.memory_limit_bytes)
+        return self._spawn_logged(f"worker-{index}", self._candidates[index].environment)
+
+    def _spawn_logged(self, name: str, variables: Mapping[str, str]) -> WorkerProcess:
+        caches = {"TORCHINDUCTOR_CACHE_DIR": str(self._caches / "inductor"), KERNEL_CACHE: str(self._caches / "kernels")}
+        environment = os.environ | caches | dict(variables)
+        return WorkerProcess(self._watchdog, self._logs / f"{name}.log", environment, self._spec.memory_limit_bytes)
 
 
 class ProcessLaunch:
     """The open candidates of one launch: a `measure.runner.Runner`.
 
-    Its observations of a candidate go to `outcomes`. `workers` are the processes of the open candidates.
+    Its observations of a candidate go to `outcomes`. `workers` are the processes of the open candidates. With `output_check` their first
+    outputs are compared.
     """
 
     def __init__(
@@ -91,12 +105,14 @@ class ProcessLaunch:
         spawn: Spawn,
         *,
         shared: bool,
+        output_check: OutputCheck | None = None,
     ) -> None:
         self._candidates = candidates
         self._outcomes = outcomes
         self._spec = spec
         self._spawn = spawn
         self._shared = shared
+        self._output_check = output_check
         self.workers: dict[int, WorkerProcess] = {}
         self._processes: list[WorkerProcess] = []
         self._telemetry = Telemetry(spec.options.device)
@@ -146,12 +162,13 @@ class ProcessLaunch:
     def open(self, number: int, order: Sequence[int]) -> None:
         """Open the candidates.
 
-        Where start-up is measured they are opened one after the other, else at the same time. The copy comes last in the first launch,
-        since it would fill the caches that the dense model is to find empty.
+        Where start-up is measured they are opened one after the other, and on a GPU always: kernels that are chosen by timing them must
+        be alone on it. Else they are opened at the same time. The copy comes last in the first launch, since it would fill the caches
+        that the dense model is to find empty.
         """
         if number == 0:
             order = sorted(order, key=lambda index: self._candidates[index].role == "copy")
-        if self._shared or number < _LAUNCHES_ONE_BY_ONE:
+        if self._shared or number < _LAUNCHES_ONE_BY_ONE or self._spec.options.device == "cuda":
             for index in order:
                 self._attempt(index, self._start, self._begin_opening, self._end_opening)
             return
@@ -164,7 +181,8 @@ class ProcessLaunch:
     def finish(self, number: int) -> None:
         """Check all runs against their labels, and measure device memory."""
         for index in list(self.workers):
-            self._attempt(index, self._check)
+            if index in self.workers:  # an earlier one may have ended the process that they share
+                self._attempt(index, self._check)
             if number == 0 and index in self.workers and self._spec.options.device == "cuda":
                 self._attempt(index, self._measure_device_memory)
 
@@ -188,21 +206,27 @@ class ProcessLaunch:
     def _drop(self, index: int, error: WorkerError) -> None:
         """Take a candidate out of the comparison.
 
-        Candidates whose process it took down go with it.
+        A shared process lives on after a refusal, without this candidate. After anything else its end takes the others with it.
         """
         self._outcomes[index].fail(error)
         worker = self.workers.pop(index, None)
         if worker is None:
             return
         self._outcomes[index].note_peak_rss(worker.peak_rss_bytes())
-        if not self._shared:
-            worker.end()
-        elif not worker.is_alive:
-            fix = f"measure with `placement='isolated'` ({error.fix})"
-            for other in list(self.workers):
-                self._outcomes[other].fail(WorkerError(error.status, f"its process ended with {error.message}", fix))
-                del self.workers[other]
-            worker.end()
+        if self._shared and isinstance(error, RefusedError):
+            try:
+                worker.request({"kind": "close", "candidate": index}, _LEAST_LIMIT_S, "closing")
+            except RefusedError:
+                return  # what cannot be closed keeps its memory, and harms nobody else
+            except WorkerError as ended:
+                error = ended
+            else:
+                return
+        worker.end()
+        fix = f"measure with `placement='isolated'` ({error.fix})"
+        for other in [other for other, shared in self.workers.items() if shared is worker]:
+            self._outcomes[other].fail(WorkerError(error.status, f"its process ended with {error.message}", fix))
+            del self.workers[other]
 
     def _start(self, index: int) -> None:
         shared = next((worker for worker in self._processes if self._shared and worker.is_alive), None)
@@ -217,18 +241,7 @@ class ProcessLaunch:
         candidate = self._candidates[index]
         if candidate.options.device == "cuda":
             _require_free_memory(candidate.artifact)
-        self.workers[index].ask(
-            {
-                "kind": "open",
-                "candidate": index,
-                "backend": candidate.backend,
-                "artifact": str(candidate.artifact),
-                "options": asdict(candidate.options),
-                "inputs": self._spec.inputs,
-                "shape": candidate.shape,
-                "seed": self._spec.seed,
-            }
-        )
+        self.workers[index].ask(opening(candidate, index, self._spec))
 
     def _end_opening(self, index: int) -> None:
         worker = self.workers[index]
@@ -236,6 +249,8 @@ class ProcessLaunch:
         outcome = self._outcomes[index]
         outcome.starts.append(Startup(process_s=self._process_s, open_s=header["open_s"], first_run_s=header["first_run_s"]))
         outcome.settings = header["settings"]
+        if self._output_check is not None:
+            outcome.outputs = self._output_check.compare(self._candidates[index], index, worker)
         if not self._shared:
             worker.suspend()
 
@@ -246,9 +261,14 @@ class ProcessLaunch:
         self._outcomes[index].settings = answer.header["settings"]
 
     def _measure_device_memory(self, index: int) -> None:
+        """Measure device memory, which may fail without harm to what was timed."""
         worker = self.workers[index]
         with self.token(worker):
-            answer = worker.request({"kind": "device_bytes", "candidate": index}, _LEAST_LIMIT_S, "measuring memory")
+            try:
+                answer = worker.request({"kind": "device_bytes", "candidate": index}, _LEAST_LIMIT_S, "measuring memory")
+            except RefusedError as error:
+                self._outcomes[index].device_note = error.message
+                return
         self._outcomes[index].device_bytes = answer.header["bytes"]
 
 

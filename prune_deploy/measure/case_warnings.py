@@ -28,17 +28,19 @@ def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name:
     if launches := unsteady_launches(samples, candidate):
         count = "1 launch" if len(launches) == 1 else f"{len(launches)} launches"
         yield f"{name} had not settled when the warm-up of {count} ended"
-    if (share := _power_capped_share(timed)) > _POWER_SHARE:
+    if (share := _share_above_zero(timed, "power_capped")) > _POWER_SHARE:
         yield f"{name} was slowed by the power limit in {share:.0%} of its blocks"
+    if (share := _share_above_zero(timed, "allocator_retries")) > 0:
+        yield f"the GPU's memory was full in {share:.0%} of the blocks of {name}: PyTorch freed its caches in timed runs"
 
 
-def _power_capped_share(timed: TimedBlocks) -> float:
-    """Return the share of blocks that the power limit slowed.
+def _share_above_zero(timed: TimedBlocks, reading: str) -> float:
+    """Return the share of blocks with a reading above 0.
 
-    Only blocks in which the limit was read count.
+    Only blocks with that reading count.
     """
-    capped = [block.readings["power_capped"] > 0 for block in timed.blocks if "power_capped" in block.readings]
-    return sum(capped) / len(capped) if capped else 0.0
+    above = [block.readings[reading] > 0 for block in timed.blocks if reading in block.readings]
+    return sum(above) / len(above) if above else 0.0
 
 
 def speedup_warnings(speedup: Speedup) -> Iterable[str]:

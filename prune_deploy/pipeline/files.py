@@ -15,7 +15,7 @@ from prune_deploy.backends.onnxruntime.layers import ort_share
 from prune_deploy.data import calibration_images
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.evaluation.engine_parity import check_engine_parity
-from prune_deploy.evaluation.parity import CALIBRATION_IMAGES, onnx_parity, require_passed
+from prune_deploy.evaluation.parity import CALIBRATION_IMAGES, Remembered, onnx_parity, require_passed
 from prune_deploy.export import bundle
 from prune_deploy.export.half.convert import convert
 from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8
@@ -40,6 +40,7 @@ class ArtifactMaker:
     def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, progress: Progress) -> None:
         self._spec, self._loaded, self._working, self._progress = spec, loaded, working, progress
         self._size = loaded.resolved.input_size
+        self._answers = Remembered(loaded.module)
         self._images: torch.Tensor | None = None
 
     def onnx_files(self) -> list[Artifact]:
@@ -123,7 +124,7 @@ class ArtifactMaker:
         It runs in ONNX Runtime's CPU provider, where that has the types.
         """
         self._progress.stage("check onnx", graph.name)
-        parity = onnx_parity(self._loaded.module, graph, self._size, precision, images)
+        parity = onnx_parity(self._answers, graph, self._size, precision, images)
         require_passed(graph.name, parity)
         return parity
 
@@ -140,7 +141,7 @@ class ArtifactMaker:
         if local_target() is not None:
             self._progress.stage("check engine", path.name)
         images = self._calibration_images() if PRECISIONS[spec.precision].needs_calibration else None
-        parity = check_engine_parity(self._loaded.module, path, record, self._size, images=images)
+        parity = check_engine_parity(self._answers, path, record, self._size, images=images)
         require_passed(path.name, parity)
         return bundle.describe(path, "engine", precision=record.precision, parity=parity, engine=record)
 

@@ -198,6 +198,11 @@ class EngineRecord:
     sparse_layers: int | None = None
     share: LayerShare | None = None
 
+    @property
+    def compiles_kernels(self) -> bool:
+        """True if the first run compiles kernels, on the user's GPU."""
+        return self.library == "TensorRT-RTX"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:

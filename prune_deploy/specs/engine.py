@@ -10,10 +10,10 @@ from prune_deploy.specs.precision import Precision, parse_precisions
 
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
 
-TARGETS: tuple[str, ...] = ("sm75", "sm80", "sm86", "sm89", "sm120")
+TARGETS: tuple[str, ...] = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """Compute capabilities an engine can be built for without owning the card."""
 
-LOCAL_TARGETS: tuple[str, ...] = ("sm87", "sm90", "sm100", "sm103", "sm110", "sm121")
+LOCAL_TARGETS: tuple[str, ...] = ("sm87", "sm90", "sm100", "sm103", "sm110")
 """Compute capabilities that need TensorRT on the card itself.
 
 TensorRT-RTX does not build for them.

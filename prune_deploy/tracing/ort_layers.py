@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prune_deploy.errors import CannotRunError
 from prune_deploy.records import LayerTime
 from prune_deploy.tracing.onnx_graph import PRODUCTS, Origin
 from prune_deploy.tracing.products import product_macs
@@ -15,6 +16,7 @@ from prune_deploy.tracing.recording import mean_over
 RUN_EVENT = "model_run"
 _NODE_ENDING = "_kernel_time"
 _TYPES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "double": "float64"}
+_CPU = "CPUExecutionProvider"
 _EIGHT_BIT = "QLinear"
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 _LARGEST_BLOCK = 16
@@ -50,10 +52,14 @@ def last_runs(events: Sequence[Event], runs: int) -> list[list[Event]]:
     return [[run, *(e for e in events if e is not run and run["ts"] <= e["ts"] < run["ts"] + run["dur"])] for run in whole]
 
 
-def nodes_of(runs: Sequence[Sequence[Event]]) -> dict[str, Node]:
+def nodes_of(runs: Sequence[Sequence[Event]], *, launches_wait: bool = False) -> dict[str, Node]:
     """Return the nodes by name.
 
-    On a GPU a node's time is that of the kernels it launched. Elsewhere it is its own.
+    On a GPU a node's time is that of the kernels it launched. Elsewhere it is its own. With `launches_wait` it is its own on a GPU too,
+    since its launches waited for the kernels.
+
+    Raises:
+        CannotRunError: a node ran on another provider than the CPU, without its kernels and without waiting for them.
     """
     nodes: dict[str, Node] = {}
     for number, events in enumerate(runs):
@@ -64,6 +70,11 @@ def nodes_of(runs: Sequence[Sequence[Event]]) -> dict[str, Node]:
             name = event["name"].removesuffix(_NODE_ENDING)
             node = nodes.setdefault(name, Node(event["args"]["op_name"], [0.0] * len(runs)))
             node.arguments = event["args"]
+            if not kernels and not launches_wait and event["args"].get("provider", _CPU) != _CPU:
+                raise CannotRunError(
+                    "ONNX Runtime's profile has no kernels of the GPU, only the time of their launches",
+                    fix="start the process with CUDA_LAUNCH_BLOCKING=1, as prune-deploy trace does",
+                )
             node.times_us[number] += 0 if kernels else event["dur"]
         for kernel in kernels:
             name = kernel["args"].get("parent_name", kernel["name"]).removesuffix(_NODE_ENDING)
@@ -173,7 +184,7 @@ def _kernel(node: Node, origin: Origin, is_blocked: bool) -> str:
 
     It is read from the graph, as far as that shows it. For pooling it only says whether the channels lie in blocks.
     """
-    if "Conv" not in node.op or node.op.startswith(_EIGHT_BIT) or node.arguments.get("provider") != "CPUExecutionProvider":
+    if "Conv" not in node.op or node.op.startswith(_EIGHT_BIT) or node.arguments.get("provider") != _CPU:
         return "NCHWc" if is_blocked and "Pool" in node.op else ""
     if not is_blocked:
         return "NCHW, GEMM" if math.prod(origin.weight_shape[2:]) == 1 else "NCHW, im2col and GEMM"

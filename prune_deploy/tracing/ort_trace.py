@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from prune_deploy.errors import CannotRunError
 from prune_deploy.interfaces import Backend
 from prune_deploy.specs import RunOptions
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
@@ -25,6 +26,10 @@ _OPTIMIZED_FILE, _WEIGHTS_FILE = "optimized.onnx", "optimized.onnx.data"
 _WEIGHTS_OPTION = "session.optimized_model_external_initializers_file_name"
 _SMALLEST_WEIGHT_OPTION = "session.optimized_model_external_initializers_min_size_in_bytes"
 _BLOCKED_DOMAIN = "nchwc"
+_BLOCKING = "CUDA_LAUNCH_BLOCKING"
+_WITH_LAUNCH = (
+    "each launch waited for its kernel: a layer's time includes its launches, about 5 µs each, and the whole run is longer"
+)
 _NO_GRAPH = "a TensorRT part of the graph is one node: it has no separate layers"
 
 
@@ -33,14 +38,24 @@ class OrtTracer:
 
     backends = ("ort",)
 
+    def environment(self, options: RunOptions) -> Mapping[str, str]:
+        """On a GPU every launch waits for its kernel.
+
+        ONNX Runtime's builds leave kernels out of the profile (PR 9875 of its repository made them an option, which is off). Without
+        this, a node's time would be that of its launch.
+        """
+        return {_BLOCKING: "1"} if options.device == "cuda" else {}
+
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
         """Open an ONNX file with the profiler on, and trace it.
 
         The profiler is switched off before the untraced runs.
 
         Raises:
+            CannotRunError: on a GPU, the process was started without the variables of `environment`.
             PruneDeployError: as the backend's `open`, `run` and `check`.
         """
+        waits = _launches_wait(self.environment(options))
         # TensorRT's parts cannot be written to a file.
         writes_graph = not options.variant
         with tempfile.TemporaryDirectory() as scratch:
@@ -55,14 +70,28 @@ class OrtTracer:
                 settings = session.settings()
             origins, blocked = _origins(artifact, folder) if writes_graph else ({}, frozenset[str]())
         return Recording(
-            layers=layers_of(nodes_of(events), typical_runs(traced), origins, blocked),
+            layers=layers_of(nodes_of(events, launches_wait=waits), typical_runs(traced), origins, blocked),
             chrome={"traceEvents": [event for run in events for event in run], "displayTimeUnit": "ms"},
             traced_ms=traced,
             untraced_ms=untraced,
             settings=settings,
             rest=_REST,
-            warnings=() if writes_graph else (_NO_GRAPH,),
+            warnings=(*(() if writes_graph else (_NO_GRAPH,)), *((_WITH_LAUNCH,) if waits else ())),
         )
+
+
+def _launches_wait(needed: Mapping[str, str]) -> bool:
+    """Tell whether launches of this process wait for their kernels.
+
+    Raises:
+        CannotRunError: it needs to be, and was not.
+    """
+    if any(os.environ.get(name) != value for name, value in needed.items()):
+        variables = " ".join(f"{name}={value}" for name, value in needed.items())
+        raise CannotRunError(
+            "ONNX Runtime's profile on a GPU has the time of launches, not of kernels", fix=f"start the process with {variables}"
+        )
+    return bool(needed)
 
 
 def _profiling(folder: Path, *, writes_graph: bool) -> Callable[[Any], None]:

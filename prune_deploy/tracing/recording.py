@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from pathlib import Path
@@ -69,6 +69,9 @@ class Tracer(Protocol):
     """
 
     backends: tuple[str, ...]
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:
+        """Return environment variables that a trace's process needs."""
 
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
         """Open `artifact`, warm up, and run it without and with the profiler.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,10 @@ class TorchTracer:
     """Tracer of an eager network's modules and a compiled network's kernels."""
 
     backends = ("eager", "compile")
+
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
 
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
         """Open a bundle and trace it.

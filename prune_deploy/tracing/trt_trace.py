@@ -37,6 +37,10 @@ class TrtTracer:
 
     backends = ("trt",)
 
+    def environment(self, options: RunOptions) -> Mapping[str, str]:  # noqa: ARG002 - the same whatever is asked for
+        """No variables are needed."""
+        return {}
+
     def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
         """Load an engine and trace it, launch by launch.
 

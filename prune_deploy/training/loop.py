@@ -240,7 +240,7 @@ def _repeatable(device: str) -> Iterator[None]:
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
-        with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        with torch.random.fork_rng(devices=[] if device == "cpu" else [torch.cuda.current_device()]):
             yield
     finally:
         torch.backends.cudnn.deterministic = before

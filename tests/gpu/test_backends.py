@@ -10,36 +10,39 @@ import numpy as np
 import pytest
 import torch
 
-from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle
+from prune_deploy import ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.backends import discover, usable
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.errors import CannotRunError, InputError, RecompiledError
 from prune_deploy.evaluation.verify import verify_bundle
-from prune_deploy.export.tensorrt.library import available_libraries
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.pipeline import Exported
-from prune_deploy.specs import TARGETS, RunOptions
+from prune_deploy.specs import RunOptions
+from support.gpu import engine_spec, needs_cuda, needs_engine
+from support.gpu import options as on_device
 
 BATCHES = (1, 4)
 WAYS = [
-    (backend, variant)
+    pytest.param(
+        backend,
+        variant,
+        id=f"{backend.name}{variant and ':' + variant}",
+        marks=[*([needs_engine] if backend.consumes == "engine" else []), *([needs_cuda] if variant else [])],
+    )
     for backend in discover().values()
     for variant in backend.variants
     if backend.consumes != "nothing" and variant != "tensorrt-ep"
 ]
-each_way = pytest.mark.parametrize(("backend", "variant"), WAYS, ids=[f"{b.name}{v and ':' + v}" for b, v in WAYS])
+each_way = pytest.mark.parametrize(("backend", "variant"), WAYS)
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A small transformer with an engine for this GPU, made by the library that is preferred here."""
-    target = local_target()
-    assert target is not None
-    library = next(library for library in available_libraries() if not library.is_rtx or target in TARGETS)
-    engine = EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target, batches=BATCHES)
+    """A small transformer, with an engine where a library builds one for this GPU."""
+    engine = engine_spec(batches=BATCHES)
     spec = ExportSpec(model=ModelSpec(name="test_vit", num_classes=10), prune=PruneSpec(ratio=0.5), engine=engine)
     return export_bundle(spec, tmp_path_factory.mktemp("gpu") / "bundle")
 
@@ -55,7 +58,7 @@ def artifact(exported: Exported, backend: Backend) -> Path:
 
 
 def opened(exported: Exported, backend: Backend, variant: str, inputs: Images, **options: Any) -> AbstractContextManager[Session]:
-    return backend.open(artifact(exported, backend), inputs, RunOptions(device="cuda", variant=variant, **options))
+    return backend.open(artifact(exported, backend), inputs, on_device(variant=variant, **options))
 
 
 def answer(session: Session, inputs: Images) -> Images:
@@ -76,10 +79,12 @@ def on_cpu(exported: Exported) -> dict[int, Images]:
     return logits
 
 
-def test_every_backend_is_available() -> None:
-    for backend in discover().values():
-        state = backend.available()
-        assert state.available, f"{backend.name}: {state.reason}"
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[needs_engine] if each.consumes == "engine" else []) for name, each in discover().items()]
+)
+def test_every_backend_is_available(name: str) -> None:
+    state = discover()[name].available()
+    assert state.available, state.reason
 
 
 @each_way
@@ -113,6 +118,7 @@ def test_another_input_gives_another_answer_and_old_answers_stay(exported: Expor
         np.testing.assert_array_equal(first, before)
 
 
+@needs_cuda
 @each_way
 def test_events_on_its_stream_time_it(exported: Exported, backend: Backend, variant: str) -> None:
     cuda = CudaRuntime()
@@ -129,6 +135,7 @@ def test_events_on_its_stream_time_it(exported: Exported, backend: Backend, vari
     assert 20 * 0.005 < elapsed_ms < 20 * 1000, "twenty runs of a real network lie between the events"
 
 
+@needs_cuda
 @each_way
 def test_it_says_what_is_in_force_and_how_much_memory_it_takes(exported: Exported, backend: Backend, variant: str) -> None:
     with opened(exported, backend, variant, images(4)) as session:
@@ -140,6 +147,7 @@ def test_it_says_what_is_in_force_and_how_much_memory_it_takes(exported: Exporte
     assert 1 << 16 < memory < 8 << 30
 
 
+@needs_cuda
 @pytest.mark.parametrize("enabled", [False, True])
 def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
     message = {}
@@ -151,6 +159,7 @@ def test_tf32_is_what_was_asked_for(exported: Exported, enabled: bool) -> None:
     assert f"use_tf32={int(enabled)}" in message["ort"]["provider_options"]
 
 
+@needs_cuda
 def test_tf32_changes_a_matrix_product() -> None:
     from prune_deploy.backends.pytorch.settings import applied
 
@@ -165,6 +174,25 @@ def test_tf32_changes_a_matrix_product() -> None:
     assert errors[0] < errors[1] / 10
 
 
+@needs_cuda
+def test_sessions_of_one_process_keep_their_own_precision(exported: Exported) -> None:
+    """Two sessions share PyTorch's one switch: each has its own in force while it runs, whichever was opened last."""
+    with (
+        opened(exported, usable("eager"), "", images(4), precision="tf32") as quick,
+        opened(exported, usable("eager"), "", images(4), precision="fp32") as exact,
+        opened(exported, usable("eager"), "", images(4), precision="tf32") as copy,
+    ):
+        logits = []
+        for session in (quick, exact, copy, exact):
+            with session.active():
+                session.run()
+                session.check()
+                logits.append(session.outputs())
+    np.testing.assert_array_equal(logits[0], logits[2])
+    np.testing.assert_array_equal(logits[1], logits[3])
+
+
+@needs_cuda
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune-no-cudagraphs"])
 def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict[int, Images], mode: str) -> None:
     with opened(exported, usable("compile"), "", images(4), compile_mode=mode) as session:
@@ -177,6 +205,7 @@ def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict
     assert np.abs(first - on_cpu[4]).max() < 1e-3 * on_cpu[4].std()
 
 
+@needs_engine
 def test_the_graph_variant_is_a_graph(exported: Exported) -> None:
     backend = usable("trt")
     message = {}
@@ -189,6 +218,7 @@ def test_the_graph_variant_is_a_graph(exported: Exported) -> None:
     assert "captured" in message["cuda-graph"]
 
 
+@needs_engine
 def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path) -> None:
     engine = artifact(exported, usable("trt"))
     other = "sm75" if local_target() != "sm75" else "sm86"
@@ -202,6 +232,7 @@ def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path
     assert f"`target='{local_target()}'`" in caught.value.fix
 
 
+@needs_engine
 def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> None:
     engine = artifact(exported, usable("trt"))
     half = tmp_path / engine.name
@@ -210,12 +241,14 @@ def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> No
         pass
 
 
+@needs_engine
 def test_a_batch_outside_the_profiles_is_bad_input(exported: Exported) -> None:
     with pytest.raises(InputError, match="batch 3 is outside") as caught, opened(exported, usable("trt"), "", images(3)):
         pass
     assert "`batches=(..., 3)`" in caught.value.fix
 
 
+@needs_engine
 def test_parity_of_the_engine_was_checked_at_export_and_is_again(exported: Exported) -> None:
     recorded = next(a for a in exported.record.artifacts if a.role == "engine")
     assert recorded.parity is not None

@@ -8,48 +8,34 @@ from typing import Any
 import pytest
 import torch
 
-from prune_deploy import EngineSpec, ExportSpec, ModelSpec, PruneSpec, export_bundle, load
+from prune_deploy import ExportSpec, ModelSpec, PruneSpec, export_bundle, load
 from prune_deploy.data import synthetic_images
 from prune_deploy.environment import capture
 from prune_deploy.export.tensorrt.layers import types_in_inspector
-from prune_deploy.export.tensorrt.library import TensorRTLibrary, available_libraries
+from prune_deploy.export.tensorrt.library import TensorRTLibrary
 from prune_deploy.gpus import local_target
 from prune_deploy.pipeline import Exported
-from prune_deploy.specs import TARGETS
+from support.gpu import builders, engine_spec, needs_cuda, needs_engine, require_builder
 
 BATCHES = (1, 4)
+BUILDERS = builders()
+NONE: list[TensorRTLibrary | None] = [None]
 
 
-def target() -> str:
-    found = local_target()
-    assert found is not None
-    return found
-
-
-def libraries() -> list[TensorRTLibrary]:
-    return [library for library in available_libraries() if not library.is_rtx or target() in TARGETS]
-
-
-@pytest.fixture(scope="module", params=libraries(), ids=lambda library: library.tag)
+@pytest.fixture(scope="module", params=BUILDERS or NONE, ids=lambda library: library.tag if library else "no library")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TensorRTLibrary, Exported]:
-    library: TensorRTLibrary = request.param
-    spec = ExportSpec(
-        model=ModelSpec(name="test_vit"),
-        prune=PruneSpec(ratio=0.5),
-        engine=EngineSpec(library="tensorrt-rtx" if library.is_rtx else "tensorrt", target=target(), batches=BATCHES),
-    )
+    library = request.param or require_builder()
+    engine = engine_spec(library, batches=BATCHES)
+    spec = ExportSpec(model=ModelSpec(name="test_vit"), prune=PruneSpec(ratio=0.5), engine=engine)
     return library, export_bundle(spec, tmp_path_factory.mktemp("gpu") / "bundle")
 
 
+@needs_cuda
 def test_the_environment_names_the_gpu() -> None:
     major, minor = torch.cuda.get_device_capability(0)
-    assert target() == f"sm{major}{minor}"
+    assert local_target() == f"sm{major}{minor}"
     assert any(torch.cuda.get_device_name(0) in gpu for gpu in capture().gpus)
     assert capture().driver
-
-
-def test_there_is_a_library_for_this_gpu() -> None:
-    assert libraries(), f"no TensorRT library here builds for {target()}"
 
 
 def engine_of(library: TensorRTLibrary, path: Path) -> Any:
@@ -61,6 +47,7 @@ def plan_path(exported: Exported) -> Path:
     return next(exported.folder / a.name for a in exported.record.artifacts if a.role == "engine")
 
 
+@needs_engine
 @pytest.mark.parametrize("profile", range(len(BATCHES)))
 def test_the_engine_computes_what_the_module_computes(exported: tuple[TensorRTLibrary, Exported], profile: int) -> None:
     library, bundle = exported
@@ -83,6 +70,7 @@ def test_the_engine_computes_what_the_module_computes(exported: tuple[TensorRTLi
     assert (logits.cpu() - expected).abs().max() < 1e-3 * spread
 
 
+@needs_engine
 def test_the_inspector_agrees_with_the_recorded_layer_types(exported: tuple[TensorRTLibrary, Exported]) -> None:
     library, bundle = exported
     inspector = engine_of(library, plan_path(bundle)).create_engine_inspector()

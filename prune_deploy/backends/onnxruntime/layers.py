@@ -167,7 +167,7 @@ def _write_optimised(path: Path, destination: Path, options: RunOptions) -> None
         left_out = defective_optimizers(path, options.precision)
         onnxruntime.InferenceSession(str(path), settings, providers=providers, disabled_optimizers=left_out, enable_fallback=0)
     except Exception as error:  # as at opening
-        raise loading_error(path, error) from error
+        raise loading_error(path, error, options.device) from error
 
 
 def main() -> None:

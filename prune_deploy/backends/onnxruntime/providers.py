@@ -20,6 +20,13 @@ from prune_deploy.specs import RunOptions
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 TENSORRT_VARIANT = "tensorrt-ep"
+TUNED_VARIANT = "tuned"
+GRAPH_VARIANT = "cuda-graph"
+VARIANTS = ("", TUNED_VARIANT, GRAPH_VARIANT, TENSORRT_VARIANT)
+"""Ways to run. The plain one and the others but the first search cuDNN's algorithms by heuristics, as PyTorch does by default.
+
+"tuned" times them all (ONNX Runtime's own default), and "cuda-graph" replays a run as one CUDA graph.
+"""
 
 SHAPE_OPERATORS = frozenset(
     {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul", "Div"}
@@ -45,28 +52,45 @@ def providers_for(options: RunOptions, stream: int | None) -> list[Provider]:
     on_stream = {} if stream is None else {"user_compute_stream": str(stream)}
     cuda = {
         "use_tf32": str(int(options.precision == "tf32")),
-        "cudnn_conv_algo_search": "EXHAUSTIVE" if options.cudnn_benchmark else "HEURISTIC",
+        "cudnn_conv_algo_search": "EXHAUSTIVE" if options.cudnn_benchmark or options.variant == TUNED_VARIANT else "HEURISTIC",
         "do_copy_in_default_stream": "1",
+        # As much memory as is needed: the default doubles an arena at each growth.
+        "arena_extend_strategy": "kSameAsRequested",
+        "prefer_nhwc": str(int(options.channels_last)),
+        "enable_cuda_graph": str(int(options.variant == GRAPH_VARIANT)),
         **on_stream,
     }
     return [*([(TENSORRT, dict(on_stream))] if options.variant == TENSORRT_VARIANT else []), (CUDA, cuda)]
+
+
+def environment(options: RunOptions) -> dict[str, str]:
+    """Return the variables that keep TF32 out of the TensorRT provider.
+
+    It has no option for it. NVIDIA's libraries read the variable when they are initialised, for the whole process.
+    """
+    if options.variant != TENSORRT_VARIANT or options.precision == "tf32":
+        return {}
+    return {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def prepare(options: RunOptions) -> None:
     """Load pip's CUDA libraries and those of the TensorRT provider.
 
     Raises:
-        CannotRunError: the TensorRT provider was asked for and cannot load, or there is no GPU for it.
+        CannotRunError: a variant was asked for on a CPU, or the TensorRT provider cannot load, or the process allows it TF32.
     """
     import onnxruntime
 
+    if options.variant and options.device == "cpu":
+        raise CannotRunError(f"variant {options.variant} of ONNX Runtime runs on a GPU only", fix="use `device='cuda'`")
     if options.variant == TENSORRT_VARIANT:
-        if options.device == "cpu":
-            raise CannotRunError("ONNX Runtime's TensorRT provider runs on a GPU only", fix="use `device='cuda'`")
         _load_tensorrt(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so")
-        if options.precision != "tf32":
-            # The provider has no option for it. NVIDIA's libraries read this variable when they are initialised.
-            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        for name, value in environment(options).items():
+            if os.environ.get(name) != value:
+                raise CannotRunError(
+                    f"ONNX Runtime's TensorRT provider computes {options.precision or 'fp32'} in TF32 in this process",
+                    fix=f"start the process with {name}={value}, or ask for tf32",
+                )
     if options.device == "cuda":
         with redirect_stdout(sys.stderr):  # where it fails it prints
             onnxruntime.preload_dlls()

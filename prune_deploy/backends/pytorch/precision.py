@@ -124,6 +124,7 @@ def check_precision(module: nn.Module, options: RunOptions, tf32: str) -> None:
     Raises:
         BuildError: they are not.
     """
+    check_tf32(options, tf32)
     precision = options.precision
     if precision is None:
         return
@@ -132,5 +133,20 @@ def check_precision(module: nn.Module, options: RunOptions, tf32: str) -> None:
         require_computing(precision, share)
     if share.computing < share.layers:
         raise BuildError(f"{precision} was asked for, only {share.text} layers have it ({SOURCE})", fix="report the model's name")
-    if precision == "tf32" and tf32.count("tf32") < 2:
-        raise BuildError(f"tf32 was asked for, PyTorch says: {tf32}", fix="see whether other code of the process changes it")
+
+
+def check_tf32(options: RunOptions, state: str) -> None:
+    """Check that products and convolutions use TF32 only under that label.
+
+    `state` is PyTorch's setting, as `settings.tf32_state` gives it.
+
+    Raises:
+        BuildError: they use it under another label, or do not use it under this one.
+    """
+    precision = options.precision or "fp32"
+    if options.device == "cpu" and precision != "tf32":
+        return  # PyTorch allows it in convolutions of CUDA by default, which do not run here
+    if state.count("tf32") != (2 if precision == "tf32" else 0):
+        raise BuildError(
+            f"{precision} was asked for, PyTorch says: {state}", fix="see whether other code of the process changes it"
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prune_deploy.backends.pytorch.precision import cast, check_precision, described
-from prune_deploy.backends.pytorch.settings import tf32_state
-from prune_deploy.backends.run_options import out_of_memory
+from prune_deploy.backends.pytorch.precision import cast, check_precision, check_tf32, described
+from prune_deploy.backends.pytorch.settings import applied, tf32_state
+from prune_deploy.backends.run_options import device_failed, out_of_memory
 from prune_deploy.errors import InputError, first_line
 from prune_deploy.specs import RunOptions
 
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeError)
 """Errors that a module raises for an input that does not fit it."""
+
+
+@cache
+def _process_stream() -> torch.cuda.Stream:
+    """The one stream of all sessions of this process.
+
+    They never run at the same time. PyTorch's allocator reuses a freed block on the stream that it was used on, and on no other.
+    With a stream each, every session would keep the activations of its largest layers.
+    """
+    import torch
+
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 class TorchSession:
@@ -37,7 +50,7 @@ class TorchSession:
         self._call: Callable[[torch.Tensor], torch.Tensor] = self._module
         self._cuda_stream: torch.cuda.Stream | None = None
         if options.device == "cuda":
-            self._cuda_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._cuda_stream = _process_stream()
             torch.cuda.synchronize()  # the weights arrive on another stream
         self._output: torch.Tensor | None = None
         self.bind(inputs)
@@ -49,6 +62,29 @@ class TorchSession:
             # A copy, at an address PyTorch's kernels like: the caller's array may lie anywhere, and change.
             self._input = host.to(device=self._options.device, memory_format=self._layout, copy=True)
         self.synchronize()
+
+    @contextmanager
+    def active(self) -> Iterator[dict[str, float]]:
+        """Put threads, TF32 and cuDNN's search in force for a block.
+
+        On a GPU the reading `allocator_retries` counts how often PyTorch's allocator found no memory during the block. It then gives
+        its caches back and asks again, which takes milliseconds of the run.
+
+        Raises:
+            BuildError: at the block's end, if TF32 is not what the label says.
+        """
+        readings: dict[str, float] = {}
+        with applied(self._options):
+            before = self._allocator_retries()
+            yield readings
+            if before is not None:
+                readings["allocator_retries"] = float((self._allocator_retries() or 0) - before)
+            check_tf32(self._options, tf32_state())
+
+    def _allocator_retries(self) -> int | None:
+        if self._cuda_stream is None:
+            return None
+        return int(self._torch.cuda.memory_stats().get("num_alloc_retries", 0))
 
     def run(self) -> None:
         """Run once. On the CPU the call returns with the outputs.
@@ -66,11 +102,13 @@ class TorchSession:
     def refused(self, error: Exception) -> Exception:
         """Return the error to raise for a module's error.
 
-        Memory ran out, or else the input does not fit.
+        Memory ran out, the GPU failed, or else the input does not fit.
         """
         shape = tuple(self._input.shape)
         if isinstance(error, self._torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             return out_of_memory(f"the module on an input of {shape}")
+        if isinstance(error, self._torch.AcceleratorError):
+            return device_failed(f"the module on an input of {shape}", error)
         return InputError(
             f"the module does not run on an input of {shape}: {first_line(error, 300)}",
             fix="bind inputs of the model's size; whether the bundle is damaged, prune-deploy verify tells",

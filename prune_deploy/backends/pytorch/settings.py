@@ -44,7 +44,7 @@ def applied(options: RunOptions) -> Iterator[None]:
     import torch
 
     with ExitStack() as restore:
-        if options.threads is not None:
+        if options.threads is not None and options.threads != torch.get_num_threads():
             restore.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(options.threads)
         restore.callback(_set_cudnn_benchmark, torch.backends.cudnn.benchmark)
@@ -57,16 +57,17 @@ def applied(options: RunOptions) -> Iterator[None]:
 def set_tf32(enabled: bool) -> None:
     """Allow or forbid TF32 in products and convolutions of NVIDIA GPUs.
 
-    CPU kernels stay as they are. The one call sets PyTorch's older switch and its newer one (`fp32_precision`) alike. With the newer
-    one alone, code that asks the older (Inductor's templates) raises.
+    CPU kernels stay as they are. PyTorch's older switches (`allow_tf32`) and its newer ones (`fp32_precision`) are set alike. Where
+    they differ, PyTorch raises at whoever asks for the older: Inductor's templates, or other code of the process.
     """
     import torch
 
     on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     precision = "tf32" if enabled else "ieee"
-    # First the default of everything on CUDA, which Inductor's convolutions read, then the operations themselves.
+    torch.backends.cudnn.allow_tf32 = enabled  # before the newer switches, some of which it sets too
     torch.backends.cudnn.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("high" if enabled else "highest")
     torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]
 
@@ -92,12 +93,16 @@ def _precision_restorer() -> Callable[[], None]:
     """A call that brings back the precisions of this moment."""
     import torch
 
-    cuda, conv = torch.backends.cudnn.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-    matmul, on_cpu = torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    cudnn = torch.backends.cudnn
+    conv, rnn = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision  # type: ignore[attr-defined]
+    cuda, matmul = cudnn.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
 
     def restore() -> None:
-        torch.backends.cudnn.fp32_precision = cuda
-        torch.backends.cudnn.conv.fp32_precision = conv  # type: ignore[attr-defined]
+        cudnn.allow_tf32 = conv == "tf32"
+        cudnn.fp32_precision = cuda
+        cudnn.conv.fp32_precision = conv  # type: ignore[attr-defined]
+        cudnn.rnn.fp32_precision = rnn  # type: ignore[attr-defined]
         torch.set_float32_matmul_precision("high" if matmul == "tf32" else "highest")
         torch.backends.cuda.matmul.fp32_precision = matmul
         torch.backends.mkldnn.matmul.fp32_precision = on_cpu  # type: ignore[attr-defined]

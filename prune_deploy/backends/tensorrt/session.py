@@ -6,13 +6,17 @@ It is bound once, then launched, or replayed as one CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prune_deploy.backends.cuda_runtime import CudaRuntime
+from prune_deploy.backends.run_options import out_of_memory
 from prune_deploy.backends.tensorrt.engine import LoadedEngine, choose_profile, profiles_of
+from prune_deploy.backends.tensorrt.kernel_cache import KernelCache
+from prune_deploy.backends.tensorrt.layer_clock import layer_clock
 from prune_deploy.errors import BuildError, CannotRunError, setting
 from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.log import collecting
@@ -24,11 +28,19 @@ _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 class TrtSession:
     """Engine and its execution context on a stream.
 
-    `opened_bytes` is the device memory that opening took. `precision` is the engine's label, or None if it is not checked.
+    `opened_bytes` is the device memory that opening took. `precision` is the engine's label, or None if it is not checked. `cache` is
+    the file that keeps the kernels which TensorRT-RTX compiles in the first run.
     """
 
     def __init__(
-        self, loaded: LoadedEngine, cuda: CudaRuntime, stream: Any, *, graph: bool, precision: Precision | None = None
+        self,
+        loaded: LoadedEngine,
+        cuda: CudaRuntime,
+        stream: Any,
+        *,
+        graph: bool,
+        precision: Precision | None = None,
+        cache: Path | None = None,
     ) -> None:
         self._precision = precision
         self._loaded, self._cuda, self._cuda_stream, self._graph = loaded, cuda, stream, graph
@@ -38,10 +50,12 @@ class TrtSession:
         self._profiles = profiles_of(self._engine, self._input)
         # TensorRT-RTX captures by itself. Capture from outside needs an engine built with REQUIRE_USER_ALLOCATION.
         self._captures_itself = graph and hasattr(self._trt, "CudaGraphStrategy")
+        self._cache = None if cache is None or not loaded.library.is_rtx else KernelCache(cache)
         self._context = self._create_context()
         self._shape: tuple[int, ...] = ()
         self._buffers: dict[str, int] = {}
         self._graph_exec: Any = None
+        self._has_run = False
         self.opened_bytes = 0
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
@@ -62,6 +76,10 @@ class TrtSession:
         if self._graph and not self._captures_itself and self._graph_exec is None:
             self._capture()
 
+    def active(self) -> AbstractContextManager[dict[str, float]]:
+        """An engine's settings were built into it."""
+        return nullcontext({})
+
     def run(self) -> None:
         """Start one inference.
 
@@ -70,6 +88,8 @@ class TrtSession:
         """
         if self._graph_exec is not None:
             self._cuda.call("cudaGraphLaunch", self._graph_exec, self._cuda_stream)
+        elif not self._has_run:
+            self._first_run()
         elif not self._context.execute_async_v3(self._handle):
             raise self._refused("execute_async_v3")
 
@@ -104,6 +124,9 @@ class TrtSession:
     def check(self) -> None:
         """Check that a requested graph ran and layers have the label's type.
 
+        TensorRT-RTX reports its setting, and whether the runs on this stream could be captured. That it captures is for a profiler to
+        show (tests/gpu).
+
         Raises:
             CannotRunError: the graph did not run.
             BuildError: no layer has the type.
@@ -111,7 +134,8 @@ class TrtSession:
         self._check_precision()
         if self._captures_itself:
             whole_graph = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            replayed = self._context.get_runtime_config().cuda_graph_strategy == whole_graph
+            in_force = self._context.get_runtime_config().cuda_graph_strategy == whole_graph
+            replayed = in_force and self._context.is_stream_capturable(self._handle)
         else:
             replayed = self._graph_exec is not None
         if self._graph and not replayed:
@@ -134,7 +158,7 @@ class TrtSession:
 
         TensorRT adds them to the list as runs go by. Runs are slower meanwhile.
         """
-        clock = _layer_clock(self._trt)
+        clock = layer_clock(self._trt)
         self._context.profiler = clock
         try:
             yield clock.heard
@@ -168,18 +192,45 @@ class TrtSession:
         return matching[0]
 
     def _create_context(self) -> Any:
-        if self._loaded.library.is_rtx:
-            config = self._engine.create_runtime_config()
-            # At once, in the first run: the default replaces kernels in the background, while others are timed.
-            config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
-            if self._captures_itself:
-                config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            context = self._engine.create_execution_context(config)
-        else:
-            context = self._engine.create_execution_context()
-        if context is None:  # it needs the scratch memory of the largest profile
-            raise CannotRunError("TensorRT made no execution context: not enough device memory", fix="free memory on the GPU")
+        with collecting(self._loaded.library) as log:
+            if self._loaded.library.is_rtx:
+                context = self._engine.create_execution_context(self._runtime_config())
+            else:
+                context = self._engine.create_execution_context()
+            message = log.describe_errors()
+        if context is None:
+            if not message or "memory" in message.lower():  # it needs the scratch memory of the largest profile
+                raise out_of_memory(f"TensorRT's execution context{f': {message}' if message else ''}")
+            raise self._refused("an execution context", message)
         return context
+
+    def _runtime_config(self) -> Any:
+        """TensorRT-RTX's settings of a context.
+
+        They say when it compiles kernels, where it keeps them, and whether it captures.
+        """
+        config = self._engine.create_runtime_config()
+        # At once, in the first run: the default replaces kernels in the background, while others are timed.
+        config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        if self._captures_itself:
+            config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._cache is not None:
+            self._cache.attach(config)
+        return config
+
+    def _first_run(self) -> None:
+        """Start the first inference with the bound shape.
+
+        TensorRT-RTX compiles its kernels here, so this is where it may refuse, and says why.
+        """
+        with collecting(self._loaded.library) as log:
+            done = self._context.execute_async_v3(self._handle)
+            message = log.describe_errors()
+        if not done:
+            raise self._refused("execute_async_v3", message)
+        self._has_run = True
+        if self._cache is not None:
+            self._cache.save()
 
     def _select(self, profile: int, shape: tuple[int, ...]) -> None:
         """Put a profile and a shape in force, with buffers for them."""
@@ -203,15 +254,21 @@ class TrtSession:
 
         The first allocates and initialises.
         """
-        self._context.execute_async_v3(self._handle)
+        self._first_run()
         self.synchronize()
         api = self._cuda.api
-        self._cuda.call("cudaStreamBeginCapture", self._cuda_stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-        done = self._context.execute_async_v3(self._handle)
-        # Always ended: a stream that is still capturing can do nothing else.
-        status, graph = api.cudaStreamEndCapture(self._cuda_stream)
-        if not done or status != api.cudaError_t.cudaSuccess:
-            raise CannotRunError(f"the engine cannot be captured as a CUDA graph: {status.name}", fix=_WITHOUT_GRAPH)
+        with collecting(self._loaded.library) as log:
+            self._cuda.call(
+                "cudaStreamBeginCapture", self._cuda_stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+            )
+            done = self._context.execute_async_v3(self._handle)
+            # Always ended: a stream that is still capturing can do nothing else.
+            status, graph = api.cudaStreamEndCapture(self._cuda_stream)
+            message = log.describe_errors()
+        captured = status == api.cudaError_t.cudaSuccess
+        if not done or not captured:
+            reason = message or ("TensorRT refused: execute_async_v3" if captured else status.name)
+            raise CannotRunError(f"the engine cannot be captured as a CUDA graph: {reason}", fix=_WITHOUT_GRAPH)
         self._graph_exec = self._cuda.call("cudaGraphInstantiate", graph, 0)
         self._cuda.call("cudaGraphDestroy", graph)
 
@@ -225,6 +282,7 @@ class TrtSession:
             self._cuda.release(address)
         self._buffers.clear()
         self._shape = ()
+        self._has_run = False
 
     def _layer_types(self) -> dict[str, int]:
         """Count the layers by type, empty where the engine does not tell."""
@@ -250,17 +308,3 @@ class TrtSession:
 
     def _refused(self, what: str, message: str = "") -> CannotRunError:
         return CannotRunError(f"TensorRT refused: {what}{f': {message}' if message else ''}", fix="see: prune-deploy doctor")
-
-
-def _layer_clock(trt: Any) -> Any:
-    """TensorRT's profiler interface, implemented for the library that is loaded."""
-
-    class LayerClock(trt.IProfiler):  # type: ignore[misc]  # a class of a module that is known at run time only
-        def __init__(self) -> None:
-            trt.IProfiler.__init__(self)  # the bindings want it spelled out
-            self.heard: list[tuple[str, float]] = []
-
-        def report_layer_time(self, layer_name: str, ms: float) -> None:
-            self.heard.append((layer_name, float(ms)))
-
-    return LayerClock()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError, WorkerProcess
@@ -17,6 +18,7 @@ from prune_deploy.records import to_json
 from prune_deploy.specs import ExportSpec
 
 _START_LIMIT_S = 60.0
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _MODULE = "prune_deploy.execution.jobs.server"
 
 
@@ -32,6 +34,7 @@ class BuildWorkerClient:
         self._memory_limit_bytes = memory_limit_bytes
         self._worker: WorkerProcess | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._variables: dict[str, str] = {}
         self.has_named_log = False
 
     def __enter__(self) -> BuildWorkerClient:
@@ -40,12 +43,19 @@ class BuildWorkerClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end()
 
-    def ask(self, kind: str, header: dict[str, Any], limit_s: float, doing: str) -> dict[str, Any]:
+    def ask(
+        self, kind: str, header: dict[str, Any], limit_s: float, doing: str, *, environment: Mapping[str, str] = _NO_VARIABLES
+    ) -> dict[str, Any]:
         """Run a job in the worker, which is stopped between jobs.
+
+        `environment` holds variables that its process needs from its start. A worker that was started with others is replaced.
 
         Raises:
             WorkerError: the job failed, or took its process down with it.
         """
+        if dict(environment) != self._variables:
+            self.end()
+            self._variables = dict(environment)
         try:
             return self._ask({"kind": kind, **header}, limit_s, doing)
         except RefusedError:
@@ -90,4 +100,5 @@ class BuildWorkerClient:
     def _environment(self) -> dict[str, str]:
         """Redirect files of profilers and compilers to a folder that is removed."""
         self._scratch = tempfile.TemporaryDirectory(prefix="prune-deploy-")
-        return os.environ | {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}
+        scratch = {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}
+        return os.environ | scratch | self._variables

@@ -47,6 +47,7 @@ _SUMMARY: dict[str, dict[str, Callable[[Sequence[float]], float]]] = {
     "violation_thermal_ns": {"violation_thermal_ns": sum},
     "pcie_generation": {"pcie_generation_min": min},
     "other_gpu_processes": {"other_gpu_processes_max": max},
+    "allocator_retries": {"allocator_retries": sum},
 }
 
 

@@ -33,6 +33,9 @@ def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
             raise CannotRunError(
                 f"{setting('lock_clocks_mhz', mhz)}: {error.message}", fix=f"{error.fix}; or leave `lock_clocks_mhz` out"
             ) from error
+        supported = _supported(module, handle)
+        if supported and mhz not in supported:  # the driver would take the nearest, and answer that all is well
+            raise _no_such_clock(mhz, supported)
         refused = False
         try:
             try:
@@ -45,6 +48,26 @@ def locked_clocks(mhz: int | None, nvml: Any = None) -> Iterator[None]:
             # Ctrl-C during the call may come after the driver has locked the clock, so only a refusal counts.
             if not refused:
                 _free(module, handle)
+
+
+def _supported(module: Any, handle: Any) -> frozenset[int]:
+    """Return the clocks that the GPU can be locked to, in MHz.
+
+    There are none where the driver does not list them.
+    """
+    try:
+        memory_clocks = module.nvmlDeviceGetSupportedMemoryClocks(handle)
+        return frozenset(mhz for each in memory_clocks for mhz in module.nvmlDeviceGetSupportedGraphicsClocks(handle, each))
+    except (module.NVMLError, AttributeError):
+        return frozenset()
+
+
+def _no_such_clock(mhz: int, supported: frozenset[int]) -> CannotRunError:
+    nearest = sorted(sorted(supported, key=lambda each: abs(each - mhz))[:2])
+    return CannotRunError(
+        f"{setting('lock_clocks_mhz', mhz)}: the GPU has no such clock",
+        fix=f"choose {' or '.join(map(str, nearest))}, or another that nvidia-smi -q -d SUPPORTED_CLOCKS lists",
+    )
 
 
 def _explain(mhz: int, error: Exception) -> CannotRunError:

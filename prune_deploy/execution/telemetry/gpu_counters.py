@@ -125,5 +125,7 @@ class GpuCounters:
             raise Refused(f"this version of pynvml has no {function}")
         try:
             return nvml_function(self._handle, *arguments)
-        except self._nvml.NVMLError as error:
+        except (
+            Exception
+        ) as error:  # an NVMLError, or what the binding raises beside it for an older driver: no reading ends a run
             raise Refused(first_line(error)) from error

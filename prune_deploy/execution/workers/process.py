@@ -150,7 +150,7 @@ class WorkerProcess:
 
         Raises:
             RefusedError: the answer is an error.
-            WorkerError: the worker crashed, hung or passed its memory limit.
+            WorkerError: the worker crashed, hung or passed its memory limit, or an error left it unable to go on.
         """
         deadline = time.monotonic() + limit_s
         try:
@@ -165,7 +165,8 @@ class WorkerProcess:
         except LimitError as error:
             raise WorkerError("failed", error.message, error.fix) from None
         if (refusal := message.header.get("error")) is not None:
-            raise RefusedError(refusal["status"], refusal["message"], refusal["fix"])
+            kind = WorkerError if refusal["lost"] else RefusedError
+            raise kind(refusal["status"], refusal["message"], refusal["fix"])
         return message
 
     def request(self, header: dict[str, Any], limit_s: float, doing: str) -> Message:

@@ -24,12 +24,15 @@ Answer = Callable[[Message], tuple[dict[str, Any], bytes]]
 """Handler of a message. It returns the header and the bytes to send back."""
 
 
-def run_child(answer: Answer) -> None:
-    """Serve the coordinator on the command line until it closes the channel."""
+def run_child(answer: Answer, is_lost: Callable[[], bool] = lambda: False) -> None:
+    """Serve the coordinator on the command line until it closes the channel.
+
+    `is_lost` is asked after an error: whether this process can do nothing more.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides when to end
     die_with(int(sys.argv[2]))
     try:
-        serve(Channel(socket.socket(fileno=int(sys.argv[1]))), answer)
+        serve(Channel(socket.socket(fileno=int(sys.argv[1]))), answer, is_lost)
     except ChannelClosed:
         return
 
@@ -44,22 +47,21 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def serve(channel: Channel, answer: Answer) -> None:
+def serve(channel: Channel, answer: Answer, is_lost: Callable[[], bool] = lambda: False) -> None:
     """Answer messages until the coordinator closes the channel.
 
-    An error is an answer too.
+    An error is an answer too. It tells with `lost` whether the process can go on.
     """
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
         try:
             header, data = answer(message)
         except PruneDeployError as error:
-            channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix}})
+            channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix, "lost": is_lost()}})
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is this case's record, not the end of the comparison
             traceback.print_exc()
             text = f"{type(error).__name__}: {first_line(error, 300)}"
-            channel.send(
-                {"error": {"status": "failed", "message": text, "fix": "see whether the model runs with prune-deploy run"}}
-            )
+            fix = "see whether the model runs with prune-deploy run"
+            channel.send({"error": {"status": "failed", "message": text, "fix": fix, "lost": is_lost()}})
         else:
             channel.send(header, data)

@@ -46,14 +46,6 @@ def time_each(session: Session, runs: int) -> NDArray[np.int64]:
     return np.array(samples, dtype=np.int64)
 
 
-def device_ms(session: Session, runs: int) -> float | None:
-    """Measure the median time of a run on the device in milliseconds.
-
-    The runs are extra ones. It is None without a device stream.
-    """
-    return None if session.stream is None else float(np.median(_time_queued(session, runs))) / 1e6
-
-
 def _time_queued(session: Session, runs: int) -> NDArray[np.int64]:
     """Measure device time between events around queued runs.
 

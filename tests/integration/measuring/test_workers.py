@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from prune_deploy.execution import worker_group
-from prune_deploy.execution.candidate import Candidate
+from prune_deploy.execution.candidate import Candidate, memory_of
 from prune_deploy.execution.worker_group import ProcessLaunch, WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.runner import CandidateLost
@@ -249,3 +249,50 @@ def test_a_killed_coordinator_leaves_nothing_behind(tmp_path: Path) -> None:
         coordinator.kill()
     _, alive = psutil.wait_procs(started, timeout=120)
     assert alive == []
+
+
+def test_a_shared_process_that_hangs_ends_with_all_its_candidates(
+    tmp_path: Path, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may read the answer that comes too late as its own."""
+    monkeypatch.setattr(worker_group, "_LEAST_LIMIT_S", 4.0)
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "hang", "at_run": 3}, placement="shared")
+    with group.launch(0, [0, 1]) as launch:
+        with pytest.raises(CandidateLost):
+            run_often(launch, 1)
+        assert children() == []
+    assert [outcome.failure.status for outcome in group.outcomes if outcome.failure is not None] == ["timeout", "timeout"]
+    assert "its process ended" in str(group.outcomes[0].failure)
+
+
+@pytest.mark.parametrize("fault", ["mislabelled", "nan", "raise"])
+def test_what_fails_in_a_shared_process_is_closed_there(tmp_path: Path, watchdog: Watchdog, fault: str) -> None:
+    """What a candidate holds on a device is free for the others, whether it failed at opening or later."""
+    closed = tmp_path / "closed"
+    fails = {"run_ms": 1.0, "fault": fault, "at_run": 3 if fault == "raise" else 1, "closed": str(closed), "cold_runs": 0}
+    if fault == "nan":
+        fails["at_run"] = 0
+    group = made(tmp_path, watchdog, fails, {"run_ms": 1.0}, placement="shared")
+    with group.launch(0, [0, 1, 2]) as launch:
+        if fault == "raise":
+            assert not closed.exists()
+            with pytest.raises(CandidateLost):
+                run_often(launch, 1)
+        assert closed.exists(), "before the launch ends"
+        assert len(launch.run(0, 3).samples_ns) == len(launch.run(2, 3).samples_ns) == 3
+        assert len(children()) == 1
+    assert group.candidates == (0, 2)
+
+
+def test_a_failed_memory_pass_keeps_what_was_timed(tmp_path: Path, watchdog: Watchdog) -> None:
+    path = artifact(tmp_path, "dense", run_ms=1.0, fault="memory pass")
+    options = RunOptions(device="cuda")
+    each = Candidate(label="dense", role="dense", backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
+    spec = MeasureSpec(options=options)
+    group = WorkerGroup([each], spec, watchdog, logs=tmp_path, caches=tmp_path / "caches")
+    with group.launch(0, [0]) as launch:
+        launch.run(0, 3)
+    assert group.candidates == (0,)
+    memory = memory_of(group.outcomes[0], spec)
+    assert memory is not None
+    assert (memory.peak_device_bytes, memory.device_note) == (None, "a second session: not enough memory")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,8 +83,8 @@ class FakeContext:
     It records its calls in the same diary.
     """
 
-    def __init__(self, diary: list[str], classes: int, config: Any = None) -> None:
-        self.diary, self.classes, self.config = diary, classes, config
+    def __init__(self, diary: list[str], classes: int, config: Any = None, say: Callable[[str], None] = lambda _: None) -> None:
+        self.diary, self.classes, self.config, self.say = diary, classes, config, say
         self.refuses: set[str] = set()
         self.profiler: Any = None
         self.layer_times_ms: list[tuple[str, float]] = []
@@ -107,10 +108,32 @@ class FakeContext:
         self.diary.append("execute")
         for name, milliseconds in self.layer_times_ms if self.profiler is not None else ():
             self.profiler.report_layer_time(name, milliseconds)
+        if "execute" in self.refuses:
+            self.say("the kernel could not be compiled")
+        elif self.config is not None and self.config.cache is not None:
+            self.config.cache.kernels = b"kernels"
         return "execute" not in self.refuses
 
     def get_runtime_config(self) -> Any:
         return self.config
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert stream == STREAM
+        return "capture" not in self.refuses
+
+
+class FakeKernels:
+    """TensorRT-RTX's runtime cache."""
+
+    def __init__(self) -> None:
+        self.kernels = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        self.kernels = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.kernels
 
 
 class FakeEngine:
@@ -122,6 +145,8 @@ class FakeEngine:
         self.diary, self.profiles, self.image = diary, profiles, image
         self.num_optimization_profiles = len(profiles)
         self.context: FakeContext | None = None
+        self.context_message: str | None = None
+        self.logger: Any = None
         self.layers: list[Any] = [{"Name": "all", "Inputs": [{"Datatype": "Half"}], "Outputs": [{"Datatype": "Half"}]}]
 
     def get_tensor_name(self, index: int) -> str:
@@ -137,11 +162,22 @@ class FakeEngine:
         return [(batch, *self.image) for batch in self.profiles[index]]
 
     def create_runtime_config(self) -> Any:
-        return SimpleNamespace(cuda_graph_strategy="DISABLED", dynamic_shapes_kernel_specialization_strategy="LAZY")
+        config = SimpleNamespace(cuda_graph_strategy="DISABLED", dynamic_shapes_kernel_specialization_strategy="LAZY", cache=None)
+        config.create_runtime_cache = FakeKernels
+        config.set_runtime_cache = lambda cache: setattr(config, "cache", cache)
+        return config
 
-    def create_execution_context(self, config: Any = None) -> FakeContext:
-        self.context = FakeContext(self.diary, 10, config)
+    def create_execution_context(self, config: Any = None) -> FakeContext | None:
+        if self.context_message is not None:
+            self.say(self.context_message)
+            return None
+        self.context = FakeContext(self.diary, 10, config, self.say)
         return self.context
+
+    def say(self, message: str) -> None:
+        """Let TensorRT log an error."""
+        if self.logger is not None:
+            self.logger.log(_Logger.Severity.ERROR, message)
 
     def create_engine_inspector(self) -> Any:
         return SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": self.layers}))

@@ -11,13 +11,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prune_deploy.backends.run_options import out_of_memory
 from prune_deploy.errors import BuildError, RecompiledError
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
@@ -48,7 +49,8 @@ def install(folder: Path) -> dict[str, str]:
 def artifact(folder: Path, name: str, **behaviour: Any) -> Path:
     """Write an artifact with this behaviour.
 
-    A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs from run `at_run` on (0: at opening).
+    A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs from run `at_run` on (0: at opening). `closed` is a
+    file that appears when the session is closed.
     """
     path = folder / f"{name}.json"
     path.write_text(json.dumps(behaviour))
@@ -68,6 +70,10 @@ class FaultySession:
 
     def bind(self, inputs: np.ndarray[Any, Any]) -> None:
         """Accept any input."""
+
+    def active(self) -> AbstractContextManager[dict[str, float]]:
+        """Count nothing."""
+        return nullcontext({})
 
     def run(self) -> None:
         """Run once."""
@@ -118,7 +124,12 @@ class FaultySession:
             raise RecompiledError("compiled again", fix="keep the shape")
 
     def device_bytes(self) -> int | None:
-        """Return None, because there is no device."""
+        """Return None, because there is no device.
+
+        The fault "memory pass" is that of a second session on a full one.
+        """
+        if self._behaviour.get("fault") == "memory pass":
+            raise out_of_memory("a second session")
         return None
 
 
@@ -141,6 +152,10 @@ class FaultyBackend:
         """Return that it is always available."""
         return Availability(available=True)
 
+    def environment(self, options: RunOptions) -> Mapping[str, str]:
+        """Return that no variables are needed."""
+        return {}
+
     @contextmanager
     def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[Session]:  # noqa: B008
         """Read the behaviour."""
@@ -148,7 +163,11 @@ class FaultyBackend:
         session = FaultySession(behaviour)
         if behaviour.get("at_run") == 0:
             session.misbehave()
-        yield session
+        try:
+            yield session
+        finally:
+            if "closed" in behaviour:
+                Path(behaviour["closed"]).touch()
 
 
 def _of_bundle(folder: Path) -> dict[str, Any]:

@@ -38,6 +38,9 @@ class Throwaway:
     def available(self):
         return Availability(available=True)
 
+    def environment(self, options):
+        return {}
+
     @contextmanager
     def open(self, artifact, inputs, options=None):
         yield NullSession(inputs)

@@ -12,8 +12,10 @@ from prune_deploy.backends import trt
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.tensorrt import engine as trt_engine
 from prune_deploy.backends.tensorrt.engine import EngineLabel, LoadedEngine, Profile, choose_profile
+from prune_deploy.backends.tensorrt.kernel_cache import FOLDER_VARIABLE, cache_file
 from prune_deploy.backends.tensorrt.session import TrtSession
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import CannotRunError, InputError, OutOfMemoryError
+from prune_deploy.export.tensorrt.log import process_logger
 from prune_deploy.specs import Precision, RunOptions
 from support.fakes import fake_tensorrt
 from support.fakes.fake_tensorrt import FakeCuda, FakeEngine
@@ -35,13 +37,17 @@ def opened(
     rtx: bool = False,
     profiles: tuple[tuple[int, int, int], ...] = FIXED,
     precision: Precision | None = None,
+    cache: Path | None = None,
+    context_message: str | None = None,
 ) -> Opening:
     """A session on fakes, nothing bound yet."""
     cuda = FakeCuda()
     engine = FakeEngine(cuda.diary, profiles)
     label = EngineLabel.read(Path(NAME), b"")
-    loaded = LoadedEngine(label=label, library=fake_tensorrt.library(rtx=rtx), runtime=None, engine=engine)
-    session = TrtSession(loaded, CudaRuntime(cuda), fake_tensorrt.STREAM, graph=graph, precision=precision)
+    library = fake_tensorrt.library(rtx=rtx)
+    engine.logger, engine.context_message = process_logger(library.module), context_message
+    loaded = LoadedEngine(label=label, library=library, runtime=None, engine=engine)
+    session = TrtSession(loaded, CudaRuntime(cuda), fake_tensorrt.STREAM, graph=graph, precision=precision, cache=cache)
     return session, cuda, engine
 
 
@@ -136,9 +142,63 @@ def test_tensorrt_rtx_captures_by_itself_and_specialises_at_once() -> None:
     session.run()
     session.check()
     assert "TensorRT-RTX" in session.settings()["cuda_graph"]
+    engine.context.refuses.add("capture")  # the setting stands, and the runs cannot be captured
+    with pytest.raises(CannotRunError, match="not as a CUDA graph"):
+        session.check()
+    engine.context.refuses.clear()
     engine.context.config.cuda_graph_strategy = "DISABLED"
     with pytest.raises(CannotRunError, match="not as a CUDA graph"):
         session.check()
+
+
+def test_the_first_run_says_why_tensorrt_refuses() -> None:
+    """TensorRT-RTX compiles its kernels there."""
+    for graph in (False, True):
+        session, _, engine = opened(graph=graph)
+        assert engine.context is not None
+        engine.context.refuses.add("execute")
+        if not graph:
+            session.bind(images(1))
+        with pytest.raises(CannotRunError, match="execute_async_v3: the kernel could not be compiled"):
+            session.bind(images(1)) if graph else session.run()
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "reason"),
+    [
+        ("", OutOfMemoryError, "execution context: not enough memory"),
+        ("Requested amount of GPU memory could not be allocated", OutOfMemoryError, "could not be allocated"),
+        ("no kernel image is available", CannotRunError, "refused: an execution context: no kernel image"),
+    ],
+)
+def test_a_context_that_is_not_made_says_why(message: str, kind: type[Exception], reason: str) -> None:
+    with pytest.raises(CannotRunError, match=reason) as caught:
+        opened(context_message=message)
+    assert type(caught.value) is kind
+
+
+def test_kernels_of_tensorrt_rtx_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
+    path = tmp_path / "caches" / "engine.kernels"
+    for launch in range(2):
+        session, _, engine = opened(rtx=True, cache=path)
+        assert engine.context is not None
+        assert engine.context.config.cache.kernels == (b"kernels" if launch else b"")
+        session.bind(images(1))
+        assert path.exists() == bool(launch), "they are written after the run that compiles them"
+        session.run()
+        assert path.read_bytes() == b"kernels"
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+    opened(rtx=False, cache=tmp_path / "other")[0].bind(images(1))
+    assert not (tmp_path / "other").exists(), "TensorRT compiles nothing on the user's machine"
+
+
+def test_each_engine_has_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    assert cache_file(tmp_path / "a" / NAME) is None
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    first, second = cache_file(tmp_path / "a" / NAME), cache_file(tmp_path / "b" / NAME)
+    assert first != second, "dense and pruned engines have the same name"
+    assert first == cache_file(tmp_path / "a" / NAME)
 
 
 @pytest.mark.parametrize(("refused", "when"), [("profile", lambda s: s.bind(images(1))), ("execute", lambda s: s.run())])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from prune_deploy.backends import usable
+from prune_deploy.errors import CannotRunError
+from prune_deploy.specs import RunOptions
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.ort_layers import RUN_EVENT, last_runs, layers_of, nodes_of
+from prune_deploy.tracing.ort_trace import TRACER
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -157,6 +163,25 @@ def test_a_product_without_a_weight_multiplies_what_its_inputs_say() -> None:
     scores, fused = layers_of(nodes_of(last_runs(events, 1)), (0,), {}, frozenset())
     assert scores.macs == 2 * 3 * 17 * 17 * 16
     assert fused.macs is None, "what it multiplies is not known from its shapes"
+
+
+def test_a_node_of_a_gpu_without_kernels_has_no_time_unless_launches_wait() -> None:
+    """Its duration would be that of the launch."""
+    runs = last_runs([run(0, 100), event("conv_kernel_time", 1, 5, provider="CUDAExecutionProvider")], 1)
+    with pytest.raises(CannotRunError, match="no kernels of the GPU"):
+        nodes_of(runs)
+    assert nodes_of(runs, launches_wait=True)["conv"].times_us == [5.0]
+
+
+def test_a_trace_on_a_gpu_needs_a_process_whose_launches_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_LAUNCH_BLOCKING", raising=False)
+    options = RunOptions(device="cuda")
+    needed = TRACER.environment(options)
+    assert needed == {"CUDA_LAUNCH_BLOCKING": "1"}
+    assert TRACER.environment(RunOptions()) == {}
+    with pytest.raises(CannotRunError, match="time of launches, not of kernels") as caught:
+        TRACER.record(usable("ort"), Path("model.onnx"), np.zeros((1, 3, 8, 8), np.float32), options, 1)
+    assert "CUDA_LAUNCH_BLOCKING=1" in caught.value.fix
 
 
 def test_on_a_gpu_a_node_takes_what_its_kernels_take() -> None:
