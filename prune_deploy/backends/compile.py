@@ -172,6 +172,18 @@ class CompiledSession(TorchSession):
             settings["cuda_graphs"] = "skipped by Inductor" if counts.cuda_graph_skips else "recorded"
         return settings
 
+    def device_bytes(self) -> int | None:
+        """Return the device memory in bytes that PyTorch holds after a run.
+
+        None on a CPU. Where CUDA graphs are recorded, activations lie in a pool of their own, and a replay allocates nothing. Then all
+        that the process has reserved counts, which is this session's alone.
+        """
+        if not self._marks_steps:
+            return super().device_bytes()
+        self.run()
+        self.synchronize()
+        return int(self._torch.cuda.memory_reserved())
+
 
 class CompileBackend:
     """PyTorch through torch.compile and Inductor."""

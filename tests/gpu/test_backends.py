@@ -201,6 +201,10 @@ def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict
         before = first.copy()
         answer(session, images(4, seed=1))
         session.check()
+        memory = session.device_bytes()
+        weights = sum(each.nbytes for each in session.module.parameters())  # type: ignore[attr-defined]
+    assert memory is not None
+    assert memory > weights, "activations of a recorded graph count too"
     np.testing.assert_array_equal(first, before)
     assert np.abs(first - on_cpu[4]).max() < 1e-3 * on_cpu[4].std()
 
