@@ -10,8 +10,8 @@ import warnings
 import torch
 import torch_pruning as tp
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from prune_deploy.pruning.flops import flop_counter
 from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
 from prune_deploy.records import Counts
 
@@ -49,7 +49,7 @@ def _macs_with_attention(meta_copy: nn.Module, input_size: tuple[int, int, int])
 
     Products inside attention are included. Source: torch.utils.flop_counter, which counts two FLOPs per MAC.
     """
-    counter = FlopCounterMode(display=False)
+    counter = flop_counter()
     # The counter follows modules through gradients, and trips over parameters that want one while none is recorded.
     frozen = make_meta_copy(meta_copy).requires_grad_(False)
     with torch.no_grad(), counter:

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
+
+from prune_deploy.pruning.flops import flop_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class _Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         _describe(facts, output)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             output = func(*args, **(kwargs or {}))
         if not self._scopes:
             return output

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from prune_deploy.pruning.flops import flop_counter
 from prune_deploy.tracing.torch_kernels import by_kernel
 from prune_deploy.tracing.torch_layers import by_module
 from prune_deploy.tracing.torch_modules import Facts, Network, Scope, observe
@@ -33,7 +33,7 @@ class Twice(nn.Module):
 def test_multiplications_add_up_to_those_of_the_whole_network(model: nn.Module) -> None:
     model.eval()
     inputs = tiny_models.images(tiny_models.SIZE if isinstance(model, tiny_models.Pooled) else tiny_models.VIT_SIZE, batch=3)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         model(inputs)
     seen = observe(model, inputs)
     assert sum(facts.macs for facts in seen.facts.values()) == counter.get_total_flops() // 2
