@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from prune_deploy import ExportSpec, ModelSpec, PruneSpec, export_bundle
 from prune_deploy.backends import discover, usable
@@ -207,6 +208,24 @@ def test_modes_of_the_compiler_keep_old_answers(exported: Exported, on_cpu: dict
     assert memory > weights, "activations of a recorded graph count too"
     np.testing.assert_array_equal(first, before)
     assert np.abs(first - on_cpu[4]).max() < 1e-3 * on_cpu[4].std()
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", ["ort", pytest.param("trt", marks=needs_engine)])
+def test_a_graph_variant_launches_graphs_and_the_plain_way_kernels(exported: Exported, name: str) -> None:
+    """CUPTI sees the launches. What a runtime reports of its settings is what was written there."""
+    launched = {}
+    for variant in ("", "cuda-graph"):
+        with opened(exported, usable(name), variant, images(4)) as session:
+            for _ in range(3):
+                session.run()
+            session.synchronize()
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+                session.run()
+                session.synchronize()
+            launched[variant] = [event.name for event in profiler.events() if "GraphLaunch" in event.name]
+    assert launched[""] == []
+    assert len(launched["cuda-graph"]) == 1
 
 
 @needs_engine

@@ -106,3 +106,14 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", absent)
     assert local_target() is None
+
+
+@pytest.mark.parametrize("variables", [{}, {"CUDA_VISIBLE_DEVICES": "0"}])
+def test_a_gpu_in_slices_is_refused_also_where_no_variable_names_one(variables: dict[str, str]) -> None:
+    nvml = FakeNvml(FIRST)
+    nvml.answers["nvmlDeviceGetMigMode"] = lambda gpu: [1, 1]
+    with pytest.raises(CannotRunError, match="divided into slices"), open_gpu(nvml, variables):
+        pass
+    nvml.answers["nvmlDeviceGetMigMode"] = lambda gpu: [0, 1]  # it will be, after a reset
+    with open_gpu(nvml, variables) as (_, gpu):
+        assert gpu is FIRST

@@ -22,7 +22,7 @@ from prune_deploy.execution.worker_group import ProcessLaunch, WorkerGroup
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.measure.runner import CandidateLost
 from prune_deploy.records import Role
-from prune_deploy.specs import MeasureSpec, RunOptions
+from prune_deploy.specs import Device, MeasureSpec, RunOptions
 from support.fakes.faulty_backends import artifact, install
 
 
@@ -38,17 +38,19 @@ def watchdog() -> Iterator[Watchdog]:
         yield watchdog
 
 
-def candidate(path: Path, role: Role = "candidate") -> Candidate:
-    options = RunOptions()
+def candidate(path: Path, role: Role = "candidate", device: Device = "cpu") -> Candidate:
+    options = RunOptions(device=device)
     return Candidate(label=path.stem, role=role, backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
 
 
-def made(folder: Path, watchdog: Watchdog, *behaviours: dict[str, Any], **spec: Any) -> WorkerGroup:
+def made(folder: Path, watchdog: Watchdog, *behaviours: dict[str, Any], device: Device = "cpu", **spec: Any) -> WorkerGroup:
     """A group of the dense model, which runs 2 ms, and one candidate per behaviour."""
     paths = [artifact(folder, "dense", run_ms=2.0)]
     paths += [artifact(folder, f"other{number}", **each) for number, each in enumerate(behaviours)]
-    candidates = [candidate(path, "dense" if path is paths[0] else "candidate") for path in paths]
-    return WorkerGroup(candidates, MeasureSpec(**spec), watchdog, logs=folder, caches=folder / "caches")
+    candidates = [candidate(path, "dense" if path is paths[0] else "candidate", device) for path in paths]
+    return WorkerGroup(
+        candidates, MeasureSpec(options=RunOptions(device=device), **spec), watchdog, logs=folder, caches=folder / "caches"
+    )
 
 
 def run_often(launch: ProcessLaunch, index: int) -> None:
@@ -285,14 +287,41 @@ def test_what_fails_in_a_shared_process_is_closed_there(tmp_path: Path, watchdog
 
 
 def test_a_failed_memory_pass_keeps_what_was_timed(tmp_path: Path, watchdog: Watchdog) -> None:
-    path = artifact(tmp_path, "dense", run_ms=1.0, fault="memory pass")
-    options = RunOptions(device="cuda")
-    each = Candidate(label="dense", role="dense", backend="faulty", artifact=path, shape=(1, 3, 8, 8), options=options)
-    spec = MeasureSpec(options=options)
-    group = WorkerGroup([each], spec, watchdog, logs=tmp_path, caches=tmp_path / "caches")
-    with group.launch(0, [0]) as launch:
-        launch.run(0, 3)
-    assert group.candidates == (0,)
-    memory = memory_of(group.outcomes[0], spec)
+    group = made(tmp_path, watchdog, {"run_ms": 1.0, "fault": "memory pass"}, device="cuda")
+    with group.launch(0, [0, 1]) as launch:
+        launch.run(1, 3)
+    assert group.candidates == (0, 1)
+    memory = memory_of(group.outcomes[1], MeasureSpec(options=RunOptions(device="cuda")))
     assert memory is not None
     assert (memory.peak_device_bytes, memory.device_note) == (None, "a second session: not enough memory")
+
+
+@pytest.mark.parametrize("placement", ["shared", "isolated"])
+def test_a_gpu_that_is_lost_to_its_process_takes_all_candidates_of_that_process(
+    tmp_path: Path, watchdog: Watchdog, placement: str
+) -> None:
+    """After some errors CUDA does nothing more in a process: the others would fail one by one, each with a reason of its own."""
+    broken = {"run_ms": 1.0, "fault": "lose the gpu", "at_run": 3}
+    group = made(tmp_path, watchdog, broken, {"run_ms": 1.0}, device="cuda", placement=placement)
+    with group.launch(0, [0, 1, 2]) as launch:
+        with pytest.raises(CandidateLost):
+            run_often(launch, 1)
+        assert len(children()) == (0 if placement == "shared" else 2)
+    reasons = [outcome.failure.reason if outcome.failure is not None else "" for outcome in group.outcomes]
+    assert reasons[1] == "the module: an illegal memory access"
+    others = "its process ended with the module: an illegal memory access" if placement == "shared" else ""
+    assert (reasons[0], reasons[2]) == (others, others)
+
+
+@pytest.mark.parametrize(("device", "together"), [("cpu", True), ("cuda", False)])
+def test_on_a_gpu_candidates_are_opened_one_by_one_in_every_launch(
+    tmp_path: Path, watchdog: Watchdog, device: Device, together: bool
+) -> None:
+    """Kernels that are chosen by timing them must be alone on it. On a CPU only start-up is measured alone."""
+    opened = tmp_path / "opened"
+    slow = {"run_ms": 1.0, "opens": str(opened), "open_s": 0.4}
+    group = made(tmp_path, watchdog, slow, slow, device=device, placement="isolated")
+    with group.launch(3, [0, 1, 2]):
+        begins = sorted(json.loads(line) for line in opened.read_text().splitlines())
+    (_, first_ends), (second_begins, _) = begins
+    assert (second_begins < first_ends) is together

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.run_options import out_of_memory
-from prune_deploy.errors import BuildError, RecompiledError
+from prune_deploy.errors import BuildError, CannotRunError, RecompiledError
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
 
@@ -49,8 +50,8 @@ def install(folder: Path) -> dict[str, str]:
 def artifact(folder: Path, name: str, **behaviour: Any) -> Path:
     """Write an artifact with this behaviour.
 
-    A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs from run `at_run` on (0: at opening). `closed` is a
-    file that appears when the session is closed.
+    Opening takes `open_s` and is noted in the file `opens`. A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs
+    from run `at_run` on (0: at opening). `closed` is a file that appears when the session is closed.
     """
     path = folder / f"{name}.json"
     path.write_text(json.dumps(behaviour))
@@ -96,6 +97,9 @@ class FaultySession:
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault == "exit":
             os._exit(3)
+        elif fault == "lose the gpu":
+            cuda_runtime.is_lost = lambda api=None: True  # in this worker, from now on
+            raise CannotRunError("the module: an illegal memory access", fix="run it on an idle GPU")
         elif fault == "raise":
             raise RuntimeError("the kernel returned 42")
         elif fault == "nan":
@@ -161,6 +165,8 @@ class FaultyBackend:
         """Read the behaviour."""
         behaviour = _of_bundle(artifact) if artifact.is_dir() else json.loads(artifact.read_text())
         session = FaultySession(behaviour)
+        if "opens" in behaviour:
+            _note_opening(Path(behaviour["opens"]), behaviour["open_s"])
         if behaviour.get("at_run") == 0:
             session.misbehave()
         try:
@@ -168,6 +174,14 @@ class FaultyBackend:
         finally:
             if "closed" in behaviour:
                 Path(behaviour["closed"]).touch()
+
+
+def _note_opening(diary: Path, seconds: float) -> None:
+    """Take so long to open, and add a line with begin and end."""
+    begin = time.monotonic()
+    time.sleep(seconds)
+    with diary.open("a") as stream:
+        stream.write(f"[{begin}, {time.monotonic()}]\n")
 
 
 def _of_bundle(folder: Path) -> dict[str, Any]:

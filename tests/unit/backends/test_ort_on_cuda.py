@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from prune_deploy.backends import usable
 from prune_deploy.backends.onnxruntime import providers
 from prune_deploy.backends.onnxruntime.errors import is_device_error, loading_error
+from prune_deploy.backends.onnxruntime.session import OrtSession
 from prune_deploy.errors import BuildError, CannotRunError, InputError, OutOfMemoryError
 from prune_deploy.specs import Device, RunOptions
 
@@ -75,3 +78,63 @@ def test_the_provider_without_bf16_kernels_is_named(tmp_path: Path, monkeypatch:
     found = loading_error(tmp_path / "model.onnx", INVALID_GRAPH("no kernel"), device)
     assert not isinstance(found, BuildError)
     assert f"{device.upper()} provider has no BF16 kernels" in found.message
+
+
+class FakeSession:
+    """A session of ONNX Runtime with one input and one output, whose calls a diary keeps."""
+
+    def __init__(self) -> None:
+        self.diary: list[str] = []
+
+    def io_binding(self) -> FakeSession:
+        return self
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="input", shape=["batch", 3, 8, 8])]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="logits", shape=["batch", 10])]
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self.diary.append(name)
+
+
+class FakeValue:
+    """An OrtValue on the GPU."""
+
+    placed: ClassVar[list[str]] = []
+
+    @classmethod
+    def ortvalue_from_numpy(cls, host: np.ndarray[Any, Any], device: str, number: int) -> FakeValue:
+        cls.placed.append("input")
+        return cls()
+
+    @classmethod
+    def ortvalue_from_shape_and_type(cls, shape: list[int], kind: type, device: str, number: int) -> FakeValue:
+        cls.placed.append("output")
+        return cls()
+
+    def update_inplace(self, host: np.ndarray[Any, Any]) -> None:
+        self.placed.append("update")
+
+
+@pytest.mark.parametrize(("variant", "graphs"), [("", 0), ("cuda-graph", 2)])
+def test_another_input_waits_for_the_run_and_keeps_its_address(
+    monkeypatch: pytest.MonkeyPatch, variant: str, graphs: int
+) -> None:
+    """A CUDA graph holds the addresses that it was recorded with, and a pending run still reads its input."""
+    monkeypatch.setattr(FakeValue, "placed", [])
+    monkeypatch.setattr("onnxruntime.OrtValue", FakeValue)
+    fake, waits = FakeSession(), []
+    never: Any = None  # nothing is opened again
+    opened = OrtSession(fake, images(2), RunOptions(device="cuda", variant=variant), Path("model.onnx"), never)
+    monkeypatch.setattr(opened, "synchronize", lambda: waits.append(list(FakeValue.placed)))
+    opened.bind(images(2, 1.0))
+    opened.bind(images(4))
+    assert FakeValue.placed == ["input", "output", "update", "input", "output"]
+    assert waits == [["input", "output"], ["input", "output", "update"]], "before each change"
+    assert opened._graphs == graphs, "one for each shape"
+
+
+def images(batch: int, value: float = 0.0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.full((batch, 3, 8, 8), value, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from prune_deploy.backends.tensorrt.engine import EngineLabel, LoadedEngine, Pro
 from prune_deploy.backends.tensorrt.kernel_cache import FOLDER_VARIABLE, cache_file
 from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.errors import CannotRunError, InputError, OutOfMemoryError
+from prune_deploy.export.tensorrt import library
+from prune_deploy.export.tensorrt.library import TensorRTLibrary, Unavailable
 from prune_deploy.export.tensorrt.log import process_logger
 from prune_deploy.specs import Precision, RunOptions
 from support.fakes import fake_tensorrt
@@ -44,9 +47,9 @@ def opened(
     cuda = FakeCuda()
     engine = FakeEngine(cuda.diary, profiles)
     label = EngineLabel.read(Path(NAME), b"")
-    library = fake_tensorrt.library(rtx=rtx)
-    engine.logger, engine.context_message = process_logger(library.module), context_message
-    loaded = LoadedEngine(label=label, library=library, runtime=None, engine=engine)
+    made_by = fake_tensorrt.library(rtx=rtx)
+    engine.logger, engine.context_message = process_logger(made_by.module), context_message
+    loaded = LoadedEngine(label=label, library=made_by, runtime=None, engine=engine)
     session = TrtSession(loaded, CudaRuntime(cuda), fake_tensorrt.STREAM, graph=graph, precision=precision, cache=cache)
     return session, cuda, engine
 
@@ -269,3 +272,22 @@ def test_an_engine_that_cannot_load_is_refused_with_its_reason(
 def test_the_backend_runs_on_a_gpu_only() -> None:
     with pytest.raises(CannotRunError, match="runs on a GPU only"), trt.BACKEND.open(Path(NAME), images(1), RunOptions()):
         pass
+
+
+@pytest.mark.parametrize(("target", "available"), [("sm86", True), ("sm121", True), ("sm90", False), (None, False)])
+def test_a_gpu_that_no_library_builds_for_makes_the_backend_unavailable(
+    monkeypatch: pytest.MonkeyPatch, target: str | None, available: bool
+) -> None:
+    """TensorRT-RTX alone is no use on an H100: no engine can ever run there."""
+    rtx = SimpleNamespace(ComputeCapability=SimpleNamespace(__members__=dict.fromkeys(("CURRENT", "SM86", "SM121"))))
+    found = {
+        "tensorrt": Unavailable(reason="not installed", fix="pip install tensorrt"),
+        "tensorrt-rtx": TensorRTLibrary(name="TensorRT-RTX", version="1.7.1", module=rtx),
+    }
+    monkeypatch.setattr(library, "probe_library", found.__getitem__)
+    monkeypatch.setattr(trt, "local_target", lambda: target)
+    monkeypatch.setattr("prune_deploy.backends.cuda_runtime.is_installed", lambda: True)
+    state = trt.BACKEND.available()
+    assert state.available is available
+    if target == "sm90":
+        assert "does not build for sm90" in state.reason

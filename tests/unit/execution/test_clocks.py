@@ -110,3 +110,22 @@ def test_an_error_of_the_block_is_not_taken_for_a_refusal() -> None:
     with pytest.raises(CannotRunError, match="its own"), locked_clocks(1200, FakeNvml(gpu)):
         raise CannotRunError("its own", fix="none")
     assert gpu.locked_mhz is None
+
+
+def test_a_clock_that_the_gpu_does_not_list_is_refused_though_the_driver_would_take_the_nearest() -> None:
+    nvml = FakeNvml(FakeGpu())
+    nvml.answers["nvmlDeviceGetSupportedMemoryClocks"] = lambda gpu: [6001, 405]
+    nvml.answers["nvmlDeviceGetSupportedGraphicsClocks"] = lambda gpu, memory_mhz: (
+        [1410, 1395, 1200] if memory_mhz == 6001 else [420]
+    )
+    with (
+        pytest.raises(CannotRunError, match="`lock_clocks_mhz=1400`: the GPU has no such clock") as caught,
+        locked_clocks(1400, nvml),
+    ):
+        pytest.fail("the block must not begin")
+    assert "1395 or 1410" in caught.value.fix
+    assert SET not in nvml.calls
+    assert RESET not in nvml.calls
+    with locked_clocks(1200, nvml):
+        assert nvml.gpus[0].locked_mhz == (1200, 1200)
+    assert nvml.open == 0

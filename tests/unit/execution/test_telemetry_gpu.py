@@ -162,3 +162,16 @@ def test_free_memory() -> None:
     assert nvml.open == 0
     assert free_device_bytes(FakeNvml()) is None
     assert free_device_bytes(FakeNvml(FakeGpu(), refuse={"nvmlDeviceGetMemoryInfo": NOT_SUPPORTED})) is None
+
+
+def test_whatever_the_binding_raises_no_reading_ends_a_run() -> None:
+    """pynvml raises NVMLLibraryMismatchError on older drivers, which is no NVMLError."""
+    nvml = FakeNvml(FakeGpu())
+
+    def mismatch(gpu: FakeGpu) -> None:
+        raise RuntimeError("the driver is older than this binding")
+
+    nvml.answers["nvmlDeviceGetComputeRunningProcesses"] = mismatch
+    with Telemetry("cuda", nvml) as telemetry:
+        assert "sm_clock_mhz" in telemetry.read()
+        assert telemetry.unavailable["other_gpu_processes"] == "the driver is older than this binding"

@@ -132,3 +132,9 @@ def test_a_control_that_fails_is_told_beside_every_ratio() -> None:
     assert analyze(samples).margin == pytest.approx(1 - 1 / 1.1)
     assert "smaller effects are not resolved" in warned(samples)
     assert verdict_of(samples) == "INCONCLUSIVE"
+
+
+def test_memory_that_was_full_in_timed_runs_is_named_on_its_side() -> None:
+    full = read(plain(), "allocator_retries", 0, 0, 2)
+    assert "the GPU's memory was full in 100% of the blocks of it: PyTorch freed its caches in timed runs" in warned(full)
+    assert "memory was full" not in warned(read(plain(), "allocator_retries", 0, 0, 0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from prune_deploy.errors import InputError
 from prune_deploy.records import Epoch, Parent, Training, from_json, to_json
 from prune_deploy.reporting.renderers.training_plot import top1_interval, training_plot
 from prune_deploy.specs import FinetuneSpec
+from prune_deploy.training import loop
 from prune_deploy.training.objective import learning_rate, loss_of
 
 
@@ -113,3 +116,20 @@ def test_the_interval_of_a_share_is_wilson_s() -> None:
     z, share, images = 2.241403, 0.8, 10
     centre, reach = share + z**2 / 20, z * math.sqrt(share * 0.2 / images + z**2 / 400)
     assert top1_interval(share, images) == pytest.approx(((centre - reach) / 1.5023887, (centre + reach) / 1.5023887), rel=1e-5)
+
+
+def test_a_training_draws_from_one_gpu_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forking the generators of all GPUs would make a context on each."""
+    forked: list[list[int]] = []
+
+    @contextmanager
+    def fork(devices: list[int]) -> Iterator[None]:
+        forked.append(devices)
+        yield
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    for device in ("cpu", "cuda"):
+        with loop._repeatable(device):
+            assert torch.backends.cudnn.deterministic
+    assert forked == [[], [1]]
