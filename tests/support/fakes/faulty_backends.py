@@ -177,7 +177,7 @@ class FaultyBackend:
 
 
 def _note_opening(diary: Path, seconds: float) -> None:
-    """Take so long to open, and add a line with begin and end."""
+    """Open slowly, and add a line with begin and end."""
     begin = time.monotonic()
     time.sleep(seconds)
     with diary.open("a") as stream:
