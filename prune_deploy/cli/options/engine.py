@@ -20,7 +20,7 @@ engine_options = options(
     ),
     click.option(
         "--target",
-        help="GPU to build for: sm75, sm80, sm86, sm89, sm120 or a card such as a2000. Default: the local GPU, else sm86.",
+        help=f"GPU to build for: {', '.join(TARGETS)} or a card such as a2000. Default: the local GPU, else sm86.",
     ),
     batch_option("Batch sizes; each gets an optimisation profile.", ",".join(map(str, DEFAULT_BATCHES))),
     precision_option(
