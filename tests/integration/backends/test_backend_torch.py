@@ -56,17 +56,13 @@ def test_tf32_is_set_for_all_of_cuda_and_read_back_and_put_back(enabled: bool, m
 
 def test_tf32_set_by_others_is_put_back(made: Made) -> None:
     before = tf32_state()
-    set_tf32(True)
-    try:
+    with applied(RunOptions()):  # which puts back what it finds
+        set_tf32(True)
         _, settings = answer(made)
         assert settings["tf32"] == "matmul ieee, conv ieee"
         assert tf32_state() == "matmul tf32, conv tf32"
-    finally:
-        set_tf32(False)
-        torch.backends.cuda.matmul.fp32_precision = "none"
-        torch.backends.cudnn.fp32_precision = "none"
-        torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
     assert tf32_state() == before
+    assert torch.backends.cudnn.allow_tf32 in (True, False), "this getter raises where convolutions and recurrent layers differ"
 
 
 def test_the_search_of_cudnn_is_put_back(made: Made) -> None:
