@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check docs format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -17,7 +17,8 @@ setup: $(STAMP)  ## install the locked dependencies and this package into .venv
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one (with its venv and headers), or run make PYTHON=/path/to/python3.12" >&2; exit 4; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@# Python compiles each module when it is first imported; compiling all of them now takes 40 s
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	@# setuptools warns of what an editable installation is; that is what we want here
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@if nvidia-smi -L >/dev/null 2>&1; then \
@@ -32,12 +33,12 @@ demo: setup      ## prune ViT-Large by half, export it, measure and trace it bes
 	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
 	$(BIN)/prune-deploy report $$run
 
-test: check      ## static checks, then unit and integration tests
-	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone" tests/unit tests/integration
+test: lint       ## static checks, then tests of documents, units and integration
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone and not release" tests/docs tests/unit tests/integration
 	$(BIN)/python -m pytest --durations=30 -m alone tests/integration
 
-test-more: setup ## slow tests that gate a release: large models, published rows, accuracies, faults, kills; half an hour
-	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m release tests/slow
+test-more: setup ## slow tests that gate a release: families, large models, published rows, accuracies, faults, kills; half an hour
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m release tests/integration tests/slow
 
 test-slow: setup ## all slow tests: those of test-more, and measuring at length on a quiet machine
 	$(BIN)/python -m pytest --durations=30 tests/slow
@@ -51,12 +52,14 @@ test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
 gpu-reference: setup  ## needs an NVIDIA GPU: its tests and the reference runs, resumable, packed; also benchmarks/gpu_reference.py
 	$(BIN)/python benchmarks/gpu_reference.py
 
-check: setup     ## ruff, mypy --strict, import layers, help and documents
+check: lint      ## ruff, mypy --strict, import layers, help and documents
+	$(BIN)/python -m pytest -q -n 2 tests/docs
+
+lint: setup      ## ruff, mypy --strict, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs
 
 docs: setup      ## write docs/reference/cli.md, the documents' tables and the picture of the report
 	$(BIN)/python docs/generate_cli.py

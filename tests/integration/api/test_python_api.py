@@ -152,6 +152,7 @@ def test_compare_takes_two_bundles_or_two_runs(bundle: Exported, run: Run, engin
         pd.compare(run, bundle)  # type: ignore[call-overload]  # the mistake is the test
 
 
+@pytest.mark.release
 def test_a_sweep_goes_on_where_it_ended(engines: Path) -> None:
     spec = pd.SweepSpec(
         blocks=(pd.Block(models=("test_byobnet",), methods=("l2",), ratios=(0.5,), num_classes=10),),
@@ -164,6 +165,7 @@ def test_a_sweep_goes_on_where_it_ended(engines: Path) -> None:
     assert pd.sweep(spec, engines / "sweep", share_machine=True).cases == first.cases
 
 
+@pytest.mark.release
 def test_evaluate_and_finetune_return_rows_and_a_bundle(engines: Path) -> None:
     small = pd.export_bundle(
         pd.ModelSpec(name="test_byobnet", num_classes=10, input_size=(3, 32, 32)),

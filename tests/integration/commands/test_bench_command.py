@@ -193,6 +193,7 @@ def test_a_candidate_that_crashes_is_its_own_row(bundle: Path, here: Path) -> No
     assert rows["pruned", "null", 1]["latency_ms"] is not None
 
 
+@pytest.mark.release
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here: Path) -> None:
     slow = ("bench", bundle, "--backends", "null,ort", "--out", "run", "--rigor", "full", "--budget-s", "20")
     with start(*slow, folder=here) as child:
@@ -217,6 +218,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here
     assert call("report", "run", "--reanalyze").code == 0
 
 
+@pytest.mark.release
 def test_compare_measures_two_bundles_and_gates(bundle: Path, here: Path) -> None:
     dense = here / "engines" / "test_vit-dense"
     options = ("--backends", "ort", "--rigor", "quick", "--budget-s", "8", "--threads", "1")
@@ -232,6 +234,7 @@ def test_compare_measures_two_bundles_and_gates(bundle: Path, here: Path) -> Non
     assert undecided.code == 3, undecided.stderr
 
 
+@pytest.mark.release
 def test_compare_goes_through_each_runs_own_dense_model(bundle: Path, here: Path) -> None:
     for name in ("old", "new"):
         assert call("bench", bundle, "--backends", "ort", "--out", name, *QUICK).code == 0

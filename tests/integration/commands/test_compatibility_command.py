@@ -32,6 +32,7 @@ def test_models_by_chance_are_the_same_with_the_same_seed_and_none_of_the_list()
     assert choose_models(("resnet18",), 1, 7)[0] == "resnet18"
 
 
+@pytest.mark.release
 def test_a_row_for_each_model_and_none_is_made_twice(here: Path) -> None:
     (here / "doc.md").write_text(DOCUMENT)
     asked = ("compatibility", "--families", "test_resnet,test_vit", "--markdown", "doc.md", "--out", "out", "--json")

@@ -13,6 +13,8 @@ from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
 from prune_deploy.store import read_bundle
 from support.commands import call, here, refused, spawn
 
+pytestmark = pytest.mark.release
+
 __all__ = ["here"]  # a fixture
 
 

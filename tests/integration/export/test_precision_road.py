@@ -54,6 +54,7 @@ def test_int8_from_made_images_says_so(road: tuple[Path, dict[str, Any]], here: 
     assert LATENCY_ONLY in " ".join(result.stdout.split())
 
 
+@pytest.mark.release
 def test_precisions_are_measured_against_each_other(road: tuple[Path, dict[str, Any]], here: Path) -> None:
     result = call(
         "bench",
@@ -82,6 +83,7 @@ def test_precisions_are_measured_against_each_other(road: tuple[Path, dict[str, 
     assert {row["comparison"] for row in rows.values()} == {"test_resnet-dense-ort-across-precisions-b4"}
 
 
+@pytest.mark.release
 def test_a_bundle_is_explained_against_itself(road: tuple[Path, dict[str, Any]], here: Path) -> None:
     asked = ("--backend", "ort", "--precision", "int8", "--against", "fp32", "--batch", "4")
     result = call("explain", road[0], *asked, *QUICK, "--out", "run", "--json")

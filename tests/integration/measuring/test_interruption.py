@@ -54,7 +54,7 @@ def stop_at(
     [
         ("] pruning", signal.SIGINT, 0.1),
         ("] exporting ONNX", signal.SIGTERM, 1.0),
-        ("] building the fp32 engine", signal.SIGINT, 1.0),
+        pytest.param("] building the fp32 engine", signal.SIGINT, 1.0, marks=pytest.mark.release),
     ],
 )
 def test_a_signal_ends_an_export_with_130_and_leaves_nothing(
@@ -137,6 +137,7 @@ def test_ctrl_c_while_the_imports_run(here: Path) -> None:
     assert remains(here) in ([], ["engines"])
 
 
+@pytest.mark.release
 def test_a_kill_leaves_the_old_bundle_and_the_next_export_sweeps_up(here: Path) -> None:
     place = here / "engines" / "bundle"
     assert call(*TINY, "--dense", "--engine", "none", "--out", place).code == 0
@@ -153,6 +154,7 @@ def test_a_kill_leaves_the_old_bundle_and_the_next_export_sweeps_up(here: Path) 
     assert sorted(path.name for path in place.parent.iterdir()) == ["bundle", "test_byobnet-dense"]
 
 
+@pytest.mark.release
 def test_two_exports_of_the_same_bundle_at_once(here: Path) -> None:
     children = [start(*TINY, "--ratio", "0.5", "--engine", "none", "--out", "bundle", folder=here) for _ in range(2)]
     message = []
@@ -225,6 +227,7 @@ def test_output_that_nobody_reads_is_no_error(arguments: tuple[str, ...]) -> Non
     assert (child.returncode, child.stderr) == (0, "")
 
 
+@pytest.mark.release
 def test_closed_streams_are_no_error() -> None:
     for redirection in (">&-", "2>&-", ">&- 2>&-"):
         script = f"'{COMMAND}' backends {redirection}"

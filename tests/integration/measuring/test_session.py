@@ -55,6 +55,7 @@ def sentences(run: Path) -> tuple[str, ...]:
     return summary.sentences
 
 
+@pytest.mark.release
 def test_an_open_run_survives_a_kill_and_is_closed(here: Path) -> None:
     run = here / "run"
     begin_run(run, SPEC, None, command=("search",))

@@ -37,6 +37,7 @@ def begun(undisturbed: Path, here: Path) -> Path:
     return without_records(undisturbed, here / "run")
 
 
+@pytest.mark.release
 def test_a_sweep_killed_again_and_again_ends_with_the_records_of_an_undisturbed_one(undisturbed: Path, begun: Path) -> None:
     """In short; tests/slow does it at thirty moments."""
     kill_until_done((*NULL, "--out", "run"), undisturbed, begun, kills=5)

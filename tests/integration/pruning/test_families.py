@@ -23,6 +23,8 @@ from prune_deploy.records import Artifact
 from prune_deploy.specs import ModelSpec, PruneSpec
 from support.reloading import UNCHANGED, reload, write_expected
 
+pytestmark = pytest.mark.release
+
 # Everything here shares the modules that one process prunes.
 
 FAMILIES: dict[str, tuple[int, int, int]] = {

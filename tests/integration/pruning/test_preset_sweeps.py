@@ -41,6 +41,7 @@ def pruned(found: Iterable[tuple[Variant, Size]]) -> list[tuple[Variant, Counts 
     return [(variant, size.counts or size.reason) for variant, size in found if variant.prune is not None]
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit", "test_convnext"])
 def test_sizes_without_weights_are_those_of_the_real_pruning_for_every_method(model: str) -> None:
     own = Block(models=(model,), methods=tuple(methods.discover()), ratios=(0.4,), settings=SETTINGS)
@@ -104,6 +105,7 @@ def test_the_committed_sizes_have_every_variant_of_their_preset(name: str) -> No
     assert set(golden(name)) == {key(variant) for _, of_model in preset(name).models() for variant in of_model}
 
 
+@pytest.mark.release
 def test_the_committed_sizes_of_mobilenet_come_out_again() -> None:
     spec = preset("pytorch-pruning")
     small = SweepSpec(

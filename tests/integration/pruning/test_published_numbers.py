@@ -19,6 +19,8 @@ from prune_deploy.records import Counts, WidthPlan
 from prune_deploy.specs import SHORT_CODES, ModelSpec, PruneSpec
 from support import GOLDEN
 
+pytestmark = pytest.mark.release
+
 SIZE = (3, 224, 224)
 
 
