@@ -17,8 +17,7 @@ setup: $(STAMP)  ## install the locked dependencies and this package into .venv
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one (with its venv and headers), or run make PYTHON=/path/to/python3.12" >&2; exit 4; }
 	$(PYTHON) -m venv $(VENV)
-	@# Python compiles each module when it is first imported; compiling all of them now takes 40 s
-	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@# setuptools warns of what an editable installation is; that is what we want here
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@if nvidia-smi -L >/dev/null 2>&1; then \
