@@ -34,10 +34,11 @@ demo: setup      ## prune ViT-Large by half, export it, measure and trace it bes
 
 test: lint       ## static checks, then tests of documents, units and integration
 	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone and not release" tests/docs tests/unit tests/integration
-	$(BIN)/python -m pytest --durations=30 -m alone tests/integration
+	$(BIN)/python -m pytest --durations=30 -m "alone and not release" tests/integration
 
 test-more: setup ## slow tests that gate a release: families, large models, published rows, accuracies, faults, kills; half an hour
-	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m release tests/integration tests/slow
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "release and not alone" tests/integration tests/slow
+	$(BIN)/python -m pytest --durations=30 -m "release and alone" tests/integration
 
 test-slow: setup ## all slow tests: those of test-more, and measuring at length on a quiet machine
 	$(BIN)/python -m pytest --durations=30 tests/slow

@@ -66,6 +66,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     torch._dynamo.reset()
 
 
+@pytest.mark.release
 def test_it_compiles_in_the_first_run_and_not_before() -> None:
     opened = session()
     assert opened.settings()["graphs"] == "0"
@@ -156,6 +157,7 @@ except PruneDeployError as error:
 """
 
 
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [({"TORCH_COMPILE_DISABLE": "1"}, "EagerFallbackError"), ({"CXX": "/nowhere/g++"}, "CannotRunError")],

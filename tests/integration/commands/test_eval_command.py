@@ -170,6 +170,7 @@ def request(folder: Path, **changes: Any) -> EvaluationRequest:
     return EvaluationRequest(bundles=(folder,), options=RunOptions(threads=1), **(fields | changes))
 
 
+@pytest.mark.release
 def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asked = request(precise, backends=("ort",))

@@ -115,6 +115,7 @@ def macs(trace: Trace) -> int:
     return sum(each.macs or 0 for each in trace.layers)
 
 
+@pytest.mark.release
 def test_the_terminal_shows_bars_layers_and_sentences(odd: Path) -> None:
     result = call("explain", odd, "--top", "3", "--inputs", "normal", *QUICK)
     assert result.code == 0, result.stderr

@@ -147,6 +147,7 @@ def test_a_damaged_record_is_refused_and_force_replaces_the_bundle(bundle: Path)
     assert call("verify", bundle).code == 0
 
 
+@pytest.mark.release
 def test_an_empty_folder_is_filled_and_a_bundle_that_lost_a_file_is_made_again(here: Path) -> None:
     (here / "bundle").mkdir()
     arguments = (*TINY, "--dense", "--engine", "none", "--out", "bundle", "--json")
@@ -238,6 +239,7 @@ def test_a_card_no_library_here_builds_for_leaves_the_rest(here: Path) -> None:
     assert list(here.glob("engines/*/model.onnx"))
 
 
+@pytest.mark.release
 def test_a_target_is_met_within_one_percent(here: Path) -> None:
     result = call(*TINY, "--target-macs", "0.5x", "--round-to", "1", "--engine", "none", "--json")
     document = result.document
@@ -245,6 +247,7 @@ def test_a_target_is_met_within_one_percent(here: Path) -> None:
     assert document["bundle"] == "engines/test_byobnet-l2-macs0.50x"
 
 
+@pytest.mark.release
 def test_a_plan_of_one_bundle_gives_another_the_same_widths(made: Made, here: Path) -> None:
     plan = made.folder / "plan.json"
     arguments = ("--plan", plan, "--method", "l1", "--seed", "7", "--engine", "none", "--json")

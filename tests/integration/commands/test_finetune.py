@@ -74,6 +74,7 @@ def test_a_dense_model_learns_from_nothing(trained: Trained) -> None:
     assert "epoch 4/4: loss" in trained.result.stderr
 
 
+@pytest.mark.release
 def test_what_pruning_by_half_costs_comes_back_with_the_dense_model_s_help(trained: Trained) -> None:
     dense = trained.result.document["after"]["top1"]
     result = call("finetune", trained.pruned, *ON_DIGITS, "--epochs", "6", "--optimizer", "sgd", "--distill", "0.5", "--json")
@@ -104,6 +105,7 @@ def test_what_pruning_by_half_costs_comes_back_with_the_dense_model_s_help(train
     refused(call("finetune", trained.pruned, *ON_DIGITS, *other), 2, "--epochs 6 there, 7 asked for")
 
 
+@pytest.mark.release
 def test_ctrl_c_leaves_a_training_that_goes_on_to_the_same_bits(pruned: Path) -> None:
     options = (*ON_DIGITS, "--samples", "200", "--epochs", "3", "--augment")
     with start("finetune", pruned.name, *options, folder=pruned.parent) as child:
@@ -124,6 +126,7 @@ def test_ctrl_c_leaves_a_training_that_goes_on_to_the_same_bits(pruned: Path) ->
     assert file_sha256(Path("whole") / WEIGHTS) == file_sha256(Path("pruned-finetuned") / WEIGHTS)
 
 
+@pytest.mark.release
 def test_a_mask_outlives_the_training(trained: Trained, here: Path) -> None:
     masked = call(
         *MODEL, "--weights", trained.dense / WEIGHTS, "--mask", "l1-unstructured", "--ratio", "0.6", *FILES, "--out", "masked"

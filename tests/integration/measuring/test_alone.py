@@ -89,6 +89,7 @@ def burners(count: int) -> Iterator[None]:
             child.wait()
 
 
+@pytest.mark.release
 def test_a_busy_machine_gives_no_false_verdict(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     with burners(2):
         stats = compared(candidates([files[0], files[0]], PIXELS, threads=2), SHORT, tmp_path)

@@ -53,7 +53,7 @@ def stop_at(
     ("stage", "number", "after_s"),
     [
         ("] pruning", signal.SIGINT, 0.1),
-        ("] exporting ONNX", signal.SIGTERM, 1.0),
+        pytest.param("] exporting ONNX", signal.SIGTERM, 1.0, marks=pytest.mark.release),
         pytest.param("] building the fp32 engine", signal.SIGINT, 1.0, marks=pytest.mark.release),
     ],
 )

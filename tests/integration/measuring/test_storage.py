@@ -19,6 +19,8 @@ from prune_deploy.export import onnx as onnx_export
 from prune_deploy.store import new_folder
 from support.commands import COMMAND, SHARED, TINY, Made, bundle, call, here, made, refused, remains
 
+pytestmark = pytest.mark.release
+
 __all__ = ["bundle", "here", "made"]  # fixtures
 
 

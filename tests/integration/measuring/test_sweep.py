@@ -44,6 +44,7 @@ def test_a_sweep_killed_again_and_again_ends_with_the_records_of_an_undisturbed_
     assert call("report", "run", "--reanalyze", "--json").code == 0
 
 
+@pytest.mark.release
 def test_a_finished_sweep_only_prints_and_does_so_at_once(undisturbed: Path) -> None:
     before = (undisturbed / RECORDS_FILE).read_bytes()
     again = spawn("sweep", *NULL, "--out", "run", "--json", folder=undisturbed.parent)

@@ -22,6 +22,8 @@ from prune_deploy.specs import MaskSpec
 from prune_deploy.store import read_bundle
 from support.commands import Result, call, here, refused, remains, spawn
 
+pytestmark = pytest.mark.release
+
 __all__ = ["here"]  # a fixture
 
 MODEL = ("--model", "test_resnet", "--num-classes", "10")
