@@ -59,9 +59,11 @@ def _select_one(group: ChannelGroup, width: GroupWidth, scores: Mapping[str, tor
 def cut(model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selection: Selection) -> None:
     """Remove every channel that the selection drops from `model`, in place.
 
-    All groups are cut together: each layer is narrowed once, by the union of what its groups lose, so order does not matter.
+    All groups are cut together: each layer is narrowed once, by the union of what its groups lose, so order does not matter. Frozen
+    parameters stay frozen.
     """
     whole = {width.name for width in plan.groups if width.whole_blocks}
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     removals: dict[tuple[str, Callable[..., Any]], tuple[Member, set[int]]] = {}
     for group in groups:
         removed = set(range(group.channels)) - set(selection.kept.get(group.name, range(group.channels)))
@@ -79,6 +81,9 @@ def cut(model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selec
         if gone:
             _narrow(model, member, sorted(gone))
     families.repair_attributes(model)
+    for name, parameter in model.named_parameters():
+        if name in frozen:  # torch-pruning makes parameters that are not
+            parameter.requires_grad_(False)
 
 
 def _is_shared_by_heads(model: nn.Module, member: Member) -> bool:

@@ -88,7 +88,7 @@ def _is_right(model: nn.Module, groups: Sequence[ChannelGroup], input_size: tupl
     It does if the model runs at half its widths and channel tracing does not contradict. None means that the model runs and there is
     nothing to compare with.
     """
-    if any(g.unusable for g in groups) or failure(make_meta_copy(model), groups, _halved(groups), input_size):
+    if any(g.unusable for g in groups) or failure(make_meta_copy(model), groups, halved(groups), input_size):
         return False
     # A wrong mapping may have shapes that fit: channels that are shuffled, queries and keys from layers of their own.
     try:
@@ -156,7 +156,8 @@ def _innermost(trace: types.TracebackType | None) -> type[nn.Module] | None:
     return innermost
 
 
-def _halved(groups: Sequence[ChannelGroup]) -> WidthPlan:
+def halved(groups: Sequence[ChannelGroup]) -> WidthPlan:
+    """A plan with half the width of every usable group."""
     return _plan(groups, [g.channels // g.blocks // 2 for g in groups])
 
 

@@ -88,15 +88,13 @@ def _matching_modules(model: nn.Module, word: str) -> list[tuple[str, nn.Module]
 
 
 def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
-    """Find the layers whose outputs are the logits.
+    """Return what timm's `get_classifier` returns.
 
-    They are what timm's `get_classifier` returns, or the last Linear of any other model.
+    A model without that function has no layer that is its head by name. What reaches its outputs is found by trial runs.
     """
     get_classifier: Any = getattr(model, "get_classifier", None)
-    if get_classifier is not None:
-        found = get_classifier()
-        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
-    return tuple([module for module in model.modules() if isinstance(module, nn.Linear)][-1:])
+    found = () if get_classifier is None else get_classifier()
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
 def _example_name(model: nn.Module) -> str:

@@ -12,11 +12,13 @@ from torch import nn
 from prune_deploy.errors import PruningError, setting
 from prune_deploy.pruning.checks.trial import Trials, cut_copy
 from prune_deploy.pruning.counting import count, count_macs, count_params
-from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups
+from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups, halved
+from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import left_alone
 from prune_deploy.pruning.imported_plans import fit_plan, read_plan
 from prune_deploy.pruning.meta_copy import make_meta_copy
+from prune_deploy.pruning.outputs import REACHES_AN_OUTPUT
 from prune_deploy.pruning.solve import solve
 from prune_deploy.pruning.widths import KeepReason, plan_widths
 from prune_deploy.records import Counts, WidthPlan
@@ -91,8 +93,8 @@ class Planner:
             Raises:
                 PruningError, InputError: as `plan`.
         """
-        kept = self._kept(spec, protected)
-        plan = self._running(lambda: self._at(ratio, spec, kept, scores), kept)
+        kept = self.kept(spec, protected)
+        plan = self._running(lambda: self._at(ratio, spec, kept, scores), kept, spec)
         return PlannedWidths(plan=plan, kept=kept)
 
     def plan_target(self, spec: PruneSpec, *, protected: KeepReasons = _NOTHING, scores: Scores | None = None) -> PlannedWidths:
@@ -106,15 +108,15 @@ class Planner:
         by_macs = spec.target_macs is not None
         field, text = ("target_macs", spec.target_macs) if by_macs else ("target_params", spec.target_params)
         target = parse_amount(str(text), self.before.macs if by_macs else self.before.params, field)
-        kept, reached = self._kept(spec, protected), 0
+        kept, reached = self.kept(spec, protected), 0
 
         def nearest() -> WidthPlan:
             nonlocal reached
-            measure = (lambda plan: self._macs(plan, kept)) if by_macs else self._params
+            measure = (lambda plan: self._macs(plan, kept, spec)) if by_macs else self._params
             plan, reached = solve(lambda ratio: self._at(ratio, spec, kept, scores), measure, target)
             return plan
 
-        plan = self._running(nearest, kept)
+        plan = self._running(nearest, kept, spec)
         off = reached / target - 1
         note = f"{setting(field, text)}: {reached:,} of {target:,} asked for ({off:+.2%})"
         if abs(off) > _TOLERANCE:
@@ -137,30 +139,47 @@ class Planner:
             )
         return PlannedWidths(plan=plan, kept={})
 
-    def left_alone(self, spec: PruneSpec) -> dict[str, KeepReason]:
-        """Find the groups that `spec` leaves alone, with reasons.
+    def kept(self, spec: PruneSpec, protected: KeepReasons = _NOTHING) -> dict[str, KeepReason]:
+        """Find the groups that keep their channels whatever the amount, with reasons.
+
+        They are `protected`, those that `spec` leaves alone, and those that reach an output, unless `spec` narrows outputs.
 
         Raises:
             InputError: a name in `ignore` matches nothing.
         """
-        return left_alone(self.meta_copy, self.groups, spec)
+        kept = {**protected, **left_alone(self.meta_copy, self.groups, spec)}
+        if spec.narrows_outputs:
+            return kept
+        free = [group for group in self.groups if group.name not in kept]
+        return kept | {name: KeepReason("ignored", REACHES_AN_OUTPUT) for name in self.reaching_outputs(free)}
 
     def counts(self, plan: WidthPlan) -> tuple[int, int]:
         """Count the planned model's (parameters, MACs)."""
         narrowed = cut_copy(self.meta_copy, self.groups, plan)
         return count_params(narrowed), count_macs(narrowed, self.input_size)
 
-    def _kept(self, spec: PruneSpec, protected: KeepReasons) -> dict[str, KeepReason]:
-        return {**protected, **self.left_alone(spec)}
+    def reaching_outputs(self, groups: Sequence[ChannelGroup]) -> frozenset[str]:
+        """Find those of `groups` whose channels are the network's outputs.
 
-    def _running(self, make: Callable[[], WidthPlan], kept: dict[str, KeepReason]) -> WidthPlan:
+        Their names are found by narrowing, so a group that only changes values is not among them.
+        """
+        names, plan = {group.name for group in groups}, halved(self.groups)
+        plan = replace(plan, groups=tuple(w if w.name in names else replace(w, kept=w.channels) for w in plan.groups))
+        breaking = self._trials.breaking_groups(plan, narrows_outputs=False)
+        return frozenset(name for name, reason in breaking.items() if reason == REACHES_AN_OUTPUT)
+
+    def narrows_outputs(self, plan: WidthPlan) -> bool:
+        """Tell whether a plan makes an output narrower."""
+        return self._trials.failure(plan, narrows_outputs=False) == REACHES_AN_OUTPUT
+
+    def _running(self, make: Callable[[], WidthPlan], kept: dict[str, KeepReason], spec: PruneSpec) -> WidthPlan:
         """Make plans until one runs.
 
-        Every group that breaks the model joins `kept` before the next plan is made.
+        Every group that breaks the model, or reaches an output that stays, joins `kept` before the next plan is made.
         """
         while True:
             plan = make()
-            breaking = self._trials.breaking_groups(plan)
+            breaking = self._trials.breaking_groups(plan, narrows_outputs=spec.narrows_outputs)
             if not breaking:
                 return plan
             kept.update(_protected(breaking))
@@ -169,9 +188,9 @@ class Planner:
         widths = plan_widths(self.groups, spec, ratio, kept=kept, dense=self.dense, scores=scores)
         return WidthPlan(groups=widths, model=self.name)
 
-    def _macs(self, plan: WidthPlan, kept: dict[str, KeepReason]) -> int:
+    def _macs(self, plan: WidthPlan, kept: dict[str, KeepReason], spec: PruneSpec) -> int:
         # While solving, groups that break the model are not known yet. Such a plan has no MACs to count.
-        if breaking := self._trials.breaking_groups(plan):
+        if breaking := self._trials.breaking_groups(plan, narrows_outputs=spec.narrows_outputs):
             kept.update(_protected(breaking))
             whole = (replace(w, kept=w.channels, reason="protected") if w.name in breaking else w for w in plan.groups)
             plan = replace(plan, groups=tuple(whole))
@@ -182,7 +201,7 @@ class Planner:
 
 
 def _protected(breaking: Mapping[str, str]) -> dict[str, KeepReason]:
-    return {name: KeepReason("protected", error) for name, error in breaking.items()}
+    return {name: KeepReason("ignored" if error == REACHES_AN_OUTPUT else "protected", error) for name, error in breaking.items()}
 
 
 def plan_stages(

@@ -20,7 +20,6 @@ from prune_deploy.pruning.counting import count
 from prune_deploy.pruning.find_groups import find_groups
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
-from prune_deploy.pruning.ignoring import classifiers
 from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import KeepReasons, PlannedWidths, Planner, Scores
 from prune_deploy.pruning.widths import KeepReason
@@ -58,6 +57,12 @@ def prune(
         InputError: the request or the plan does not fit the model.
     """
     _require_one_amount(spec, plan)
+    _require_trainable(model)
+    with torch.inference_mode(False):  # what is cut within inference mode could never be trained again
+        return _prune(model, spec, input_size, plan, limit_s)
+
+
+def _prune(model: nn.Module, spec: PruneSpec, input_size: tuple[int, int, int], plan: WidthPlan | None, limit_s: float) -> Pruned:
     method = methods.create(spec.method, spec.seed)
     planner = Planner(model, input_size, limit_s=limit_s)
     protected = wrongly_mapped_groups(planner, spec, model)
@@ -70,6 +75,15 @@ def prune(
         selection = compose(selection, chosen)
     after = count(make_meta_copy(model), input_size)
     return Pruned(planned.plan, selection, replace(receipt, after=after))
+
+
+def _require_trainable(model: nn.Module) -> None:
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise InputError(
+            "the model was made or loaded within torch.inference_mode(), so its weights cannot be changed",
+            fix="make or load it outside of inference mode, or hand over a copy.deepcopy made outside",
+            field="model",
+        )
 
 
 def _require_one_amount(spec: PruneSpec, plan: WidthPlan | None) -> None:
@@ -89,13 +103,13 @@ def wrongly_mapped_groups(planner: Planner, spec: PruneSpec, model: nn.Module) -
     Raises:
         InputError: a name in `ignore` matches nothing.
     """
-    left_alone = planner.left_alone(spec)
+    kept = planner.kept(spec)
     if planner.analysis.confirmed:
         return {}
-    heads = _classifier_names(model)
-    # A classifier's outputs are the network's: in another order they are other outputs.
-    free = [g for g in planner.groups if g.name not in left_alone and heads.isdisjoint(g.outputs)]
-    wrong = wrongly_mapped(model, free, planner.input_size)
+    free = [g for g in planner.groups if g.name not in kept]
+    # In another order the network's outputs are other outputs.
+    reaching = planner.reaching_outputs(free) if spec.narrows_outputs else frozenset()
+    wrong = wrongly_mapped(model, [g for g in free if g.name not in reaching], planner.input_size)
     return {name: KeepReason("protected", reason) for name, reason in wrong.items()}
 
 
@@ -162,7 +176,7 @@ def scored_plan(
         PruningError: a given plan narrows a group that the method cannot score.
     """
     method.prepare(model, None, None)
-    kept = {**(protected or {}), **planner.left_alone(spec)}
+    kept = planner.kept(spec, protected or {})
     if plan is not None or spec.plan is not None:
         planned = planner.plan(spec) if plan is None else planner.plan_given(plan)
         return planned, _scores_of_given(planned.plan, planner, model, method)
@@ -216,16 +230,9 @@ def layer_group(model: nn.Module, group: ChannelGroup) -> LayerGroup:
 def receipt_of(spec: PruneSpec, planner: Planner, planned: PlannedWidths, before: Counts) -> Receipt:
     """Write the receipt of a plan before the cut."""
     notes, groups = list(planned.warnings), planned.plan.groups
-    if any(width.kept < width.channels and width.name in _classifier_names(planner.meta_copy) for width in groups):
-        notes.append(
-            "the classifier's outputs were narrowed: the logits are no longer one per class (`ignore=('head',)` keeps them)"
-        )
+    if planner.narrows_outputs(planned.plan):
+        notes.append("the network's outputs were narrowed: they are no longer one per class (`ignore=('head',)` keeps them)")
     return Receipt(request=spec, before=before, after=before, groups=groups, warnings=tuple(notes))
-
-
-def _classifier_names(model: nn.Module) -> set[str]:
-    heads = classifiers(model)
-    return {name for name, module in model.named_modules() if any(module is head for head in heads)}
 
 
 def refuse(receipt: Receipt, spec: PruneSpec) -> None:

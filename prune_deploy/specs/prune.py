@@ -104,6 +104,14 @@ class PruneSpec:
                 fix="for example `ratio=0.5` (or `prune=None` to export the model unpruned)",
             )
 
+    @property
+    def narrows_outputs(self) -> bool:
+        """True if even the network's outputs may lose channels.
+
+        Only `ignore=("none",)` asks for that.
+        """
+        return "none" in self.ignore
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskSpec:

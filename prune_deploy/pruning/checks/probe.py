@@ -17,6 +17,7 @@ from prune_deploy.pruning.channel_tracing.narrowing import NarrowAttribute, Narr
 from prune_deploy.pruning.checks.trial import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.meta_copy import parameter_owner
+from prune_deploy.pruning.outputs import output_tensors
 
 # A channel in the wrong place changes the outputs by about as much as another image. Sums in another order differ by rounding,
 # which some networks amplify. Images that differ in their last digits show by how much.
@@ -38,19 +39,43 @@ def wrongly_mapped(model: nn.Module, groups: Sequence[ChannelGroup], input_size:
     images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(_SEED))
     with torch.no_grad(), _evaluating(model):
         images = images.to(next(model.parameters()))
-        expected = model(images).float()
-        response = float((expected[0] - expected[1]).abs().max())
-        noise = float((model(images * (1 + _NUDGE)).float() - expected).abs().max())
-        allowed = max(_TOLERANCE * response, _NOISE_MARGIN * noise)
-        if not 0 < allowed < _MOST * response:  # not finite, or too noisy to tell
+        expected = _answers(model, images)
+        nudged = _answers(model, images * (1 + _NUDGE))
+        allowed = {name: _allowed(answer, nudged[name]) for name, answer in expected.items()}
+        telling = {name: most for name, most in allowed.items() if most is not None}
+        if not telling:
             return {}
 
         def differs(chosen: Sequence[ChannelGroup]) -> str:
             with _renumbered(model, chosen):
-                off = float((model(images).float() - expected).abs().max())
-            return "" if off <= allowed else _REASON
+                answers = _answers(model, images)
+            return "" if all(_off(answers[name], expected[name]) <= most for name, most in telling.items()) else _REASON
 
         return first_breaking(probed, differs)
+
+
+def _answers(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the floating-point outputs with a row for each image, by name."""
+    tensors = output_tensors(model(images))
+    return {
+        name: tensor.float()
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and tensor.shape[:1] == images.shape[:1]
+    }
+
+
+def _allowed(answer: torch.Tensor, nudged: torch.Tensor) -> float | None:
+    """Return how far an output may be off.
+
+    It is None where the output is not finite, ignores the images, or is too noisy to tell.
+    """
+    response = _off(answer[0], answer[1])
+    allowed = max(_TOLERANCE * response, _NOISE_MARGIN * _off(nudged, answer))
+    return allowed if 0 < allowed < _MOST * response else None
+
+
+def _off(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max()) if one.numel() else 0.0
 
 
 @contextlib.contextmanager

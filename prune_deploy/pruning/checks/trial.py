@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from prune_deploy.pruning.apply import cut, select_first
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import first_line
-from prune_deploy.pruning.meta_copy import example_input, make_meta_copy
+from prune_deploy.pruning.meta_copy import make_meta_copy
+from prune_deploy.pruning.outputs import difference, output_shapes
 from prune_deploy.records import GroupWidth, WidthPlan
-
-# A batch of 2 after a batch of 1: some models fold a wrong width into the batch axis, which only one of the two survives.
-TRIAL_BATCHES = (1, 2)
 
 
 def cut_copy(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan) -> nn.Module:
@@ -28,22 +25,25 @@ def cut_copy(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPl
     return narrowed
 
 
-def failure(meta_copy: nn.Module, groups: Sequence[ChannelGroup], plan: WidthPlan, input_size: tuple[int, int, int]) -> str:
+def failure(
+    meta_copy: nn.Module,
+    groups: Sequence[ChannelGroup],
+    plan: WidthPlan,
+    input_size: tuple[int, int, int],
+    *,
+    narrows_outputs: bool = True,
+) -> str:
     """Return why the planned model does not run, in one line.
 
-    The text is empty if it runs.
+    The text is empty if it runs, and REACHES_AN_OUTPUT if only its outputs are narrower, unless the plan `narrows_outputs`.
     """
     # Every exception of a cut or of a model's forward is a result here.
     try:
-        narrowed = cut_copy(meta_copy, groups, plan)
-        with torch.no_grad():
-            for batch in TRIAL_BATCHES:
-                shape = narrowed(example_input(input_size, batch)).shape
-                if shape[0] != batch:
-                    return f"a batch of {batch} comes out as {shape[0]}"
+        dense = output_shapes(meta_copy, input_size)
+        narrowed = output_shapes(cut_copy(meta_copy, groups, plan), input_size)
     except Exception as error:  # noqa: BLE001
         return first_line(error)
-    return ""
+    return difference(dense, narrowed, may_narrow=narrows_outputs)
 
 
 class Trials:
@@ -51,27 +51,28 @@ class Trials:
 
     def __init__(self, meta_copy: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int, int]) -> None:
         self._meta_copy, self._groups, self._input_size = meta_copy, groups, input_size
-        self._failures: dict[frozenset[tuple[str, int, bool]], str] = {}
+        self._failures: dict[tuple[frozenset[tuple[str, int, bool]], bool], str] = {}
 
-    def failure(self, plan: WidthPlan) -> str:
+    def failure(self, plan: WidthPlan, *, narrows_outputs: bool = True) -> str:
         """Return why the planned model does not run, in one line.
 
-        The text is empty if it runs.
+        The text is empty if it runs, and as for the function above otherwise.
         """
         narrowed = frozenset((width.name, width.kept, width.whole_blocks) for width in plan.groups if _narrows(width))
-        if narrowed not in self._failures:
-            self._failures[narrowed] = failure(self._meta_copy, self._groups, plan, self._input_size)
-        return self._failures[narrowed]
+        if (key := (narrowed, narrows_outputs)) not in self._failures:
+            self._failures[key] = failure(self._meta_copy, self._groups, plan, self._input_size, narrows_outputs=narrows_outputs)
+        return self._failures[key]
 
-    def breaking_groups(self, plan: WidthPlan) -> dict[str, str]:
+    def breaking_groups(self, plan: WidthPlan, *, narrows_outputs: bool = True) -> dict[str, str]:
         """Return groups that must be protected for the planned model to run.
 
-        Each has the error it causes. The whole plan is tried first, so a model that torch-pruning understands costs one trial.
+        Each has the error it causes. The whole plan is tried first, so a model that torch-pruning understands costs one trial. Unless
+        the plan `narrows_outputs`, groups that reach an output are among them.
         """
         narrowing = {width.name for width in plan.groups if _narrows(width)}
 
         def broken_with(chosen: Sequence[ChannelGroup]) -> str:
-            return self.failure(_only(plan, {g.name for g in chosen}))
+            return self.failure(_only(plan, {g.name for g in chosen}), narrows_outputs=narrows_outputs)
 
         return first_breaking([g for g in self._groups if g.name in narrowing], broken_with)
 

@@ -28,6 +28,7 @@ from prune_deploy.pruning.groups import families
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.groups.deadline import time_limit
 from prune_deploy.pruning.groups.residual import is_on_cycle, names_added_to
+from prune_deploy.pruning.outputs import output_tensors
 
 DEFAULT_TIME_LIMIT_S = 60.0
 READING_ERRORS = (
@@ -106,7 +107,7 @@ def _trace(meta_copy: nn.Module, example: torch.Tensor) -> _Tracer:
         meta_copy,
         example_inputs=example,
         # Without it, torch-pruning first calls model(*example), which splits the batch, and hides every error, a time limit's too.
-        forward_fn=lambda model, images: model(images),
+        forward_fn=lambda model, images: [*output_tensors(model(images)).values()],
         customized_pruners=families.custom_layers(),
         ignored_params=families.parameters_without_channels(meta_copy),
         verbose=False,

@@ -292,7 +292,7 @@ def test_an_unknown_method_is_refused_before_any_work() -> None:
 def test_a_narrowed_classifier_is_noted() -> None:
     result = pruned(tiny.Plain, tiny.SIZE, ignore=("none",), round_to=1)[2]
     (note,) = result.receipt.warnings
-    assert "the classifier's outputs were narrowed" in note
+    assert "the network's outputs were narrowed" in note
     assert pruned(tiny.Plain, tiny.SIZE)[2].receipt.warnings == ()
 
 
@@ -331,7 +331,7 @@ def test_a_plan_file_counts_more_than_what_is_ignored_by_default(tmp_path: Path,
     assert {width.name: width.kept for width in pruned.plan.groups}["head"] < 24
     with torch.inference_mode():
         assert model(torch.zeros(2, 3, 160, 160)).shape == (2, len(pruned.selection.kept["head"]))
-    assert any("classifier's outputs were narrowed" in note for note in pruned.receipt.warnings)
+    assert any("outputs were narrowed" in note for note in pruned.receipt.warnings)
 
 
 def test_a_plan_file_that_the_method_cannot_score_is_refused_before_the_cut(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import torch
 from timm.models.convnext import ConvNeXt
 from torch import nn
 
+from prune_deploy.errors import InputError
 from prune_deploy.pruning.apply import cut, select, select_first
 from prune_deploy.pruning.meta_copy import make_meta_copy
 from prune_deploy.pruning.planner import Planner
+from prune_deploy.pruning.pruner import prune
 from prune_deploy.records import GroupWidth, Selection, WidthPlan
 from prune_deploy.specs import PruneSpec
 from support.models import tiny_models as tiny
@@ -327,3 +329,39 @@ def test_what_is_kept_is_copied_bit_by_bit() -> None:
     assert torch.equal(narrowed.head.bias, dense.head.bias)
     for leaf in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(getattr(narrowed.second[1], leaf), getattr(dense.second[1], leaf)[second])
+
+
+def test_frozen_parameters_modes_hooks_and_buffers_survive_a_cut() -> None:
+    model: Any = tiny.lively(tiny.Residual())
+    model.train()
+    model.stem.eval()
+    model.stem.requires_grad_(False)
+    model.head.bias.requires_grad_(False)
+    model.register_buffer("scale", torch.ones(3))
+    seen: list[int] = []
+    model.head.register_forward_hook(lambda *_: seen.append(1))
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    training = {name for name, module in model.named_modules() if module.training}
+    prune(model, PruneSpec(ratio=0.5), tiny.SIZE)
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
+    assert {name for name, module in model.named_modules() if module.training} == training
+    assert torch.equal(model.scale, torch.ones(3))
+    seen.clear()
+    model(tiny.images(tiny.SIZE))
+    assert seen == [1]
+
+
+def test_a_model_cut_within_inference_mode_can_be_trained() -> None:
+    model = tiny.lively(tiny.Plain())
+    with torch.inference_mode():
+        prune(model, PruneSpec(ratio=0.5), tiny.SIZE)
+    model(tiny.images(tiny.SIZE)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_model_made_within_inference_mode_is_refused_with_a_fix() -> None:
+    with torch.inference_mode():
+        model = tiny.Plain()
+    with pytest.raises(InputError, match=r"within torch.inference_mode") as caught:
+        prune(model, PruneSpec(ratio=0.5), tiny.SIZE)
+    assert "outside" in caught.value.fix

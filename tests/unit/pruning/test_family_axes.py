@@ -105,7 +105,7 @@ def test_a_width_that_a_module_keeps_as_an_attribute_follows() -> None:
 def test_whole_heads_are_refused_where_they_cannot_be_told() -> None:
     build, size = FAMILIES["beit"]
     planner = Planner(build(), size)
-    left_alone = planner.left_alone(PruneSpec(ratio=0.5, heads=True))
+    left_alone = planner.kept(PruneSpec(ratio=0.5, heads=True))
     reasons = {name: kept.detail for name, kept in left_alone.items() if kept.reason == "protected"}
     message = [g for g in planner.groups if g.heads is not None]
     assert message or any("`heads`" in reason for reason in reasons.values())
