@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from prune_deploy.backends import usable
 from prune_deploy.data import Batches
+from prune_deploy.data.classes import classes_of
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.interfaces import Session
 from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecord
@@ -100,7 +101,7 @@ def accuracy(
         raise InputError(f"none of the images of {batches.data} can be read", fix="check the files for damage")
     session.check()
     best, labels = np.concatenate([ranks for ranks, _ in ranked]), np.concatenate([truth for _, truth in ranked])
-    fits = classes == batches.classes
+    fits = classes == batches.classes or (classes, batches.classes) == (1, 2)
     foreign = f"the model has {classes} classes, {batches.data} has {batches.classes}: only agreement with FP32 means something"
     return Accuracy(
         data=batches.data,
@@ -137,6 +138,8 @@ def _ranked(session: Session, inputs: np.ndarray[Any, Any], batches: Batches, cl
         raise _misfit(scores.shape[-1], batches)
     if not np.isfinite(scores).all():
         raise OutputError("its outputs are not finite numbers", fix="see prune-deploy verify; weights may be damaged")
+    if scores.shape[1] == 1:
+        return classes_of(scores)[:, np.newaxis]
     best: np.ndarray[Any, Any] = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]
     return best
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from prune_deploy.data.classes import classes_of
 from prune_deploy.records import ParityCheck
 from prune_deploy.specs import ParityThreshold
 
@@ -17,16 +18,19 @@ def compare(expected: Logits, got: Logits) -> ParityCheck:
 
     Both have shape (batch, classes), float64.
     """
+    batch, agreement = len(expected), float((classes_of(expected) == classes_of(got)).mean())
     difference = float(np.abs(expected - got).max())
     spread = float(expected.std(axis=1).mean()) if expected.shape[1] > 1 else float(np.abs(expected).mean())
+    if expected.shape[1] == 1:
+        expected, got = expected.reshape(1, -1), got.reshape(1, -1)  # a single number has no direction, those of all images have
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
     cosines = (expected * got).sum(axis=1) / np.where(norms > 0, norms, 1.0)
     return ParityCheck(
-        batch=len(expected),
+        batch=batch,
         max_abs_diff=difference,
         relative_diff=difference / spread if spread > 0 else (0.0 if difference == 0 else float(np.finfo(np.float64).max)),
         cosine=float(cosines.min()),
-        top1_agreement=float((expected.argmax(axis=1) == got.argmax(axis=1)).mean()),
+        top1_agreement=agreement,
     )
 
 

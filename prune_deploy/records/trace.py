@@ -9,7 +9,9 @@ from prune_deploy.records.run import Estimate
 from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import Case
 
-Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "kernel", "other"]
+Cause = Literal[
+    "as-predicted", "memory-bound", "overhead-bound", "misaligned", "reformat", "not-pruned", "kernel", "faster", "other"
+]
 """Cause of a layer's time after pruning.
 
 - as-predicted: its time fell as its MACs did.
@@ -19,6 +21,7 @@ Cause = Literal["as-predicted", "memory-bound", "overhead-bound", "misaligned", 
 - reformat: a copy or a change of layout that the runtime inserted.
 - not-pruned: it kept its size.
 - kernel: another precision's kernel takes longer for the same work.
+- faster: it takes less than half of the time that its MACs predict, for another kernel or a disturbed dense run.
 - other: no evidence for any of these.
 """
 

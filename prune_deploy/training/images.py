@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from prune_deploy.data import ImageSet
-from prune_deploy.data.preprocessing import Transform, transform_of
+from prune_deploy.data.preprocessing import Transform, in_channels, transform_of
 from prune_deploy.environment import usable_cpus
 from prune_deploy.errors import InputError
 from prune_deploy.records import Preprocessing
@@ -182,6 +182,6 @@ def augmentation(preprocessing: Preprocessing, *, flip: bool) -> Transform:
     )
 
     def apply(image: Any) -> torch.Tensor:
-        return torch.as_tensor(transform(image.convert("L" if channels == 1 else "RGB")))
+        return torch.as_tensor(transform(in_channels(image, channels)))
 
     return apply

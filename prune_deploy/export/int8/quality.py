@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from prune_deploy.data import CalibrationImages
+from prune_deploy.data.classes import classes_of
 from prune_deploy.export.arrays import Array
 from prune_deploy.export.int8.sessions import open_session
 from prune_deploy.records.precision import Top1Of
@@ -52,7 +53,7 @@ class QualityCheck:
             labelled = self._images.classes == self._all.shape[1]
             self._labels = np.concatenate([batch.labels for batch in self._images.batches(_BATCH)])
             self.top1_of = "labels" if labelled else "fp32"
-        before, after = self._all.argmax(axis=1), self._outputs(path, None).argmax(axis=1)
+        before, after = classes_of(self._all), classes_of(self._outputs(path, None))
         expected = self._labels if self.top1_of == "labels" else before
         return float((before == expected).mean() - (after == expected).mean())
 
@@ -67,6 +68,8 @@ def cosine(expected: Array, got: Array) -> float:
 
     Both have the shape (images, classes). The cosine is 0 where one of them is not finite or all zero.
     """
+    if expected.shape[1] == 1:
+        expected, got = expected.reshape(1, -1), got.reshape(1, -1)  # a single number has no direction
     products = (expected.astype(np.float64) * got).sum(axis=1)
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
     if not (np.isfinite(norms).all() and norms.all()):

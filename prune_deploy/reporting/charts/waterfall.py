@@ -19,6 +19,7 @@ CAUSES: dict[Cause, str] = {
     "reformat": "reformats and copies",
     "not-pruned": "not pruned",
     "kernel": "slower kernels",
+    "faster": "faster than predicted",
     "other": "other",
 }
 

@@ -179,6 +179,7 @@ _ADVICE: dict[Cause, Callable[[Explanation, Alignment | None], list[Sentence]]] 
     "kernel": _kernel_advice,
     "not-pruned": lambda explanation, _: [sentence("prune-kept", layers=_names(explanation, "not-pruned"))],
     "as-predicted": lambda explanation, _: [sentence("set-widths", layers=_names(explanation, "as-predicted"))],
+    "faster": lambda *_: [sentence("compare-traces")],
     "other": lambda *_: [sentence("compare-traces")],
 }
 

@@ -17,6 +17,9 @@ TOLERANCE = 0.10
 Times per layer repeat to about this.
 """
 
+_FASTER = 0.5
+"""Largest share of the predicted time that is no longer taken for the effect of fewer MACs."""
+
 _NEGLIGIBLE_RUN = 0.0005
 _MOST = 0.5
 _LITTLE_WORK = 0.25
@@ -151,6 +154,11 @@ def _as_predicted(pair: LayerPair, ratio: float, by: Roofline) -> Finding:
         return "memory-bound", sentence("only-bytes", **_rate(pair.pruned, by), left=ratio, times=times)
     if not pair.has_macs and (floor_us := _near_floor(pair, by)):
         return "overhead-bound", sentence("no-work", floor_us=floor_us, time_us=pair.pruned.time_us)
+    if pair.pruned.time_us < _FASTER * ratio * pair.dense.time_us:
+        before, after = ((side.kernels or ("",))[0] for side in (pair.dense, pair.pruned))
+        if after and after != before:
+            return "faster", sentence("faster-kernel", left=ratio, work=work, times=times, kernel=after, dense_kernel=before)
+        return "faster", sentence("faster", left=ratio, work=work, times=times)
     return "as-predicted", sentence("as-predicted", left=ratio, work=work, times=times)
 
 

@@ -52,6 +52,8 @@ _EVIDENCE: Texts = {
     "only-bytes": _only_bytes,
     "no-work": "next to no work: it takes {time_us:.1f} µs, the smallest of its kind take {floor_us:.1f} µs",
     "as-predicted": "×{left:.2f} of the {work}, ×{times:.2f} of the time",
+    "faster": "×{left:.2f} of the {work}, ×{times:.2f} of the time, in the same kernel as far as is known: something held up the dense run",
+    "faster-kernel": "×{left:.2f} of the {work}, ×{times:.2f} of the time: it runs in {kernel} instead of {dense_kernel}",
     "little-work": "its work needs {work_us:.1f} µs, it takes {time_us:.1f} µs, the smallest of its kind take {floor_us:.1f} µs",
     "padded": _padded,
     "many-bytes": _many_bytes,
@@ -83,6 +85,7 @@ _BECAUSE: dict[Cause, str] = {
     "kernel": "come from {layers} whose {precision} kernels take longer than those of {against}",
     "not-pruned": "come from {layers} that kept their size and take more time per MAC than the average",
     "as-predicted": "come from removing MACs that took less time each than those that stayed",
+    "faster": "are negative: {layers} are far faster than their MACs predict, in another kernel or against a disturbed dense run",
     "other": "have no explanation in MACs, bytes, widths or copies",
 }
 
