@@ -27,6 +27,7 @@ from prune_deploy.store import file_sha256
 
 SHORT_CODE_CLASSES = 10
 _STATISTICS_IMAGES = 4
+_SHOWN = 100
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
@@ -46,16 +47,10 @@ def resolve(spec: ModelSpec) -> ResolvedModel:
     Short codes become timm's names.
 
     Raises:
-        InputError: timm knows no such model.
+        InputError: timm knows no such model, or no such weights of it.
     """
     name = SHORT_CODES.get(spec.name, spec.name)
-    architecture, _ = split_model_name_tag(name)
-    if not is_model(architecture):
-        near = difflib.get_close_matches(architecture, [*timm.list_models(), *SHORT_CODES.values()], n=3, cutoff=0.5)
-        raise InputError(
-            f"unknown model {spec.name!r}",
-            fix=f"did you mean {', '.join(near)}?" if near else "see: prune-deploy models --filter '*resnet*'",
-        )
+    require_registered(name)
     config = get_pretrained_cfg(name)
     classes = spec.num_classes
     if classes is None:
@@ -69,6 +64,29 @@ def resolve(spec: ModelSpec) -> ResolvedModel:
         weights=spec.weights,
         seed=spec.seed,
     )
+
+
+def require_registered(name: str) -> None:
+    """Refuse what timm's registry does not hold.
+
+    timm itself would look for other names on a hub or in a folder ("hf-hub:…", "local-dir:…"), and build what it is told there.
+
+    Raises:
+        InputError: there is no such architecture, or no such weights of it.
+    """
+    architecture, tag = split_model_name_tag(name)
+    if not is_model(architecture):
+        near = difflib.get_close_matches(architecture, [*timm.list_models(), *SHORT_CODES.values()], n=3, cutoff=0.5)
+        raise InputError(
+            f"unknown model {name[:_SHOWN]!r}",
+            fix=f"did you mean {', '.join(near)}?" if near else "see: prune-deploy models --filter '*resnet*'",
+        )
+    if not tag:
+        return
+    tags = [split_model_name_tag(each)[1] for each in timm.list_pretrained(f"{architecture}.*")]
+    if tag not in tags:
+        listed = ", ".join(tags) or "none"
+        raise InputError(f"{architecture} has no weights {tag[:_SHOWN]!r}", fix=f"one of its tags: {listed}; or leave it out")
 
 
 def create_model(spec: ModelSpec) -> LoadedModel:
@@ -130,6 +148,7 @@ def _require_whole_patches(module: nn.Module, size: tuple[int, int, int]) -> Non
 
 
 def _build(model: ResolvedModel, *, pretrained: bool = False) -> nn.Module:
+    require_registered(model.name)
     config = get_pretrained_cfg(model.name)
     own = tuple(getattr(config, "input_size", None) or (3, 224, 224))
     size = model.input_size

@@ -6,6 +6,7 @@ The records file grows by whole lines. A run survives a kill at any moment.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -14,9 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import ClassVar, TypeVar
 
-from prune_deploy.errors import InputError, VerificationError, storage_errors
+from prune_deploy.errors import CannotRunError, InputError, VerificationError, storage_errors
+from prune_deploy.files import read_file
 from prune_deploy.records import CaseRecord, Explanation, RunRecord, Trace, from_json, to_json
 from prune_deploy.specs import Case
 from prune_deploy.store import UNFINISHED, write_bytes, write_text
@@ -65,6 +68,60 @@ def create_run(folder: Path, record: RunRecord) -> None:
             raise InputError(f"{folder} is there already", fix="choose another place with `out=DIR`")
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RUN_FILE, to_json(record))
+
+
+class SoleWriter:
+    """The right to write in a run's folder.
+
+    It lasts until `release` or the end of the process. The lock is on the folder itself, so it holds between containers too, whatever
+    their folders for temporary files are. Within one process a second one of the same folder is the same right.
+
+    Raises:
+        CannotRunError: another process has it.
+        StorageError: the folder cannot be opened.
+    """
+
+    _held: ClassVar[dict[tuple[int, int], tuple[int, int]]] = {}
+
+    def __init__(self, folder: Path) -> None:
+        with storage_errors(folder, every=True):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        self._place: tuple[int, int] | None = (found.st_dev, found.st_ino)
+        first, count = self._held.get(self._place, (descriptor, 0))
+        if count:
+            os.close(descriptor)
+        else:
+            self._lock(descriptor, folder)
+        self._held[self._place] = (first, count + 1)
+
+    def _lock(self, descriptor: int, folder: Path) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise CannotRunError(
+                f"another process is writing in {folder}", fix="wait for its end, or choose another place with `out=DIR`"
+            ) from None
+        except OSError:  # not every network file system has locks
+            return
+
+    def release(self) -> None:
+        """Give the right back. It is safe to call again."""
+        if self._place is None:
+            return
+        descriptor, count = self._held.pop(self._place)
+        if count > 1:
+            self._held[self._place] = (descriptor, count - 1)
+        else:
+            os.close(descriptor)
+        self._place = None
+
+    def __enter__(self) -> SoleWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
 
 
 def append_cases(folder: Path, records: Sequence[CaseRecord]) -> None:
@@ -165,10 +222,7 @@ def read_samples(folder: Path, record: CaseRecord) -> bytes:
     path = folder / record.samples_file
     if Path(record.samples_file).is_absolute() or ".." in Path(record.samples_file).parts:
         raise InputError(f"{folder} names a file outside the run: {record.samples_file}", fix="do not use this run")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", fix="restore the run's samples, or measure again") from error
+    content = read_file(path, fix="restore the run's samples, or measure again")
     if hashlib.sha256(content).hexdigest() != record.samples_sha256:
         raise VerificationError(f"{path} is not the file that was measured: its hash differs", fix="restore it, or measure again")
     return content
@@ -206,7 +260,7 @@ def read_explanations(folder: Path) -> dict[str, Explanation]:
 
 def _read_all(cls: type[T], folder: Path, ending: str) -> dict[str, T]:
     files = sorted(folder.glob(f"*{ending}"))
-    return {path.name.removesuffix(ending): from_json(cls, path.read_bytes(), source=str(path)) for path in files}
+    return {path.name.removesuffix(ending): from_json(cls, read_file(path), source=str(path)) for path in files}
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -221,9 +275,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     path = folder / RUN_FILE
     if not path.is_file():
         raise InputError(f"{folder} is no run: it has no {RUN_FILE}", fix="name a run made by prune-deploy bench, profiles/…")
-    record = from_json(RunRecord, path.read_bytes(), source=str(path))
+    record = from_json(RunRecord, read_file(path), source=str(path))
     records = folder / RECORDS_FILE
-    content = records.read_bytes() if records.is_file() else b""
+    content = read_file(records) if records.exists() else b""
     *lines, rest = content.split(b"\n")
     cases = tuple(
         from_json(CaseRecord, line, source=f"{records}, line {number}") for number, line in enumerate(lines, start=1) if line

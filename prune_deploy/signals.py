@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM: now, or when a block ends.
+"""Handle Ctrl-C, SIGTERM and SIGHUP: now, or when a block ends.
 
 Signals that whoever started the program ignores stay ignored, as `nohup` and `&` ask for. Python runs signal handlers in the main
 thread only, so other threads neither defer nor receive anything.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_S = 0.1
 # While the first signal unwinds, files are being removed: a second one must not break that off.
 _UNWINDING_S = 5.0

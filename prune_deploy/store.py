@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from prune_deploy.errors import InputError, StorageError, setting, storage_errors
+from prune_deploy.files import read_file
 from prune_deploy.records import BundleRecord, from_json, to_json
 from prune_deploy.specs import SHORT_CODES, ExportSpec
 
@@ -30,6 +31,8 @@ BUNDLE_FILE = "bundle.json"
 ENGINES_DIR = Path("engines")
 UNFINISHED = ".unfinished-"
 _REPLACE_ATTEMPTS = 10
+_LONGEST_STEM = 120
+"""Characters of a file's name within the name of its temporary file, which file systems limit to 255 bytes."""
 _ZEROS = "0" * 64
 
 
@@ -103,10 +106,12 @@ def write_bytes(path: Path, content: Buffer) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
-    with storage_errors(path):
+    # A name that nobody can foresee, and no link that somebody planted: the folder may be open to others.
+    temporary = path.with_name(f"{UNFINISHED}{path.name[:_LONGEST_STEM]}-{secrets.token_hex(4)}-{os.getpid()}")
+    with storage_errors(path, every=True):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         try:
-            with temporary.open("wb") as stream:
+            with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -127,7 +132,7 @@ def read_bundle(folder: Path) -> BundleRecord:
             raise InputError(f"{folder} is no directory", fix="name a bundle made by prune-deploy export, for example engines/…")
         if not record.is_file():
             raise InputError(f"{folder} is no bundle: it has no {BUNDLE_FILE}", fix="make one with prune-deploy export")
-        read = from_json(BundleRecord, record.read_bytes(), source=str(record))
+        read = from_json(BundleRecord, read_file(record, fix="check the path and its permissions"), source=str(record))
         outside = [artifact.name for artifact in read.artifacts if artifact.name != Path(artifact.name).name]
         if outside:  # bundles come from unknown sources, and the files they name are opened
             raise InputError(f"{record} names a file outside the bundle: {outside[0]}", fix="do not use this bundle")
@@ -152,6 +157,20 @@ def record_is_intact(folder: Path, record: BundleRecord) -> bool:
     """Return whether bundle.json is byte for byte as `write_record` wrote it."""
     zeroed = (folder / BUNDLE_FILE).read_bytes().replace(record.own_sha256.encode(), _ZEROS.encode())
     return hashlib.sha256(zeroed).hexdigest() == record.own_sha256
+
+
+def require_intact(folder: Path, record: BundleRecord, roles: Collection[str]) -> None:
+    """Refuse a bundle whose files of these roles were changed.
+
+    Raises:
+        InputError: a file is missing or its hash differs.
+    """
+    for artifact in record.artifacts:
+        if artifact.role in roles and file_sha256(folder / artifact.name) != artifact.sha256:
+            raise InputError(
+                f"{folder / artifact.name} is not the file that was exported: its hash differs",
+                fix="restore the bundle, or export it again with `force=True`",
+            )
 
 
 def is_complete(folder: Path, record: BundleRecord) -> bool:
@@ -232,11 +251,12 @@ def _begin(place: Path) -> tuple[Path, int]:
 def _replace(working: Path, place: Path) -> None:
     """Put `working` where `place` is, in spite of concurrent changes there.
 
-    At no moment does a half bundle exist under the final name.
+    At no moment does a half bundle exist under the final name. What is no bundle is never replaced, also if it came while the work went on.
     """
     outgoing = working.with_name(f"{UNFINISHED}{place.name}-old-{secrets.token_hex(4)}-{os.getpid()}")
     for _ in range(_REPLACE_ATTEMPTS):
         try:
+            _require_replaceable(place)
             with suppress(FileNotFoundError):
                 place.rename(outgoing)
             working.rename(place)
@@ -251,6 +271,16 @@ def _replace(working: Path, place: Path) -> None:
                     outgoing.rename(place)  # the replacement failed
             shutil.rmtree(outgoing, ignore_errors=True)
     raise OSError(errno.EBUSY, "other processes keep writing there")
+
+
+def _require_replaceable(place: Path) -> None:
+    try:
+        entries = set(os.listdir(place))  # noqa: PTH208 - of one moment, while others may replace the folder
+    except FileNotFoundError:
+        return
+    if not entries or BUNDLE_FILE in entries:
+        return
+    raise StorageError(f"{place} came into being meanwhile and is no bundle", fix="choose another place with `out=DIR`")
 
 
 def _lock(folder: Path, *, wait: bool = False) -> int:
@@ -272,7 +302,11 @@ def _sweep_out(folder: Path) -> None:
             continue
         # In a container every run may have the same process id, so only the lock proves that it is in use.
         if (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))) and not _is_locked(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    leftover.unlink()
 
 
 def _is_locked(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -101,6 +102,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point: run the command line and exit with the documented code."""
+    _open_standard_streams()
     signals.program.watch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -119,6 +121,18 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _open_standard_streams() -> None:
+    """Open the null device where a standard stream is closed.
+
+    Daemons start programs so. The next file or socket would take its number, and children would write into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _help_hint(error: click.ClickException) -> str:
     """Name the help that lists the right spelling."""
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -126,6 +140,8 @@ def _help_hint(error: click.ClickException) -> str:
 
 
 def _leave(message: str, code: int) -> NoReturn:
+    from prune_deploy.cli.output.console import printable  # rich is not for the program's own help
+
     with contextlib.suppress(OSError):  # stderr may be closed, and the exit code still tells
-        click.echo(message, err=True)
+        click.echo(printable(message), err=True)
     sys.exit(code)

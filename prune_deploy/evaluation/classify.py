@@ -16,7 +16,7 @@ from prune_deploy.data.preprocessing import open_image, transform_of
 from prune_deploy.errors import InputError
 from prune_deploy.records import BundleRecord, Preprocessing
 from prune_deploy.specs import RunOptions
-from prune_deploy.store import read_bundle
+from prune_deploy.store import read_bundle, require_intact
 
 _IMAGENET_CLASSES = 1000
 
@@ -25,7 +25,7 @@ _IMAGENET_CLASSES = 1000
 class Guess:
     """One class with its softmax probability.
 
-    `label` is empty where the classes have no names.
+    Of a network with a single logit it is that of the sigmoid. `label` is empty where the classes have no names.
     """
 
     index: int
@@ -45,10 +45,10 @@ class Classified:
     artifact: str
 
 
-def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int = 5) -> Classified:
+def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int = 5, check_hashes: bool = True) -> Classified:
     """Run the bundle in `folder` on an image file.
 
-    Without one it runs on a synthetic image.
+    Without one it runs on a synthetic image. With `check_hashes` the files that it opens are hashed first.
 
     Raises:
         InputError: no bundle, no such image, not an image, or a backend that computes nothing.
@@ -61,6 +61,9 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
             f"backend {backend} computes nothing, so it cannot classify", fix="choose another; see: prune-deploy backends"
         )
     artifact = folder if runtime.consumes == "module" else folder / _file_for(record, runtime.consumes)
+    if check_hashes:
+        roles = {"weights", "recipe"} if runtime.consumes == "module" else {runtime.consumes, f"{runtime.consumes}-data"}
+        require_intact(folder, record, roles)
     inputs = _read(image, record.preprocessing)
     # Engines need a GPU. For a single image everything else runs on the CPU.
     options = RunOptions(device="cuda" if runtime.consumes == "engine" else "cpu")
@@ -73,7 +76,8 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
         elapsed_ns = time.perf_counter_ns() - start
         session.check()
         logits = session.outputs()[0]
-    probabilities = torch.softmax(torch.from_numpy(logits).double(), dim=0)
+    values_of = torch.from_numpy(logits).double()
+    probabilities = torch.sigmoid(values_of) if len(logits) == 1 else torch.softmax(values_of, dim=0)
     values, indices = probabilities.topk(min(top, len(probabilities)))
     guesses = tuple(Guess(i, v, _label(record, i)) for v, i in zip(values.tolist(), indices.tolist(), strict=True))
     return Classified(guesses, elapsed_ns / 1e6, artifact.name if artifact.is_file() else "weights.safetensors")

@@ -17,7 +17,7 @@ from torch import nn
 
 from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
-from prune_deploy.errors import CannotRunError, ParityError
+from prune_deploy.errors import CannotRunError, InputError, ParityError, first_line
 from prune_deploy.evaluation.logits import Logits, compare, complaint, response_cosine
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import Parity, ParityCheck
@@ -139,8 +139,14 @@ def _outputs(module: Answers, session: Session, images: torch.Tensor) -> tuple[L
 
     Both are float64 of shape (batch, classes).
     """
-    with torch.inference_mode():
-        expected = module(images).double().numpy()
+    try:
+        with torch.inference_mode():
+            expected = module(images).double().numpy()
+    except Exception as error:  # whatever a model's forward raises
+        raise InputError(
+            f"the module does not run on images of shape {tuple(images.shape)}: {first_line(error)}",
+            fix="the bundle is damaged: restore it, or export it again",
+        ) from error
     session.bind(images.numpy())
     session.run()
     session.synchronize()

@@ -224,6 +224,8 @@ def artifact_for(bundle: LoadedBundle, config: RunConfig, batch: int) -> Artifac
     role = "weights" if consumes in OPENS_FOLDER else consumes
     files = [artifact for artifact in bundle.record.artifacts if artifact.role == role]
     if role == "weights":
+        if not files:
+            raise InputError("the bundle lists no weights", fix="export it again")
         return _module(files[0], config)
     # Engines have their precision built in, a runtime of ONNX files may make it of another's file.
     kind = PRECISIONS[config.precision].runs_file_of if role == "onnx" else config.precision

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ _DAMAGE = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+_MOST_BYTES = 2 << 30
 _COLUMNS = ("candidate", "launch", "round", "position", "phase", "leading", "started_ns", "runs")
 
 
@@ -118,6 +120,23 @@ def _row(block: Block) -> tuple[int, ...]:
     return block.candidate, block.launch, block.round, block.position, phase, block.leading, block.started_ns, runs
 
 
+def _check_claims(content: bytes) -> None:
+    """Refuse arrays whose headers claim more than their members hold.
+
+    This comes before memory is taken for them.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > _MOST_BYTES:
+            raise ValueError(f"its arrays take more than {_MOST_BYTES >> 20} MiB")
+        for member in members:
+            with archive.open(member) as stream:
+                np.lib.format.read_magic(stream)
+                shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+                if kind.hasobject or math.prod(shape) * kind.itemsize > member.file_size:
+                    raise ValueError(f"{member.filename} claims {shape} values of {kind}")
+
+
 def unpack(content: bytes, *, source: str) -> Samples:
     """Decode the content of an .npz file that `pack` made.
 
@@ -127,6 +146,7 @@ def unpack(content: bytes, *, source: str) -> Samples:
         InputError: the content is damaged, or is of another kind.
     """
     try:
+        _check_claims(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays["header"].tobytes())

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.errors import InputError
+from prune_deploy.files import read_file
 from prune_deploy.presets.strict_toml import structure
 from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"
+_LARGEST = 1 << 24
 _ARCHITECTURES = "compatibility.toml"
 _FIX = "correct the file; docs/reference/sweep-file.md describes its keys"
 # These stand in the block itself. `settings` is the template for everything else.
@@ -59,12 +61,7 @@ def read_sweep(path: Path) -> SweepSpec:
     Raises:
         InputError: the file cannot be read, is no TOML, or describes no sweep. It names the keys and the fix.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", fix="name a TOML file; docs/reference/sweep-file.md shows one"
-        ) from error
+    content = read_file(path, fix="name a TOML file; docs/reference/sweep-file.md shows one", most_bytes=_LARGEST)
     return _sweep(content, str(path))
 
 
@@ -88,7 +85,7 @@ def _tables(content: bytes, source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{source} is not a text in UTF-8: byte {error.start}", fix="save it as UTF-8, which TOML is") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is one, and so is what int() says of too many digits
         raise InputError(f"{source} is no TOML: {error}", fix="correct that line; texts need quotes, lists need [ ]") from None
 
 

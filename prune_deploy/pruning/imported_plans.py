@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prune_deploy.errors import InputError, setting
+from prune_deploy.files import read_file
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.records import GroupWidth, WidthPlan, from_json
 from prune_deploy.specs import IN_MEMORY
@@ -27,7 +28,7 @@ def read_plan(path: str) -> WidthPlan:
         raise InputError(
             f"{setting('plan', path)}: no such file", fix="name a plan written by an earlier export (plan.json)", field="plan"
         )
-    return from_json(WidthPlan, file.read_bytes(), source=path)
+    return from_json(WidthPlan, read_file(file), source=path)
 
 
 def fit_plan(plan: WidthPlan, groups: Sequence[ChannelGroup], model: str, source: str) -> WidthPlan:

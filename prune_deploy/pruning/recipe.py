@@ -58,6 +58,7 @@ def rebuild(skeleton: nn.Module, attributes: Mapping[str, Mapping[str, Any]], te
         if name not in modules:
             raise _mismatch(f"the recipe changes {name}, which the model does not have")
         for leaf, value in changed.items():
+            _require_plain(modules[name], name, leaf)
             setattr(modules[name], leaf, _decode(value))
     parameters = {name for name, _ in skeleton.named_parameters()}
     expected = parameters | {name for name, _ in skeleton.named_buffers()}
@@ -71,6 +72,18 @@ def rebuild(skeleton: nn.Module, attributes: Mapping[str, Mapping[str, Any]], te
         else:
             owner._buffers[leaf] = tensor
     return skeleton.eval()
+
+
+def _require_plain(module: nn.Module, name: str, leaf: str) -> None:
+    """Refuse to set anything but a plain attribute.
+
+    A method, a hook or a submodule is none. Recipes come from unknown sources.
+    """
+    own = leaf in module.__dict__
+    if leaf.startswith("_") or leaf == "training" or (not own and hasattr(module, leaf)):
+        raise _mismatch(f"the recipe sets {name or 'the network'}.{leaf}, which is no plain attribute")
+    if own and not _is_plain(module.__dict__[leaf]):
+        raise _mismatch(f"the recipe sets {name or 'the network'}.{leaf}, which is no plain attribute")
 
 
 def _mismatch(message: str) -> InputError:
@@ -92,4 +105,8 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, list):
         return [_decode(item) for item in value]
-    return tuple(_decode(item) for item in value["tuple"]) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"tuple"} or not isinstance(value["tuple"], list):
+        raise _mismatch(f"the recipe has a value that it cannot have: {str(value)[:100]}")
+    return tuple(_decode(item) for item in value["tuple"])

@@ -99,6 +99,10 @@ class Counts:
     macs: int
     macs_with_attention: int
 
+    def __post_init__(self) -> None:
+        if min(self.params, self.macs, self.macs_with_attention) <= 0:
+            raise ValueError("a network has parameters and MACs")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:

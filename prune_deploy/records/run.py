@@ -5,6 +5,7 @@ They are derived from raw samples stored beside them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Estimate:
     unit: Literal["launch", "round"]
     count: int
 
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if not all(math.isfinite(number) and number > 0 for number in (self.value, *bounds)):
+            raise ValueError(f"an estimate of {self.value} [{self.low}, {self.high}] is no time and no ratio")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentile:
@@ -78,6 +84,10 @@ class Latency:
     percentiles: tuple[Percentile, ...]
     samples: int
     outliers: int
+
+    def __post_init__(self) -> None:
+        if min(self.mean_ms, self.minimum_ms, self.stdev_ms) < 0 or self.samples < 1:
+            raise ValueError("a latency cannot be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

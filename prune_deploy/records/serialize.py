@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,8 +21,21 @@ _CONVERTER = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=F
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """Return a record or spec as JSON text."""
-    return json.dumps(_CONVERTER.unstructure(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    """Return a record or spec as JSON text.
+
+    Bytes of a path that are no text are escaped, since no file could hold them otherwise.
+    """
+    data = _CONVERTER.unstructure(value)
+    text = json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if _is_encodable(text) else json.dumps(data, indent=indent, allow_nan=False)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
@@ -33,7 +47,7 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
         InputError: not JSON, not this record, or written by a newer schema.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from its source") from None
     version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
@@ -48,6 +62,17 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of all kinds of errors
         problems = "; ".join(cattrs.transform_error(error))
         raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number that JSON has")
 
 
 @functools.cache

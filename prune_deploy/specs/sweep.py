@@ -5,6 +5,7 @@ Each block expands into variants.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -166,7 +167,7 @@ class SweepSpec:
                 fix="4 variants beside the dense model is usual",
                 field="together",
             )
-        if not self.build_limit_s > 0:
+        if not (math.isfinite(self.build_limit_s) and self.build_limit_s > 0):
             raise InputError(
                 f"`build_limit_s` must be positive, got {self.build_limit_s}",
                 fix="for example `build_limit_s=1200`",

@@ -20,7 +20,7 @@ def packed(chrome: dict[str, Any], *, label: str) -> bytes:
     """
     document = {**{key: value for key, value in chrome.items() if key not in _PRIVATE}, "label": label}
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return gzip.compress(text.encode(), mtime=0)
+    return gzip.compress(text.encode(errors="backslashreplace"), mtime=0)
 
 
 def complete_event(name: str, *, begin_us: float, duration_us: float, track: int = 0, **arguments: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import InputError, StorageError, setting, storage_errors
+from prune_deploy.files import read_file
 from prune_deploy.records import SCHEMA_VERSION, Epoch, Parent, from_json, to_json
 from prune_deploy.specs import FinetuneSpec
 from prune_deploy.store import write_text
@@ -153,7 +154,7 @@ def read_document(folder: Path) -> _Document:
     """
     path = folder / STATE_FILE
     try:
-        document = from_json(_Document, path.read_bytes(), source=str(path))
+        document = from_json(_Document, read_file(path), source=str(path))
     except InputError as error:
         raise InputError(error.message, fix="begin anew with `restart=True`") from error
     if document.tensors != Path(document.tensors).name:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import MeasureSpec
 from prune_deploy.workflows.session import MeasuringSession
 
@@ -115,7 +115,7 @@ def _try(model: str, request: CompatibilityRequest, folder: Path, tools: str) ->
     """Try one model in a child of its own. Remove its bundle."""
     log = Path(f"{model}.log")
     with (
-        tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch,
+        Scratch() as scratch,
         MeasuringSession.open(MeasureSpec(), folder, log=log) as session,
     ):
         stage_file = Path(scratch) / "stage"

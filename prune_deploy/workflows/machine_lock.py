@@ -1,15 +1,19 @@
-"""A lock of the machine: two sweeps would measure each other."""
+"""A lock of the machine: two sweeps would measure each other.
+
+It holds among the sweeps of one user.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from prune_deploy.errors import CannotRunError
+from prune_deploy.scratch import user_folder
 
 LOCK_FILE = "prune-deploy-measuring.lock"
 
@@ -21,35 +25,39 @@ def machine(*, share: bool) -> Iterator[None]:
     With `share` nothing is held, whoever else measures on it.
 
     Raises:
-        CannotRunError: another sweep holds it.
+        CannotRunError: another sweep holds it, or it cannot be locked.
     """
     if share:
         yield
         return
-    path = Path(tempfile.gettempdir()) / LOCK_FILE
-    descriptor = _opened(path)
+    descriptor = _opened()
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = path.read_text(encoding="utf-8").strip() or "unknown"
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise CannotRunError(
                 f"another sweep is measuring on this machine (process {holder})",
                 fix="wait for its end, or measure with `share_machine=True`",
             ) from None
-        if os.access(path, os.W_OK):  # another user's file still locks, but this process cannot write its number into it
-            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
-    """Open the file to lock.
-
-    A process can lock what it may read.
-    """
+def _opened() -> int:
+    """Open the file to lock, and nothing else in its place."""
+    path = user_folder() / LOCK_FILE
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a plain file")
+    except OSError as error:
+        raise CannotRunError(
+            f"cannot lock the machine with {path}: {error.strerror or error}",
+            fix="remove what lies there, or measure with `share_machine=True`",
+        ) from error
+    return descriptor

@@ -6,9 +6,8 @@ That is its processes, the machine, the GPU's clock and the run's folder.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from prune_deploy.execution.traces import trace_case
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, CaseRecord, Environment, RunRecord, Trace
-from prune_deploy.runs import TRACES_DIR, append_cases, create_run
+from prune_deploy.runs import TRACES_DIR, SoleWriter, append_cases, create_run
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import Case, Device, ExportSpec, MeasureSpec, SweepSpec
 from prune_deploy.tracing import DEFAULT_RUNS
 from prune_deploy.workflows.machine_lock import machine
@@ -64,22 +64,26 @@ class MeasuringSession:
         machine. With `lock_clocks` the GPU's clock is held as `spec` says.
 
         Raises:
-            CannotRunError: another exclusive session runs on this machine, or the clock cannot be locked.
+            CannotRunError: another exclusive session runs on this machine, another process writes in the folder, or the clock cannot
+                be locked.
             StorageError: the folder cannot be written.
         """
         clocks_mhz = spec.lock_clocks_mhz if lock_clocks else None
         with machine(share=not exclusive), Watchdog() as watchdog, locked_clocks(clocks_mhz):
-            place = Path(tempfile.mkdtemp(prefix="prune-deploy-")) if folder is None else folder
+            scratch, place = None, folder
+            if place is None:
+                scratch = Scratch()
+                place = scratch.path
             builder = BuildWorkerClient(watchdog, place / log, spec.memory_limit_bytes)
             try:
                 with storage_errors(place / log, every=True):
                     (place / log).parent.mkdir(parents=True, exist_ok=True)
-                with builder:
+                with nullcontext() if folder is None else SoleWriter(folder), builder:
                     yield cls(spec, place, watchdog, builder)
             finally:
                 shutil.rmtree(place / CACHES_DIR, ignore_errors=True)
-                if folder is None and not builder.has_named_log:
-                    shutil.rmtree(place)
+                if scratch is not None:
+                    scratch.leave() if builder.has_named_log else scratch.remove()
 
     def export(self, request: ExportSpec, folder: Path, stages: tuple[float, ...] = (), *, limit_s: float) -> LoadedBundle:
         """Make a bundle in a child process, or find it made.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,8 @@ from prune_deploy.execution.loaded_bundle import LoadedBundle
 from prune_deploy.execution.planning import PlannedCase, plan_comparison
 from prune_deploy.execution.workers.process import WorkerError
 from prune_deploy.interfaces import Progress
-from prune_deploy.records import CaseRecord, to_json
-from prune_deploy.runs import PROFILES_DIR, RUN_FILE, mend_records, read_run, trace_stem
+from prune_deploy.records import CaseRecord, Environment, to_json
+from prune_deploy.runs import PROFILES_DIR, RUN_FILE, SoleWriter, mend_records, read_run, trace_stem
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
 from prune_deploy.workflows.session import MeasuringSession, begin_run, measuring_detail
 from prune_deploy.workflows.sweep_accuracy import SweepAccuracy, require_data
@@ -52,6 +53,7 @@ class Sweep:
     todo: list[SweepStep]
     mended: bool = False
     _bundles: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
+    _writer: SoleWriter | None = None
 
     def run(self, progress: Progress, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
         """Make and measure what is still to do.
@@ -64,7 +66,10 @@ class Sweep:
             StorageError: the disk is full or the place cannot be written.
         """
         accuracies = SweepAccuracy(self.spec, self.finished)
-        with MeasuringSession.open(self.spec.measure, self.folder, exclusive=not share_machine) as session:
+        with (
+            self._writer or nullcontext(),
+            MeasuringSession.open(self.spec.measure, self.folder, exclusive=not share_machine) as session,
+        ):
             while self.todo:
                 records = self._measure(self.todo[0], session, progress, accuracies)
                 session.append(records)
@@ -200,7 +205,17 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
         require_data(spec)
         cases = [step.case(variant, spec) for step in steps for variant in step.variants]
         begin_run(folder, spec.measure, cases, command=command, sweep=spec, environment=environment)
-        return Sweep(spec=spec, folder=folder, steps=steps, finished=[], todo=list(steps))
+        return Sweep(spec=spec, folder=folder, steps=steps, finished=[], todo=list(steps), _writer=SoleWriter(folder))
+    writer = SoleWriter(folder)  # before anything is read: what another process adds meanwhile would be taken for damage
+    try:
+        return _there(spec, folder, steps, environment, writer)
+    except BaseException:
+        writer.release()
+        raise
+
+
+def _there(spec: SweepSpec, folder: Path, steps: list[SweepStep], environment: Environment, writer: SoleWriter) -> Sweep:
+    """Return the sweep in the folder, with what is left to do."""
     there = read_run(folder)
     if there.record.sweep != spec:
         raise InputError(f"{folder} holds another run", fix="choose another place with `out=DIR`, or go on with `resume`")
@@ -216,6 +231,8 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
     todo = [step for step in steps if step.name not in done]
     if todo:
         require_data(spec)
+    else:
+        writer.release()
     return Sweep(
         spec=spec,
         folder=folder,
@@ -223,6 +240,7 @@ def open_sweep(spec: SweepSpec, folder: Path, command: Sequence[str]) -> Sweep:
         finished=list(finished),
         todo=todo,
         mended=len(finished) < len(there.cases) or bool(there.dropped_lines),
+        _writer=writer,
     )
 
 

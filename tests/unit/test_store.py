@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from test_records import BUNDLE
 from prune_deploy.errors import InputError, StorageError
 from prune_deploy.records import Artifact, BundleRecord, to_json
 from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
-from prune_deploy.store import bundle_name, file_sha256, is_complete, new_folder, read_bundle, write_text
+from prune_deploy.store import bundle_name, file_sha256, is_complete, new_folder, read_bundle, require_intact, write_text
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def request(model: str = "resnet50", prune: PruneSpec | None = None) -> ExportSpec:
@@ -115,6 +118,7 @@ def test_a_replaced_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "old").write_text("old")
+    (target / "bundle.json").touch()
     with new_folder(target) as working:
         (working / "new").write_text("new")
     assert [p.name for p in target.iterdir()] == ["new"]
@@ -188,3 +192,51 @@ def test_a_bundle_is_complete_while_every_file_has_its_size(tmp_path: Path) -> N
     assert not is_complete(folder, record)
     (folder / "weights.safetensors").unlink()
     assert not is_complete(folder, record)
+
+
+def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("thesis")
+    monkeypatch.setattr("secrets.token_hex", lambda count: "f" * 2 * count)  # as if somebody had guessed it
+    (tmp_path / f".unfinished-report.html-{'f' * 8}-{os.getpid()}").symlink_to(precious)
+    with pytest.raises(StorageError):
+        write_text(tmp_path / "report.html", "page")
+    assert precious.read_text() == "thesis"
+    monkeypatch.undo()
+    write_text(tmp_path / ("n" * 240), "a long name has room for its temporary one")
+
+
+def overtaken(place: Path) -> None:
+    """Fill a new folder while somebody else makes one of that name."""
+    with new_folder(place) as working:
+        (working / "bundle.json").touch()
+        place.mkdir()
+        (place / "thesis.txt").write_text("years of work")
+
+
+def test_what_came_into_being_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+    place = tmp_path / "bundle"
+    with pytest.raises(StorageError, match="came into being meanwhile"):
+        overtaken(place)
+    assert (place / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_leftover_files_are_swept_too(tmp_path: Path) -> None:
+    left = tmp_path / ".unfinished-records.jsonl-12345678-999999999"
+    left.touch()
+    with new_folder(tmp_path / "bundle") as working:
+        (working / "file").touch()
+    assert not left.exists()
+
+
+def test_a_changed_file_is_noticed_by_its_hash(tmp_path: Path) -> None:
+    bundle = shutil.copytree(GOLDEN / "bundle_v1", tmp_path / "bundle")
+    record = read_bundle(bundle)
+    require_intact(bundle, record, {"weights", "recipe"})
+    content = bytearray((bundle / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (bundle / "weights.safetensors").write_bytes(content)
+    require_intact(bundle, record, {"recipe"})
+    with pytest.raises(InputError, match="its hash differs"):
+        require_intact(bundle, record, {"weights", "recipe"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from prune_deploy.backends.onnxruntime.errors import defective_optimizers, loadi
 from prune_deploy.errors import BuildError, first_line
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.records import LayerShare, from_json, to_json
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def ort_share(path: Path, precision: Precision, options: RunOptions | None = Non
     """
     import onnx
 
-    with tempfile.TemporaryDirectory(prefix="prune-deploy-") as scratch:
-        optimised = Path(scratch) / "optimised.onnx"
+    with Scratch() as scratch:
+        optimised = scratch / "optimised.onnx"
         _write_optimised(path, optimised, options or RunOptions())
         graph = onnx.load(str(optimised), load_external_data=False).graph
     return count_layers(graph, precision)

@@ -10,7 +10,7 @@ from prune_deploy.evaluation.classify import classify
 from prune_deploy.store import read_bundle
 
 
-def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool) -> None:
+def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool, *, check_hashes: bool = True) -> None:
     """Classify an image and print the likeliest classes.
 
     Raises:
@@ -19,7 +19,7 @@ def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool)
     record = read_bundle(bundle)
     if record.is_untrained:
         say(f"the weights are {record.weights.label}: the classes below mean nothing")
-    result = classify(bundle, image, backend=backend, top=top)
+    result = classify(bundle, image, backend=backend, top=top, check_hashes=check_hashes)
     if as_json:
         emit_json({"bundle": str(bundle), "backend": backend, **dataclasses.asdict(result)})
         return

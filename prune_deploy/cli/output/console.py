@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from prune_deploy.errors import StorageError
 from prune_deploy.specs.options import as_options
 
 _PIPE_WIDTH = 160
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""C0 and C1 control characters but tabulator and line feed."""
 
 
 class _DataConsole(Console):
@@ -87,7 +90,15 @@ def in_options(text: str) -> str:
 
 
 def _spoken(thing: Any) -> Any:
-    return in_options(thing) if isinstance(thing, str) else thing
+    return printable(in_options(thing)) if isinstance(thing, str) else thing
+
+
+def printable(text: str) -> str:
+    """Show characters that a terminal obeys as escapes.
+
+    Names in bundles and runs come from unknown sources.
+    """
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class TextTable(Table):

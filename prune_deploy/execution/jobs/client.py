@@ -7,14 +7,15 @@ is the child's side.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 
+from prune_deploy.errors import StorageError
 from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError, WorkerProcess
 from prune_deploy.records import to_json
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import ExportSpec
 
 _START_LIMIT_S = 60.0
@@ -33,7 +34,7 @@ class BuildWorkerClient:
         self._log = log
         self._memory_limit_bytes = memory_limit_bytes
         self._worker: WorkerProcess | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._variables: dict[str, str] = {}
         self.has_named_log = False
 
@@ -52,6 +53,7 @@ class BuildWorkerClient:
 
         Raises:
             WorkerError: the job failed, or took its process down with it.
+            StorageError: the disk is full or the place cannot be written.
         """
         if dict(environment) != self._variables:
             self.end()
@@ -81,7 +83,7 @@ class BuildWorkerClient:
             self._worker.end()
             self._worker = None
         if self._scratch is not None:
-            self._scratch.cleanup()
+            self._scratch.remove()
             self._scratch = None
 
     def _ask(self, header: dict[str, Any], limit_s: float, doing: str) -> dict[str, Any]:
@@ -91,7 +93,7 @@ class BuildWorkerClient:
         self._worker.resume()
         try:
             answer = self._worker.request(header, limit_s, doing).header
-        except RefusedError:
+        except (RefusedError, StorageError):
             self._worker.suspend()
             raise
         self._worker.suspend()
@@ -99,6 +101,6 @@ class BuildWorkerClient:
 
     def _environment(self) -> dict[str, str]:
         """Redirect files of profilers and compilers to a folder that is removed."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="prune-deploy-")
-        scratch = {"TMPDIR": self._scratch.name, "TORCHINDUCTOR_CACHE_DIR": f"{self._scratch.name}/inductor"}
+        self._scratch = Scratch()
+        scratch = {"TMPDIR": str(self._scratch.path), "TORCHINDUCTOR_CACHE_DIR": str(self._scratch.path / "inductor")}
         return os.environ | scratch | self._variables

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from prune_deploy.errors import LimitError
+from prune_deploy.errors import LimitError, StorageError, storage_errors
 from prune_deploy.execution.workers import watchdog as watchdog
 from prune_deploy.execution.workers.memory import MemoryWatch, peak_rss_bytes
 from prune_deploy.execution.workers.protocol import Channel, ChannelClosed, Message
@@ -95,11 +95,13 @@ class WorkerProcess:
         memory_limit_bytes: int | None,
         module: str = "prune_deploy.execution.workers.measure_worker",
     ) -> None:
-        mine, theirs = socket.socketpair()
+        with storage_errors(log, every=True):  # its folder may have been removed meanwhile
+            mine, theirs = socket.socketpair()
+            stream = log.open("ab")
         self._log = log
         self._watchdog = watchdog
         self._started_at = time.perf_counter()
-        with log.open("ab") as stream, theirs:
+        with stream, theirs:
             command = [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())]
             self._process = subprocess.Popen(
                 command,
@@ -151,6 +153,7 @@ class WorkerProcess:
         Raises:
             RefusedError: the answer is an error.
             WorkerError: the worker crashed, hung or passed its memory limit, or an error left it unable to go on.
+            StorageError: a disk refused what the worker wrote. That is no result of a case.
         """
         deadline = time.monotonic() + limit_s
         try:
@@ -165,6 +168,8 @@ class WorkerProcess:
         except LimitError as error:
             raise WorkerError("failed", error.message, error.fix) from None
         if (refusal := message.header.get("error")) is not None:
+            if refusal["storage"]:
+                raise StorageError(refusal["message"], fix=refusal["fix"])
             kind = WorkerError if refusal["lost"] else RefusedError
             raise kind(refusal["status"], refusal["message"], refusal["fix"])
         return message

@@ -13,9 +13,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from prune_deploy.errors import PruneDeployError, first_line
+from prune_deploy.errors import PruneDeployError, StorageError, first_line, storage_errors
 from prune_deploy.execution.workers.protocol import Channel, ChannelClosed, Message
 
 _PR_SET_PDEATHSIG = 1
@@ -50,18 +51,30 @@ def die_with(parent: int) -> None:
 def serve(channel: Channel, answer: Answer, is_lost: Callable[[], bool] = lambda: False) -> None:
     """Answer messages until the coordinator closes the channel.
 
-    An error is an answer too. It tells with `lost` whether the process can go on.
+    An error is an answer too. It tells with `lost` whether the process can go on, and with `storage` whether a disk refused.
     """
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
         try:
             header, data = answer(message)
-        except PruneDeployError as error:
-            channel.send({"error": {"status": error.status, "message": error.message, "fix": error.fix, "lost": is_lost()}})
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is this case's record, not the end of the comparison
-            traceback.print_exc()
-            text = f"{type(error).__name__}: {first_line(error, 300)}"
-            fix = "see whether the model runs with prune-deploy run"
-            channel.send({"error": {"status": "failed", "message": text, "fix": fix, "lost": is_lost()}})
+            channel.send({"error": _described(error) | {"lost": is_lost()}})
         else:
             channel.send(header, data)
+
+
+def _described(error: Exception) -> dict[str, Any]:
+    """Describe an error for the other side.
+
+    A full disk is an error there too, and no result of a case.
+    """
+    try:
+        with storage_errors(Path("a file")):
+            raise error
+    except PruneDeployError as known:
+        own = {"status": known.status, "message": known.message, "fix": known.fix}
+        return own | {"storage": isinstance(known, StorageError)}
+    except Exception as unknown:  # noqa: BLE001 - see above
+        traceback.print_exception(unknown)
+        text = f"{type(unknown).__name__}: {first_line(unknown, 300)}"
+        return {"status": "failed", "message": text, "fix": "see whether the model runs with prune-deploy run", "storage": False}

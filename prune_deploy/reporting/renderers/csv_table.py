@@ -28,7 +28,7 @@ def render_csv(report: Report) -> bytes:
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(errors="backslashreplace")
 
 
 def _line(run: ReportedRun, line: Line) -> dict[str, str]:

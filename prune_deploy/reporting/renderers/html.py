@@ -60,7 +60,7 @@ def render_html(report: Report, folder: Path) -> bytes:
         script=_asset("report.js"),
         plotly=get_plotlyjs() if any(sections.values()) else "",
     )
-    return page.encode()
+    return page.encode(errors="backslashreplace")
 
 
 def _spoken(value: Any) -> Any:

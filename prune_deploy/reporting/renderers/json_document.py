@@ -18,7 +18,7 @@ from prune_deploy.reporting.figures.summary import summaries
 
 def render_json(report: Report) -> bytes:
     """Return the document as text."""
-    return (json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
 
 
 def document(report: Report) -> dict[str, Any]:

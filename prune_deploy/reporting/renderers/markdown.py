@@ -21,7 +21,7 @@ def render_markdown(report: Report) -> bytes:
     if shared is not None:
         parts.append(f"### Machines side by side\n\n{_grid(shared)}")
     # In the command line's words, as in the HTML page: who reads a report in a pull request runs commands.
-    return as_options("\n\n".join([*parts, _machines(report)]) + "\n", quote="`").encode()
+    return as_options("\n\n".join([*parts, _machines(report)]) + "\n", quote="`").encode(errors="backslashreplace")
 
 
 def _summary(report: Report) -> Iterable[str]:

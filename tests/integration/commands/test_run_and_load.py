@@ -85,8 +85,8 @@ def test_files_that_are_no_picture_are_bad_input(made: Made, here: Path) -> None
     for name, message in {
         "text.png": "text.png is no image",
         "empty.png": "empty.png is no image",
-        "folder.png": "Is a directory",
-        "nothing.png": "No such file",
+        "folder.png": "folder.png is no file",
+        "nothing.png": "there is no nothing.png",
         "truncated.jpg": "truncated",
         "broken.png": "cannot read broken.png",
     }.items():

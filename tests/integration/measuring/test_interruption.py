@@ -176,7 +176,7 @@ def test_many_writers_of_one_folder_leave_one_whole_folder(here: Path) -> None:
             for _ in range(10):
                 with new_folder(here / "bundle") as working:
                     (working / "a").write_text(str(writer))
-                    (working / "b").write_text(str(writer))
+                    (working / "bundle.json").write_text(str(writer))
         except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the test
             failures.append(error)
 
@@ -186,8 +186,8 @@ def test_many_writers_of_one_folder_leave_one_whole_folder(here: Path) -> None:
     for thread in writers:
         thread.join()
     assert failures == []
-    assert remains(here) == ["bundle", "bundle/a", "bundle/b"]
-    assert (here / "bundle" / "a").read_text() == (here / "bundle" / "b").read_text()
+    assert remains(here) == ["bundle", "bundle/a", "bundle/bundle.json"]
+    assert (here / "bundle" / "a").read_text() == (here / "bundle" / "bundle.json").read_text()
 
 
 def test_work_in_progress_is_not_swept_by_a_process_that_does_not_see_its_owner(here: Path) -> None:
