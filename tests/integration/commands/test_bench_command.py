@@ -90,6 +90,7 @@ def test_an_altered_sample_is_noticed(bundle: Path, here: Path) -> None:
     assert call("report", "run").code == 0
 
 
+@pytest.mark.locked
 def test_the_table_shows_figures_reasons_and_the_control(bundle: Path) -> None:
     result = call("bench", bundle, "--backends", "ort,trt", "--batch", "1", *QUICK)
     assert result.code == 0, result.stderr
@@ -124,6 +125,7 @@ def test_a_damaged_bundle_is_a_row_and_the_rest_goes_on(bundle: Path, here: Path
     assert rows["pruned", "null", 1]["status"] in ("ok", "inconclusive")
 
 
+@pytest.mark.locked
 def test_a_batch_outside_the_engines_profiles_is_a_row(bundle: Path) -> None:
     result = call("bench", bundle, "--backends", "null,trt", "--batch", "3", "--json", *QUICK)
     assert result.code == 0, result.stderr

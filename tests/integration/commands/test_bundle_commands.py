@@ -25,6 +25,7 @@ def listed(folder: Path, name: str) -> Path:
     return next(folder.glob("*.engine")) if name == "engine" else folder / name
 
 
+@pytest.mark.locked
 def test_a_fresh_bundle_passes_and_says_what_was_looked_at(made: Made) -> None:
     result = call("verify", made.folder, "--json")
     assert result.code == 0, result.stderr
@@ -37,12 +38,14 @@ def test_a_fresh_bundle_passes_and_says_what_was_looked_at(made: Made) -> None:
     assert looked[listed(made.folder, "engine").name, "parity"] == "not_run"
 
 
+@pytest.mark.locked
 def test_the_table_tells_what_did_not_run_from_what_is_fine(made: Made) -> None:
     lines = call("verify", made.folder).stdout.splitlines()
     assert any(re.fullmatch(r"model\.onnx +parity +ok +within .* of the logits' spread, batches 1 2 5 *", line) for line in lines)
     assert any(re.match(r"model\.fp32\.\S+\.engine +parity +not run +\w+", line) for line in lines)
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_byte_fails_the_verification(bundle: Path, name: str, place: float) -> None:
@@ -100,6 +103,7 @@ def test_a_changed_figure_in_the_record_fails_the_verification(bundle: Path) -> 
     assert "bundle.json failed its sha256 check: the file was changed" in result.stderr
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_or_truncated_file_fails_the_verification(bundle: Path, name: str) -> None:
     path = listed(bundle, name)

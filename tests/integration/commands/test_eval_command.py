@@ -204,6 +204,7 @@ def test_what_takes_too_long_says_which_option_helps(precise: Path) -> None:
     assert (row.status, row.fix) == ("timeout", "lower `data_samples`, or raise `limit_s`")
 
 
+@pytest.mark.locked
 def test_an_engine_is_scored_at_the_batch_nearest_to_the_usual(made: Made) -> None:
     (case, *_) = plan_evaluation(request(made.folder, backends=("ort", "trt")))
     assert case.case.batch == evaluate.BATCH

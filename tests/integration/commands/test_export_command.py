@@ -22,6 +22,7 @@ __all__ = ["bundle", "here", "made"]  # fixtures
 HEAVY = ("torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
+@pytest.mark.locked
 def test_the_document_is_all_of_stdout_and_the_story_is_on_stderr(made: Made) -> None:
     document = made.result.document
     for field in ("params_before", "params_after", "macs_before", "macs_after"):
@@ -36,6 +37,7 @@ def test_the_document_is_all_of_stdout_and_the_story_is_on_stderr(made: Made) ->
     assert "no GPU here" in made.result.stderr or engine_of(document)["target"] != "sm86"
 
 
+@pytest.mark.locked
 def test_the_document_lists_the_files_that_are_there(made: Made) -> None:
     files = made.result.document["files"]
     assert sorted(files) == sorted(path.name for path in made.folder.iterdir())
@@ -45,6 +47,7 @@ def test_the_document_lists_the_files_that_are_there(made: Made) -> None:
     assert remains(made.folder.parent)[0] == "bundle", "nothing lies beside it"
 
 
+@pytest.mark.locked
 def test_the_engine_is_real_and_says_who_built_it(made: Made) -> None:
     engine = engine_of(made.result.document)
     (path,) = made.folder.glob("*.engine")
@@ -55,6 +58,7 @@ def test_the_engine_is_real_and_says_who_built_it(made: Made) -> None:
     assert f"engine built by {engine['library']} {engine['library_version']}" in made.result.stderr
 
 
+@pytest.mark.locked
 def test_parity_of_the_onnx_file_is_stored_for_batches_1_2_and_5(made: Made) -> None:
     parity = made.result.document["parity"]
     stored = json.loads((made.folder / "bundle.json").read_text())
@@ -216,6 +220,7 @@ def test_without_an_engine_the_rest_is_made_and_the_reason_is_told(here: Path) -
     assert "prune-deploy verify engines/test_byobnet-l2-r0.50" in result.stdout, "the next step can be copied"
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize(("asked", "target"), [("NVIDIA RTX A2000", "sm86"), ("sm120", "sm120")])
 def test_engines_are_built_for_cards_that_are_not_here(here: Path, asked: str, target: str) -> None:
     result = call(*TINY, "--ratio", "0.5", "--engine", "tensorrt-rtx", "--target", asked, "--batch", "2", "--json")
@@ -225,12 +230,14 @@ def test_engines_are_built_for_cards_that_are_not_here(here: Path, asked: str, t
     assert f".{target}.b2.tensorrt-rtx-" in engine.name
 
 
+@pytest.mark.locked
 def test_what_an_old_card_cannot_do_is_told_with_its_fix(here: Path) -> None:
     result = call(*TINY, "--ratio", "0.5", "--engine", "tensorrt-rtx", "--target", "sm75", "--batch", "2")
     refused(result, 1, "choose a newer target")
     assert remains(here) == ["engines"], "no engine, no bundle"
 
 
+@pytest.mark.locked
 def test_a_card_no_library_here_builds_for_leaves_the_rest(here: Path) -> None:
     result = call(*TINY, "--dense", "--target", "sm87")
     assert result.code == 0

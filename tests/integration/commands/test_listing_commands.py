@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from prune_deploy.backends import discover
 from support.commands import call
 
@@ -42,6 +44,7 @@ def test_backends_lists_those_that_are_there_and_no_other() -> None:
     assert "ort" in call("backends").stdout
 
 
+@pytest.mark.locked
 def test_doctor_ends_well_where_an_export_can_run_and_names_a_fix_for_the_rest() -> None:
     result = call("doctor", "--json")
     assert result.code == 0, result.stderr

@@ -171,6 +171,7 @@ def test_bad_options_are_told_before_any_work(made: Made, here: Path, options: t
     refused(call("trace", made.folder, *options), code, message, here)
 
 
+@pytest.mark.locked
 def test_what_cannot_be_traced_says_why(made: Made, here: Path) -> None:
     refused(call("trace", here), 2, "is no bundle", here)
     refused(call("trace", made.folder, "--backend", "trt"), 4, "not timed: no CUDA device", here)

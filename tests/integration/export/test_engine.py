@@ -15,6 +15,8 @@ from prune_deploy.records import EngineProfile, EngineRecord
 from prune_deploy.specs import EngineSpec
 from support.models.engine_models import models, refused, spec
 
+pytestmark = pytest.mark.locked
+
 __all__ = ["models"]  # a fixture
 
 

@@ -23,6 +23,8 @@ from prune_deploy.records import EngineRecord
 from support.fakes.recorded_progress import RecordedProgress
 from support.models.engine_models import models, refused, spec
 
+pytestmark = pytest.mark.locked
+
 __all__ = ["models"]  # a fixture
 
 

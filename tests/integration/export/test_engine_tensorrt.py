@@ -13,6 +13,8 @@ from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from support.models.engine_models import models, refused, spec
 
+pytestmark = pytest.mark.locked
+
 __all__ = ["models"]  # a fixture
 
 

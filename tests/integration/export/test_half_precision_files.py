@@ -89,6 +89,7 @@ def test_fp16_computes_what_the_module_computes(exported: dict[str, Exported], n
     assert [check.batch for check in parity.checks] == [1, 2, 5]
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize(
     ("name", "precision", "products"),
     [
@@ -108,12 +109,14 @@ def test_every_product_of_an_engine_is_half(
     assert record.warnings == ()
 
 
+@pytest.mark.locked
 def test_fp32_products_are_counted_too(exported: dict[str, Exported], tmp_path: Path) -> None:
     record = build_engine(exported["test_resnet"].fp32, spec(), tmp_path / "model.engine")
     assert record.share is not None
     assert record.share.text == "16/16"
 
 
+@pytest.mark.locked
 def test_turing_has_fp16_but_no_bf16(exported: dict[str, Exported], tmp_path: Path) -> None:
     error = refused(BuildError, exported["test_resnet"].bf16, spec("bf16", target="sm75"), tmp_path)
     assert "b16" in error.message
@@ -125,6 +128,7 @@ def test_turing_has_fp16_but_no_bf16(exported: dict[str, Exported], tmp_path: Pa
     assert record.share.text == "16/16"
 
 
+@pytest.mark.locked
 def test_an_engine_whose_products_stayed_in_fp32_is_refused(tmp_path: Path) -> None:
     text = """<ir_version: 10, opset_import: ["" : 20]>
     g (float[batch,8,8,8] x) => (float[batch,8,8,8] y) {

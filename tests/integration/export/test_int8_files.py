@@ -123,6 +123,7 @@ def test_onnx_runtime_computes_in_int8(fp32: Path, tmp_path: Path) -> None:
     assert found["QLinearConv"] + found["MatMulIntegerToFloat"] == vit.quantization.quantized
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rest", ["fp32", "fp16"])
 def test_tensorrt_builds_it_with_int8_layers(fp32: Path, tmp_path: Path, name: str, rest: str) -> None:

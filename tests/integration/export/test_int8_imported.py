@@ -54,6 +54,7 @@ def theirs(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _by_onnx_runtime(fp32 / "test_resnet.onnx", tmp_path_factory.mktemp("theirs") / "mine.onnx")
 
 
+@pytest.mark.locked
 def test_a_fitting_file_is_taken(fp32: Path, theirs: Path, tmp_path: Path) -> None:
     file = accept_int8(theirs, fp32 / "test_resnet.onnx", tmp_path)
     assert [path.name for path in file.paths] == ["model.int8.onnx"]

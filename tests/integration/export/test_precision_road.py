@@ -33,6 +33,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return folder, result.document
 
 
+@pytest.mark.locked
 def test_each_precision_has_its_file_its_engine_and_its_count(road: tuple[Path, dict[str, Any]]) -> None:
     _, document = road
     names = set(document["files"])

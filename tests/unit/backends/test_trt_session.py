@@ -251,6 +251,7 @@ def test_a_file_name_tells_library_and_target(name: str, plan: bytes, expected: 
     assert (label.target, label.tag, label.library) == expected
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

@@ -64,6 +64,7 @@ def test_requirements_are_this_packages_own() -> None:
     assert libraries.check_torch(wanted, NO_DRIVER).status == "ok"
 
 
+@pytest.mark.locked
 def test_nvinfer_major_of_the_installed_onnxruntime() -> None:
     assert libraries.nvinfer_major(package_folder("onnxruntime")) in (10, 11)
 

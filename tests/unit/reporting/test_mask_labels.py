@@ -79,6 +79,7 @@ def test_the_last_word_on_sparse_kernels_counts(messages: tuple[str, ...], found
     assert sparse_counts(messages) == found
 
 
+@pytest.mark.locked
 def test_the_builders_words_on_sparse_kernels_are_kept() -> None:
     library = probe_library("tensorrt-rtx")
     assert isinstance(library, TensorRTLibrary)
