@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU, small, to see that this script is right")
     asked = parser.parse_args(arguments)
     out: Path = asked.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "pytest").mkdir(parents=True, exist_ok=True)
     every = steps(out, REHEARSAL if asked.rehearse else FULL)
     only = [name for name in asked.only.split(",") if name]
     if unknown := sorted({*only} - {step.name for step in every}):
