@@ -1,12 +1,26 @@
-"""Reading of files from unknown sources: plain ones only, of bounded size."""
+"""Files: read only if they are plain, written whole or not at all.
+
+Bundles and runs come from unknown sources, so a pipe or a file without end may stand in a file's place.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, storage_errors
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # collections.abc.Buffer from Python 3.12 on
+
+UNFINISHED = ".unfinished-"
+"""Beginning of the names of files and folders that are being made. What a kill leaves of them is swept up."""
+
+_LONGEST_STEM = 120
+"""Characters of a file's name within the name of its temporary file, which file systems limit to 255 bytes."""
 
 _LARGEST_DOCUMENT = 1 << 30
 
@@ -29,3 +43,34 @@ def read_file(path: Path, *, fix: str = "restore it from its source", most_bytes
             return stream.read()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: completely or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: Buffer) -> None:
+    """Write a file atomically: completely or not at all.
+
+    It goes to a temporary file, fsync, rename.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    # A name that nobody can foresee, and no link that somebody planted: the folder may be open to others.
+    temporary = path.with_name(f"{UNFINISHED}{path.name[:_LONGEST_STEM]}-{secrets.token_hex(4)}-{os.getpid()}")
+    with storage_errors(path, every=True):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -19,10 +19,9 @@ from types import TracebackType
 from typing import ClassVar, TypeVar
 
 from prune_deploy.errors import CannotRunError, InputError, VerificationError, storage_errors
-from prune_deploy.files import read_file
+from prune_deploy.files import UNFINISHED, read_file, write_bytes, write_text
 from prune_deploy.records import CaseRecord, Explanation, RunRecord, Trace, from_json, to_json
 from prune_deploy.specs import Case
-from prune_deploy.store import UNFINISHED, write_bytes, write_text
 
 PROFILES_DIR = Path("profiles")
 RUN_FILE = "run.json"

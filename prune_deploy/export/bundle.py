@@ -19,12 +19,12 @@ from torch import nn
 
 from prune_deploy import models
 from prune_deploy.errors import InputError, storage_errors
-from prune_deploy.files import read_file
+from prune_deploy.files import read_file, write_text
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
 from prune_deploy.specs import PRECISIONS, Precision, ResolvedModel
-from prune_deploy.store import file_sha256, read_bundle, require_intact, write_text
+from prune_deploy.store import file_sha256, read_bundle, require_intact
 
 WEIGHTS_FILE = "weights.safetensors"
 RECIPE_FILE = "recipe.json"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_deploy.environment import capture
+from prune_deploy.folders import new_folder
 from prune_deploy.interfaces import Progress, Silent
 from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_content
 from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
 from prune_deploy.specs import ExportSpec
-from prune_deploy.store import new_folder, write_record
+from prune_deploy.store import BUNDLE_FILE, write_record
 
 if TYPE_CHECKING:
     from prune_deploy.models import LoadedModel
@@ -85,7 +86,7 @@ def export_bundle(
     progress = progress or Silent()
     made = network() if network is not None else build_network(spec, graph_limit_s, progress)
     loaded = made.loaded
-    with new_folder(folder) as working:
+    with new_folder(folder, BUNDLE_FILE) as working:
         progress.stage("write weights")
         artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
         files = ArtifactMaker(spec, loaded, working, progress)

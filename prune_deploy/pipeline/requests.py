@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.folders import check_place
 from prune_deploy.gpus import local_target
 from prune_deploy.records import SCHEMA_VERSION, BundleRecord, to_json
 from prune_deploy.specs import ExportSpec, QuantizeSpec, weights_path
-from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, check_place, file_sha256, is_complete, read_bundle
+from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, file_sha256, is_complete, read_bundle
 
 # The version of each of them can change a byte of a bundle.
 _KEYED_LIBRARIES = (

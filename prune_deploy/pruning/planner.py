@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import PruningError, setting
+from prune_deploy.pruning.checks.outputs import REACHES_AN_OUTPUT
 from prune_deploy.pruning.checks.trial import Trials, cut_copy
 from prune_deploy.pruning.counting import count, count_macs, count_params
 from prune_deploy.pruning.find_groups import GroupAnalysis, find_groups, halved
@@ -18,7 +19,6 @@ from prune_deploy.pruning.groups.depgraph import DEFAULT_TIME_LIMIT_S
 from prune_deploy.pruning.ignoring import left_alone
 from prune_deploy.pruning.imported_plans import fit_plan, read_plan
 from prune_deploy.pruning.meta_copy import make_meta_copy
-from prune_deploy.pruning.outputs import REACHES_AN_OUTPUT
 from prune_deploy.pruning.solve import solve
 from prune_deploy.pruning.widths import KeepReason, plan_widths
 from prune_deploy.records import Counts, WidthPlan

@@ -19,9 +19,9 @@ import numpy as np
 
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, storage_errors
+from prune_deploy.files import write_bytes, write_text
 from prune_deploy.records import BETWEEN_LAYERS, LayerTime, Trace, to_json
 from prune_deploy.specs import Case, RunOptions
-from prune_deploy.store import write_bytes, write_text
 from prune_deploy.tracing.chrome import packed
 from prune_deploy.tracing.recording import Recording, Tracer
 

@@ -20,10 +20,9 @@ import torch
 from torch import nn
 
 from prune_deploy.errors import InputError, StorageError, setting, storage_errors
-from prune_deploy.files import read_file
+from prune_deploy.files import read_file, write_text
 from prune_deploy.records import SCHEMA_VERSION, Epoch, Parent, from_json, to_json
 from prune_deploy.specs import FinetuneSpec
-from prune_deploy.store import write_text
 
 STATE_FILE = "state.json"
 _NAMED = 3

@@ -16,13 +16,14 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.files import write_text
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Explanation, Status, Trace, to_json
 from prune_deploy.reporting.explain.alignment import alignment_of
 from prune_deploy.reporting.explain.explanation import Machine, Timing, explain
 from prune_deploy.runs import EXPLANATIONS_DIR, trace_stem
 from prune_deploy.specs import MeasureSpec, RunOptions
-from prune_deploy.store import read_bundle, write_text
+from prune_deploy.store import read_bundle
 from prune_deploy.tracing import tracer_for
 from prune_deploy.workflows.bench import BenchRequest, plan_bench, require_runnable
 from prune_deploy.workflows.session import MeasuringSession

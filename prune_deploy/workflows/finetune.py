@@ -16,6 +16,7 @@ from prune_deploy.backends.pytorch.settings import require_cuda_build
 from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles
+from prune_deploy.files import write_bytes
 from prune_deploy.interfaces import Progress
 from prune_deploy.models import LoadedModel
 from prune_deploy.pipeline import Network, export_bundle
@@ -24,7 +25,7 @@ from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import BundleRecord, Parent, Training, to_json
 from prune_deploy.reporting.renderers.training_plot import training_plot
 from prune_deploy.specs import ExportSpec, FinetuneSpec, parse_data
-from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_bytes, write_record
+from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_record
 from prune_deploy.training.callbacks import KeepZeros
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, different_options, discard, read_document
 from prune_deploy.training.images import Images, augmentation

@@ -15,9 +15,13 @@ import pytest
 from test_records import BUNDLE
 
 from prune_deploy.errors import InputError, StorageError
+from prune_deploy.files import write_text
+from prune_deploy.folders import new_folder
 from prune_deploy.records import Artifact, BundleRecord, to_json
 from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec
-from prune_deploy.store import bundle_name, file_sha256, is_complete, new_folder, read_bundle, require_intact, write_text
+from prune_deploy.store import bundle_name, file_sha256, is_complete, read_bundle, require_intact
+
+MARKER = "bundle.json"
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -79,7 +83,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_new_folder_takes_its_place_when_the_block_ends_well(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "bundle"
-    with new_folder(target) as working:
+    with new_folder(target, MARKER) as working:
         assert not target.exists(), "nothing under the final name before it is whole"
         (working / "a").write_text("content")
     assert (target / "a").read_text() == "content"
@@ -88,7 +92,7 @@ def test_a_new_folder_takes_its_place_when_the_block_ends_well(tmp_path: Path) -
 
 def interrupted(target: Path, error: BaseException) -> None:
     """Fill a new folder half, then fail."""
-    with new_folder(target) as working:
+    with new_folder(target, MARKER) as working:
         (working / "half").write_text("half")
         raise error
 
@@ -119,28 +123,28 @@ def test_a_replaced_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
     target.mkdir()
     (target / "old").write_text("old")
     (target / "bundle.json").touch()
-    with new_folder(target) as working:
+    with new_folder(target, MARKER) as working:
         (working / "new").write_text("new")
     assert [p.name for p in target.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_leftovers_of_killed_processes_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
-    killed = "import os, sys, pathlib; from prune_deploy.store import new_folder\n"
-    killed += "with new_folder(pathlib.Path(sys.argv[1])) as w:\n    (w / 'a').write_text('half'); os._exit(9)\n"
+    killed = "import os, sys, pathlib; from prune_deploy.folders import new_folder\n"
+    killed += "with new_folder(pathlib.Path(sys.argv[1]), 'bundle.json') as w:\n    (w / 'a').write_text('half'); os._exit(9)\n"
     assert subprocess.run([sys.executable, "-c", killed, str(tmp_path / "bundle")], check=False).returncode == 9
     (dead,) = tmp_path.iterdir()
     assert dead.name != "bundle", "a killed export left a half bundle under its final name"
     living = tmp_path / f".unfinished-other-{os.getppid()}"
     living.mkdir()
-    with new_folder(tmp_path / "second") as working:
+    with new_folder(tmp_path / "second", MARKER) as working:
         (working / "a").write_text("whole")
     assert {p.name for p in tmp_path.iterdir()} == {"second", living.name}
 
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageError, match="cannot write") as caught, new_folder(tmp_path / "file" / "deep" / "bundle"):
+    with pytest.raises(StorageError, match="cannot write") as caught, new_folder(tmp_path / "file" / "deep" / "bundle", MARKER):
         pass
     assert caught.value.exit_code == 4
     assert "`out=DIR`" in caught.value.fix
@@ -155,7 +159,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_other_errors_of_the_block_are_not_called_storage_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "bundle"):
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "bundle", MARKER):
         (tmp_path / "gone").read_text()
 
 
@@ -208,7 +212,7 @@ def test_a_temporary_name_cannot_be_foreseen_and_a_link_is_not_followed(tmp_path
 
 def overtaken(place: Path) -> None:
     """Fill a new folder while somebody else makes one of that name."""
-    with new_folder(place) as working:
+    with new_folder(place, MARKER) as working:
         (working / "bundle.json").touch()
         place.mkdir()
         (place / "thesis.txt").write_text("years of work")
@@ -225,7 +229,7 @@ def test_what_came_into_being_meanwhile_is_not_deleted(tmp_path: Path) -> None:
 def test_leftover_files_are_swept_too(tmp_path: Path) -> None:
     left = tmp_path / ".unfinished-records.jsonl-12345678-999999999"
     left.touch()
-    with new_folder(tmp_path / "bundle") as working:
+    with new_folder(tmp_path / "bundle", MARKER) as working:
         (working / "file").touch()
     assert not left.exists()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
+from prune_deploy.files import write_text
 from prune_deploy.records import STAGES, Compatibility
 from prune_deploy.reporting.renderers.compatibility import counts, markdown_table, obstacle
-from prune_deploy.store import write_text
 from prune_deploy.workflows.compatibility import CompatibilityRequest, choose_models, try_models
 
 _BEGIN, _END = "<!-- compatibility -->", "<!-- end of compatibility -->"

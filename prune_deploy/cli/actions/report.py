@@ -10,12 +10,12 @@ from typing import cast
 from prune_deploy.cli.output.console import data_console, emit_json, emit_text, say
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.errors import InputError, VerificationError, storage_errors
+from prune_deploy.files import write_bytes
 from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.reporting.figures.report import Report, make_report
 from prune_deploy.reporting.renderers import Format, render
 from prune_deploy.reporting.renderers.json_document import document
 from prune_deploy.runs import Run, read_run
-from prune_deploy.store import write_bytes
 
 _PLOTS_DIR = "plots"
 

@@ -19,9 +19,9 @@ from onnx.external_data_helper import set_external_data, uses_external_data
 from prune_deploy.errors import InputError, first_line, storage_errors
 from prune_deploy.export.half.graph import HalfConverter, all_graphs
 from prune_deploy.export.half.numbers import HalfType
+from prune_deploy.files import write_bytes
 from prune_deploy.records import Conversion
 from prune_deploy.specs import PRECISIONS, Precision
-from prune_deploy.store import write_bytes
 
 LARGEST_FILE_BYTES = 1 << 30
 """Protobuf cannot hold 2 GiB, so tensors go into a file of their own well before that."""

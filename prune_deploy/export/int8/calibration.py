@@ -24,9 +24,10 @@ from prune_deploy.data import CalibrationImages
 from prune_deploy.errors import InputError, StorageError, setting
 from prune_deploy.export.arrays import Array, Range
 from prune_deploy.export.int8.sessions import open_session
+from prune_deploy.files import write_text
 from prune_deploy.interfaces import Progress
 from prune_deploy.specs import CalibrationMethod
-from prune_deploy.store import file_sha256, write_text
+from prune_deploy.store import file_sha256
 
 _VERSION = 1
 """Counts up whenever the same images would give other ranges."""

@@ -28,11 +28,11 @@ from prune_deploy.export.tensorrt.log import BuildLog, collecting
 from prune_deploy.export.tensorrt.products import products_of, share_of
 from prune_deploy.export.tensorrt.progress import ProgressRelay, progress_monitor
 from prune_deploy.export.tensorrt.trtexec import trtexec_command
+from prune_deploy.files import write_bytes
 from prune_deploy.interfaces import Progress, Silent
 from prune_deploy.records import EngineProfile, EngineRecord
 from prune_deploy.signals import deferred
 from prune_deploy.specs import EngineBuild
-from prune_deploy.store import write_bytes
 
 __all__ = ["build_engine", "engine_file_name", "trtexec_command", "verify_precision"]
 

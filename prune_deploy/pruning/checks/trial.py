@@ -11,10 +11,10 @@ from dataclasses import replace
 from torch import nn
 
 from prune_deploy.pruning.apply import cut, select_first
+from prune_deploy.pruning.checks.outputs import difference, output_shapes
 from prune_deploy.pruning.groups.channel_group import ChannelGroup
 from prune_deploy.pruning.groups.depgraph import first_line
 from prune_deploy.pruning.meta_copy import make_meta_copy
-from prune_deploy.pruning.outputs import difference, output_shapes
 from prune_deploy.records import GroupWidth, WidthPlan
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import timm
 
-from prune_deploy.store import new_folder
+from prune_deploy.folders import new_folder
 from support.commands import COMMAND, HANGING_S, TINY, call, here, remains, start
+
+MARKER = "bundle.json"
 
 __all__ = ["here"]  # a fixture
 
@@ -88,17 +90,17 @@ def test_impatient_signals_do_not_break_off_the_removal_of_half_made_files(here:
     Path("main.py").write_text(
         "import signal, sys, time\n"
         "from pathlib import Path\n"
-        "from prune_deploy import store\n"
+        "from prune_deploy import folders\n"
         "from prune_deploy import signals\n"
         "signals.program.watch()\n"
-        "remove = store.shutil.rmtree\n"
+        "remove = folders.shutil.rmtree\n"
         "def slow(*arguments, **options):\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    signal.raise_signal(signal.SIGINT)\n"
         "    remove(*arguments, **options)\n"
-        "store.shutil.rmtree = slow\n"
+        "folders.shutil.rmtree = slow\n"
         "try:\n"
-        "    with store.new_folder(Path('bundle')) as working:\n"
+        "    with folders.new_folder(Path('bundle'), 'bundle.json') as working:\n"
         "        (working / 'file').write_text('half-made')\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "except KeyboardInterrupt:\n"
@@ -174,7 +176,7 @@ def test_many_writers_of_one_folder_leave_one_whole_folder(here: Path) -> None:
     def write(writer: int) -> None:
         try:
             for _ in range(10):
-                with new_folder(here / "bundle") as working:
+                with new_folder(here / "bundle", MARKER) as working:
                     (working / "a").write_text(str(writer))
                     (working / "bundle.json").write_text(str(writer))
         except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the test
@@ -191,10 +193,10 @@ def test_many_writers_of_one_folder_leave_one_whole_folder(here: Path) -> None:
 
 
 def test_work_in_progress_is_not_swept_by_a_process_that_does_not_see_its_owner(here: Path) -> None:
-    with new_folder(here / "first") as working:
+    with new_folder(here / "first", MARKER) as working:
         # As another container sees it: the number of a process that does not exist there.
         hidden = working.rename(working.with_name(f"{working.name.rpartition('-')[0]}-{2**22 + 1}"))
-        with new_folder(here / "second") as other:
+        with new_folder(here / "second", MARKER) as other:
             (other / "file").write_text("content")
         assert hidden.is_dir()
         hidden.rename(working)
@@ -204,7 +206,7 @@ def test_work_in_progress_is_not_swept_by_a_process_that_does_not_see_its_owner(
 def test_the_leftovers_of_a_process_with_our_own_number_are_swept(here: Path) -> None:
     # In a container every export may be process 1.
     (here / f".unfinished-bundle-01234567-{os.getpid()}").mkdir()
-    with new_folder(here / "second"):
+    with new_folder(here / "second", MARKER):
         pass
     assert remains(here) == ["second"]
 

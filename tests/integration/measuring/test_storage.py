@@ -16,8 +16,10 @@ import pytest
 
 from prune_deploy.errors import StorageError
 from prune_deploy.export import onnx as onnx_export
-from prune_deploy.store import new_folder
+from prune_deploy.folders import new_folder
 from support.commands import COMMAND, SHARED, TINY, Made, bundle, call, here, made, refused, remains
+
+MARKER = "bundle.json"
 
 pytestmark = pytest.mark.release
 
@@ -167,7 +169,7 @@ def test_a_mount_point_of_the_same_disk_is_refused_too(here: Path) -> None:
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("a bind mount needs the right to mount")
     try:
-        with pytest.raises(StorageError, match="busy"), new_folder(here / "out") as working:
+        with pytest.raises(StorageError, match="busy"), new_folder(here / "out", MARKER) as working:
             (working / "file").write_text("content")
     finally:
         subprocess.run(["umount", str(here / "out")], check=True)

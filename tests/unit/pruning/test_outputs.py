@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import nn
 
+from prune_deploy.pruning.checks.outputs import REACHES_AN_OUTPUT, output_shapes, output_tensors
 from prune_deploy.pruning.checks.probe import wrongly_mapped
 from prune_deploy.pruning.meta_copy import make_meta_copy
-from prune_deploy.pruning.outputs import REACHES_AN_OUTPUT, output_shapes, output_tensors
 from prune_deploy.pruning.planner import Planner
 from prune_deploy.pruning.pruner import prune
 from prune_deploy.specs import PruneSpec
