@@ -1,4 +1,4 @@
-"""Files: read only if they are plain, written whole or not at all.
+"""Files: read only if plain, written whole or not at all.
 
 Bundles and runs come from unknown sources, so a pipe or a file without end may stand in a file's place.
 """
