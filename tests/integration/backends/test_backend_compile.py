@@ -192,7 +192,7 @@ def test_freezing_is_in_force_while_it_is_asked_for(tmp_path: Path, monkeypatch:
     for asked in (False, True):
         torch.manual_seed(0)
         module = Net().eval()
-        monkeypatch.setattr("prune_deploy.export.bundle.load", lambda folder, module=module: module)
+        monkeypatch.setattr("prune_deploy.export.bundle.load", lambda folder, check_hashes, module=module: module)
         with BACKEND.open(tmp_path, images(2), RunOptions(cpu_freezing=asked)) as opened:
             opened.run()
             opened.check()
