@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,26 +26,37 @@ _LONGEST_STEM = 120
 """Characters of a file's name within the name of its temporary file, which file systems limit to 255 bytes."""
 
 _LARGEST_DOCUMENT = 1 << 30
+_RESTORE = "restore it from its source"
 
 
-def read_file(path: Path, *, fix: str = "restore it from its source", most_bytes: int = _LARGEST_DOCUMENT) -> bytes:
+@contextmanager
+def open_plain(path: Path, *, fix: str = _RESTORE) -> Iterator[BufferedReader]:
+    """Open a plain file to read.
+
+    A pipe would be waited for, and a device has no end.
+
+    Raises:
+        InputError: it cannot be read, or is no plain file.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InputError(f"{path} is no plain file", fix=fix)
+            yield stream
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+
+
+def read_file(path: Path, *, fix: str = _RESTORE, most_bytes: int = _LARGEST_DOCUMENT) -> bytes:
     """Return the content of a plain file.
-
-    Bundles and runs come from unknown sources: a pipe would be waited for, and a device has no end.
 
     Raises:
         InputError: it cannot be read, is no plain file, or is larger than `most_bytes`.
     """
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise InputError(f"{path} is no plain file", fix=fix)
-            if found.st_size > most_bytes:
-                raise InputError(f"{path} has {found.st_size:,} bytes, at most {most_bytes:,} are read", fix=fix)
-            return stream.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+    with open_plain(path, fix=fix) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > most_bytes:
+            raise InputError(f"{path} has {size:,} bytes, at most {most_bytes:,} are read", fix=fix)
+        return stream.read()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_deploy.errors import InputError
-from prune_deploy.files import read_file, write_text
+from prune_deploy.files import open_plain, read_file, write_text
 from prune_deploy.records import BundleRecord, from_json, to_json
 from prune_deploy.specs import SHORT_CODES, ExportSpec
 
@@ -70,11 +70,8 @@ def file_sha256(path: Path) -> str:
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", fix="check the path and its permissions") from error
+    with open_plain(path, fix="check the path and its permissions") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_bundle(folder: Path) -> BundleRecord:

@@ -22,7 +22,7 @@ from prune_deploy.backends.onnxruntime.errors import (
 )
 from prune_deploy.backends.onnxruntime.session import OrtSession
 from prune_deploy.backends.run_options import DEFAULTS, require
-from prune_deploy.errors import CannotRunError
+from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import PRECISIONS, RunOptions
@@ -138,6 +138,11 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
         )
     except Exception as error:  # ONNX Runtime raises its own untyped family for everything
         raise loading_error(artifact, error, options.device) from error
+    for what, found in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        if len(found) != 1:
+            raise InputError(
+                f"{artifact} has {len(found)} {what}s instead of one", fix="run a file that prune-deploy export made"
+            )
     ort_providers.verify(session, providers[0][0])
     return session
 

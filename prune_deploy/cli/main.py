@@ -6,6 +6,7 @@ It finds a command's module by name, and turns errors into two or three lines an
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -108,7 +109,21 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without "…" is no reason to fail
     try:
+        os.getcwd()  # noqa: PTH109 - whether it is still there is the question
+    except FileNotFoundError:
+        _leave("Error: the current folder was removed\nFix: change to a folder that exists", 4)
+    try:
         code = cli.main(prog_name="prune-deploy", standalone_mode=False)
+        if sys.stdout is not None:  # a daemon's may be closed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(0)  # the reader of the help has seen enough
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _discard_output()
+        _leave(f"Error: cannot write standard output: {error.strerror}\nFix: send the output where there is room", 4)
     except (click.exceptions.Abort, KeyboardInterrupt):
         signals.program.ignore()
         _leave("interrupted: nothing half-made was left behind", 130)
@@ -131,6 +146,12 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def _discard_output() -> None:
+    """Discard what the interpreter would flush once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help_hint(error: click.ClickException) -> str:

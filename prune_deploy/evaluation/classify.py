@@ -14,6 +14,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.data.preprocessing import open_image, transform_of
 from prune_deploy.errors import InputError
+from prune_deploy.evaluation.time_limit import bounded
 from prune_deploy.records import BundleRecord, Preprocessing
 from prune_deploy.specs import RunOptions
 from prune_deploy.store import read_bundle, require_intact
@@ -67,7 +68,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
     inputs = _read(image, record.preprocessing)
     # Engines need a GPU. For a single image everything else runs on the CPU.
     options = RunOptions(device="cuda" if runtime.consumes == "engine" else "cpu")
-    with runtime.open(artifact, inputs, options) as session:
+    with runtime.open(artifact, inputs, options) as session, bounded(session):
         session.run()  # the first run pays for allocations
         session.synchronize()
         start = time.perf_counter_ns()

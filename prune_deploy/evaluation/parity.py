@@ -19,6 +19,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.errors import CannotRunError, InputError, ParityError, first_line
 from prune_deploy.evaluation.logits import Logits, compare, complaint, response_cosine
+from prune_deploy.evaluation.time_limit import bounded
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import Parity, ParityCheck
 from prune_deploy.specs import PRECISIONS, ParityThreshold, Precision, RunOptions
@@ -78,7 +79,7 @@ def check_parity(
     """
     threshold = PRECISIONS[precision].parity
     inputs = _synthetic(batches, input_size, seed) if images is None else _dealt(images, batches)
-    with backend.open(artifact, inputs[0].numpy(), replace(options, precision=precision)) as session:
+    with backend.open(artifact, inputs[0].numpy(), replace(options, precision=precision)) as session, bounded(session):
         pairs = [_outputs(module, session, batch) for batch in inputs]
     for expected, got in pairs:
         if got.shape != expected.shape:

@@ -71,6 +71,8 @@ def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[
     Raises:
         InputError: an unknown backend, variant or precision, or one that is named twice.
     """
+    if not names:
+        raise InputError("`backends` names none", fix=f"one or more of {', '.join(discover())}", field="backends")
     ordered = parse_precisions(precisions)
     configs = []
     for name in names:

@@ -19,7 +19,7 @@ from torch import nn
 
 from prune_deploy import models
 from prune_deploy.errors import InputError, storage_errors
-from prune_deploy.files import read_file, write_text
+from prune_deploy.files import open_plain, read_file, write_text
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
@@ -113,6 +113,8 @@ def load_module(folder: Path) -> nn.Module:
     """
     recipe = read_recipe(folder)
     path = folder / WEIGHTS_FILE
+    with open_plain(path, fix="export the bundle again, or restore the file"):
+        pass  # safetensors would wait for a pipe
     try:
         # These are copies: a file's tensors lie at any address, where kernels are slower and MKL rounds differently on some processors.
         with safetensors.safe_open(path, framework="pt") as file:

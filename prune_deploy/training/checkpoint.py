@@ -6,6 +6,7 @@ therefore leaves the previous checkpoint intact.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ from prune_deploy.specs import FinetuneSpec
 
 STATE_FILE = "state.json"
 _NAMED = 3
+_MOST_STEPS = 10**12
 _RESTART = "finish it with the settings it was begun with, or begin anew with `restart=True`"
 
 
@@ -57,6 +59,10 @@ class History:
     seconds: float = 0.0
     top1_before: float | None = None
     epochs: tuple[Epoch, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.step <= _MOST_STEPS and self.seen >= 0 and math.isfinite(self.loss_sum) and self.seconds >= 0):
+            raise ValueError(f"no training has taken {self.step} steps with a loss of {self.loss_sum}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

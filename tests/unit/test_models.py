@@ -13,7 +13,7 @@ from torch import nn
 from prune_deploy.data import synthetic_images
 from prune_deploy.errors import InputError
 from prune_deploy.models import create_model, load_weights, resolve, skeleton
-from prune_deploy.specs import SHORT_CODES, ModelSpec
+from prune_deploy.specs import SHORT_CODES, ModelSpec, ResolvedModel
 
 SMALL = (3, 64, 64)
 
@@ -266,3 +266,17 @@ def test_the_wrong_number_of_classes_names_the_classifier(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"fc\.weight has shape \(7, \d+\), the model needs \(9, \d+\)") as caught:
         create_model(spec(num_classes=9, weights=str(path)))
     assert "`num_classes`" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["hf-hub:evil/x", "hf_hub:evil/x", "local-dir:/etc", "https://example.org/x"])
+def test_a_bundle_cannot_make_timm_look_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("timm was asked"))
+    resolved = ResolvedModel(name=name, num_classes=10, input_size=SMALL, weights="random", seed=0)
+    with pytest.raises(InputError, match="unknown model"):
+        skeleton(resolved)
+
+
+def test_a_mistyped_tag_is_answered_with_those_that_exist() -> None:
+    with pytest.raises(InputError, match="resnet50 has no weights 'nosuch_tag'") as caught:
+        resolve(ModelSpec(name="resnet50.nosuch_tag"))
+    assert "a1_in1k" in caught.value.fix

@@ -56,7 +56,9 @@ def ort_share(path: Path, precision: Precision, options: RunOptions | None = Non
         optimised = scratch / "optimised.onnx"
         _write_optimised(path, optimised, options or RunOptions())
         graph = onnx.load(str(optimised), load_external_data=False).graph
-    return count_layers(graph, precision)
+    exported = onnx.load(str(path), load_external_data=False).graph
+    norms = sum(node.op_type == "BatchNormalization" for node in exported.node)
+    return count_layers(graph, precision, norms=norms)
 
 
 def share_apart(path: Path, precision: Precision, options: RunOptions) -> LayerShare:
@@ -84,23 +86,34 @@ def _uncounted(path: Path, reason: str) -> BuildError:
     return BuildError(f"the layers of {path.name} could not be counted: {reason}", fix="report it with the model's name")
 
 
-def count_layers(graph: GraphProto, precision: Precision) -> LayerShare:
+def count_layers(graph: GraphProto, precision: Precision, *, norms: int = 0) -> LayerShare:
     """The share of an optimised graph, bodies of If and Loop included.
 
-    A convolution or product computes in a floating-point type if what it reads first, its weights and what it writes have it.
+    A convolution or product computes in a floating-point type if what it reads first, its weights and what it writes have it. Of the file's
+    batch norms `norms` follow no convolution, and as many depthwise convolutions of one pixel are what ONNX Runtime made of them.
 
     Raises:
         BuildError: the graph does not say what type any of a layer's tensors has.
     """
     row = PRECISIONS[precision]
     computing = layers = 0
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for node, types in _layers(graph, {}):
+        if norms and _is_norm(node, shapes):
+            norms -= 1
+            continue
         layers += 1
         if node.op_type in INTEGER_OPERATORS:
             computing += node.op_type in row.ort_operators
         elif not row.ort_operators:
             computing += types == {row.onnx_type}
     return LayerShare(computing=computing, layers=layers, source=SOURCE)
+
+
+def _is_norm(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Tell whether a blocked convolution only scales each channel."""
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return node.domain.endswith("nchwc") and groups > 1 and shapes.get(node.input[1], ())[2:] == (1, 1)
 
 
 def _layers(graph: GraphProto, outer: Mapping[str, str]) -> Iterator[tuple[NodeProto, set[str]]]:

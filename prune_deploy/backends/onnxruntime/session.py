@@ -106,6 +106,10 @@ class OrtSession:
                 fix="bind inputs of the model's size; whether the file is damaged, prune-deploy verify tells",
             ) from error
 
+    def terminate(self) -> None:
+        """End a run that another thread waits for."""
+        self._run_options.terminate = True
+
     def synchronize(self) -> None:
         """Wait for the stream. Nothing is pending on a CPU."""
         if self._cuda is not None:

@@ -60,6 +60,10 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
         reading, self._writing = os.pipe()
         command = [sys.executable, "-I", "-S", watchdog.__file__, str(reading)]
         self._process = subprocess.Popen(command, pass_fds=(reading,), stdin=subprocess.DEVNULL, start_new_session=True)
@@ -67,11 +71,26 @@ class Watchdog:
 
     def add(self, group: int) -> None:
         """End this process group when the coordinator is gone."""
-        os.write(self._writing, f"+{group}\n".encode())
+        self._groups.add(group)
+        self._tell(f"+{group}\n")
 
     def remove(self, group: int) -> None:
         """Forget a process group that has ended."""
-        os.write(self._writing, f"-{group}\n".encode())
+        self._groups.discard(group)
+        self._tell(f"-{group}\n")
+
+    def _tell(self, line: str) -> None:
+        """Send a line, and start another watchdog if this one was killed.
+
+        The kernel may choose it when memory runs out.
+        """
+        try:
+            os.write(self._writing, line.encode())
+        except BrokenPipeError:
+            os.close(self._writing)
+            self._process.wait()
+            self._start()
+            os.write(self._writing, "".join(f"+{each}\n" for each in sorted(self._groups)).encode())
 
     def __enter__(self) -> Watchdog:
         return self

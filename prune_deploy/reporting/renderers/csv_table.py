@@ -14,6 +14,7 @@ from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
 from prune_deploy.reporting.figures.rows import Row
 
 _PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
+_FORMULA = tuple("=+-@\t\r")
 _APART = ("backend", "percentile_bounds_ms", "warnings")
 
 
@@ -51,4 +52,6 @@ def _line(run: ReportedRun, line: Line) -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    # Spreadsheets run a text that begins so as a formula. Labels come from unknown sources.
+    return f"'{text}" if isinstance(value, str) and text[:1] in _FORMULA else text

@@ -105,6 +105,7 @@ def _bullets(points: Iterable[str]) -> str:
 def _escape(text: str) -> str:
     """Escape a text for a Markdown table.
 
-    No cell ends early, no line breaks a table, and no HTML tag passes through.
+    No cell ends early, no line breaks a table, and no HTML tag, link or image passes through. Labels come from unknown sources.
     """
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    escaped = text.replace("\\|", "&#92;|").replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")
+    return " ".join(escaped.split())

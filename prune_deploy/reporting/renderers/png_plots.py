@@ -59,6 +59,7 @@ def _draw(chart: Chart) -> bytes:
         "axes.edgecolor": GRID.light,
         "axes.labelcolor": MUTED.light,
         "text.color": INK.light,
+        "text.parse_math": False,  # a label may hold a dollar sign
     }
     style |= {"xtick.color": MUTED.light, "ytick.color": MUTED.light, "axes.titlelocation": "left", "axes.titleweight": "bold"}
     with rc_context(style):

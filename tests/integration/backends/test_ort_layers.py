@@ -100,6 +100,24 @@ def test_products_count_wherever_they_are(tmp_path: Path) -> None:
     assert share.text == "3/3"
 
 
+def test_a_batch_norm_of_its_own_is_no_layer_though_it_runs_as_a_convolution(tmp_path: Path) -> None:
+    """ONNX Runtime makes a depthwise convolution of it where its neighbours are blocked. A real one still counts."""
+    held = {
+        "first": weights(32, 16, 3, 3),
+        "depthwise": weights(32, 1, 3, 3),
+        "last": weights(32, 32, 1, 1),
+        **{name: np.abs(weights(32)) + 0.5 for name in ("scale", "bias", "mean", "variance")},
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("BatchNormalization", ["b", "scale", "bias", "mean", "variance"], ["c"]),
+        helper.make_node("Conv", ["c", "depthwise"], ["d"], group=32, pads=[1] * 4),
+        helper.make_node("Conv", ["d", "last"], ["y"]),
+    ]
+    assert ort_share(small(tmp_path / "norm.onnx", nodes, held, [1, 16, 8, 8]), "fp32").text == "3/3"
+
+
 def test_a_graph_without_products_has_no_layers(tmp_path: Path) -> None:
     path = small(tmp_path / "relu.onnx", [helper.make_node("Relu", ["x"], ["y"])], {}, [2, 3])
     assert ort_share(path, "fp32").text == "0/0"

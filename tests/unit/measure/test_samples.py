@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -81,3 +83,15 @@ def test_a_flipped_byte_is_refused_or_harmless(samples: Samples) -> None:
         except InputError:
             continue
         assert pack(restored) == content, place
+
+
+def test_an_array_that_claims_more_than_it_holds_takes_no_memory(samples: Samples) -> None:
+    """160 bytes may claim eight pebibytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (1 << 50,)})
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(pack(samples))) as before, zipfile.ZipFile(content, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, header.getvalue() if name == "ns.npy" else before.read(name))
+    with pytest.raises(InputError, match=r"ns.npy claims \(1125899906842624,\) values"):
+        unpack(content.getvalue(), source="here")

@@ -138,3 +138,19 @@ def test_rebuilt_parameters_can_be_trained_and_whole_numbers_cannot() -> None:
     assert all(p.requires_grad for p in again.parameters())
     assert not any(b.requires_grad for b in again.buffers())
     assert not any(t.is_meta for t in (*again.parameters(), *again.buffers()))
+
+
+@pytest.mark.parametrize(
+    "leaf", ["forward", "eval", "named_parameters", "__class__", "__dict__", "_forward_hooks", "weight", "training"]
+)
+def test_a_recipe_sets_plain_attributes_and_nothing_else(leaf: str) -> None:
+    """It may come from anybody. A method that is hidden by a number is found out only when it is called."""
+    with pytest.raises(InputError, match=r"first.0\.\S+, which is no plain attribute") as caught:
+        rebuild(make_meta_copy(tiny.Plain()), {"first.0": {leaf: 1}}, {})
+    assert "prune-deploy verify" in caught.value.fix
+
+
+@pytest.mark.parametrize("value", [{"x": 1}, {"tuple": 5}, {"tuple": [1], "more": 2}])
+def test_values_that_no_recipe_writes_are_refused(value: Any) -> None:
+    with pytest.raises(InputError, match="a value that it cannot have"):
+        rebuild(make_meta_copy(tiny.Plain()), {"first.0": {"in_channels": value}}, {})
