@@ -51,7 +51,8 @@ def artifact(folder: Path, name: str, **behaviour: Any) -> Path:
     """Write an artifact with this behaviour.
 
     Opening takes `open_s` and is noted in the file `opens`. A run takes `run_ms`, or `cold_ms` for the first `cold_runs`. `fault` occurs
-    from run `at_run` on (0: at opening). `closed` is a file that appears when the session is closed.
+    from run `at_run` on (0: at opening). "hungry" takes `mib` (100) at a time and holds still for `hold_s`. `closed` is a file that
+    appears when the session is closed.
     """
     path = folder / f"{name}.json"
     path.write_text(json.dumps(behaviour))
@@ -105,7 +106,8 @@ class FaultySession:
         elif fault == "nan":
             self._answer = float("nan")
         elif fault == "hungry":
-            self._held.append(bytearray(os.urandom(1 << 20) * 100))
+            self._held.append(bytearray(os.urandom(1 << 20) * self._behaviour.get("mib", 100)))
+            time.sleep(self._behaviour.get("hold_s", 0.0))
         elif fault == "child" and os.fork() == 0:
             time.sleep(3600)
 
