@@ -172,6 +172,22 @@ def storage_errors(destination: Path, *, every: bool = False) -> Iterator[None]:
         ) from error
 
 
+def refusal_by_the_system(error: OSError) -> PruneDeployError | None:
+    """Return the error that says what a system call was refused for.
+
+    These refusals can meet any call: a path that is no path, and limits of the process. None for others, which are faults of ours.
+    """
+    if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+        return InputError(f"cannot use the path {error.filename}: {error.strerror}", fix="check the path")
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return CannotRunError(f"{error.strerror}, the limit was reached", fix="raise it: ulimit -n 1024")
+    if error.errno == errno.ENOMEM:
+        return OutOfMemoryError(
+            f"memory ran out: {error.strerror}", fix="free memory, or raise the limit of this shell or container"
+        )
+    return None
+
+
 def setting(field: str, value: object) -> str:
     """Write a setting with its value as a code span, `ratio=0.5`.
 

@@ -10,13 +10,14 @@ import errno
 import importlib
 import io
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
 import click
 
 from prune_deploy import __version__, signals
-from prune_deploy.errors import PruneDeployError
+from prune_deploy.errors import PruneDeployError, refusal_by_the_system
 
 # Name → (module, object in it, first line of its help). The program's help is printed from here, so that it imports nothing heavy.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -38,6 +39,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "methods": ("listings", "methods", "List the pruning methods and their papers."),
     "backends": ("listings", "backends", "List the runtimes a bundle can be run with, and whether they work here."),
 }
+
+_ENDLESS = re.compile(r"\S{1000,}")
+"""Words that no reader wants whole: an error repeats the value that it refuses."""
 
 
 class _Refusal(click.ClickException):
@@ -71,6 +75,10 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PruneDeployError as error:
             raise _Refusal(error, ctx) from error
+        except OSError as error:
+            if (refusal := refusal_by_the_system(error)) is None:
+                raise
+            raise _Refusal(refusal, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -164,5 +172,5 @@ def _leave(message: str, code: int) -> NoReturn:
     from prune_deploy.cli.output.console import printable  # rich is not for the program's own help
 
     with contextlib.suppress(OSError):  # stderr may be closed, and the exit code still tells
-        click.echo(printable(message), err=True)
+        click.echo(printable(_ENDLESS.sub(lambda word: f"{word[0][:100]}…{word[0][-40:]}", message)), err=True)
     sys.exit(code)

@@ -24,6 +24,9 @@ Bundles = Literal["keep", "discard"]
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
+_MOST_VARIANTS = 10_000
+"""Variants of a block: months of measuring. A request for more is a mistake, and would be planned for minutes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -103,6 +106,11 @@ class Block:
             raise InputError(f"`ratios` must ascend, got {self.ratios}", fix="for example `ratios=(0.3, 0.5)`", field="ratios")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example `seeds=(0, 1, 2)`", field="seeds")
+        variants = len(self.models) * len(self.seeds) * (1 + (len(self.methods) + len(self.masks)) * len(self.ratios))
+        if variants > _MOST_VARIANTS:
+            raise InputError(
+                f"{variants:,} models are more than the {_MOST_VARIANTS:,} a block may have", fix="make several sweeps"
+            )
 
     def variants(self) -> Iterator[Variant]:
         """Yield all variants of the block.

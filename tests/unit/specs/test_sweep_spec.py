@@ -111,3 +111,8 @@ def test_masks_and_sweeps_that_make_no_sense() -> None:
         SweepSpec(blocks=(Block(models=("a",)),), backends=("ort",), together=0)
     with pytest.raises(InputError, match="needs models, backends"):
         SweepSpec(blocks=(Block(models=("a",)),), backends=())
+
+
+def test_a_block_of_more_models_than_anybody_measures_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match=r"300,000 models are more"):
+        Block(models=("test_resnet",), seeds=tuple(range(300_000)))
