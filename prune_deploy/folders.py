@@ -75,7 +75,7 @@ def _begin(place: Path) -> tuple[Path, int]:
     """Return a folder to work in beside `place`, and its lock's descriptor."""
     beside = _lock(place.parent, wait=True)  # so that no process removes a folder that another is just making
     try:
-        _sweep_out(place.parent)
+        remove_leftovers(place.parent)
         working = place.with_name(f"{UNFINISHED}{place.name}-{secrets.token_hex(4)}-{os.getpid()}")
         working.mkdir()
         return working, _lock(working)
@@ -129,8 +129,8 @@ def _lock(folder: Path, *, wait: bool = False) -> int:
     return descriptor
 
 
-def _sweep_out(folder: Path) -> None:
-    """Remove leftovers of killed processes."""
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left in a folder of bundles."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
         owner = leftover.name.rpartition("-")[2]
         if not owner.isdigit():

@@ -14,6 +14,7 @@ from typing import Any
 
 from prune_deploy.errors import StorageError
 from prune_deploy.execution.workers.process import RefusedError, Watchdog, WorkerError, WorkerProcess
+from prune_deploy.folders import remove_leftovers
 from prune_deploy.records import to_json
 from prune_deploy.scratch import Scratch
 from prune_deploy.specs import ExportSpec
@@ -36,6 +37,7 @@ class BuildWorkerClient:
         self._worker: WorkerProcess | None = None
         self._scratch: Scratch | None = None
         self._variables: dict[str, str] = {}
+        self._places: set[Path] = set()
         self.has_named_log = False
 
     def __enter__(self) -> BuildWorkerClient:
@@ -75,6 +77,7 @@ class BuildWorkerClient:
         Raises:
             WorkerError: it cannot be made, or its making took the process down.
         """
+        self._places.add(folder.parent)
         self.ask("export", {"spec": to_json(spec), "folder": str(folder), "stages": stages}, limit_s, "exporting")
 
     def end(self) -> None:
@@ -82,6 +85,9 @@ class BuildWorkerClient:
         if self._worker is not None:
             self._worker.end()
             self._worker = None
+            for place in self._places:  # a worker that is killed cannot remove the bundle it was making
+                remove_leftovers(place)
+            self._places.clear()
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None

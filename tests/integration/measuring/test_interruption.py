@@ -139,6 +139,19 @@ def test_ctrl_c_while_the_imports_run(here: Path) -> None:
     assert remains(here) in ([], ["engines"])
 
 
+def test_a_stopped_sweep_removes_the_bundle_that_its_killed_worker_was_making(here: Path) -> None:
+    sweep = ("--models", "test_byobnet", "--methods", "l1", "--ratios", "0.5", "--backend", "ort", "--batch", "1", "--out", "run")
+    with start("sweep", *sweep, folder=here) as child:
+        deadline = time.monotonic() + HANGING_S
+        while not list(here.glob("run/bundles/.unfinished-*")):
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=HANGING_S) == 130
+    assert not list(here.glob("run/bundles/.unfinished-*"))
+
+
 @pytest.mark.release
 def test_a_kill_leaves_the_old_bundle_and_the_next_export_sweeps_up(here: Path) -> None:
     place = here / "engines" / "bundle"
