@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,10 @@ def check_place(folder: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, f"{beside} is a file, not a folder")
         if not os.access(beside, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in {beside}")
+
+
+_WAIT_S = 2.0
+"""Longer than a folder takes to be made and locked."""
 
 
 @contextmanager
@@ -124,8 +129,17 @@ def _lock(folder: Path, *, wait: bool = False) -> int:
     A kill closes it too, and containers with other process ids see it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
+    deadline = time.monotonic() + (_WAIT_S if wait else 0)
     with suppress(OSError):  # not every network file system has locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:  # a run or a scratch folder is locked as long as it is in use
+                    break
+                time.sleep(0.01)
+            else:
+                break
     return descriptor
 
 

@@ -122,7 +122,7 @@ def _try(model: str, request: CompatibilityRequest, folder: Path, tools: str) ->
         header = {
             "model": model,
             "ratio": request.ratio,
-            "folder": str(Path(scratch) / "bundle"),
+            "folder": str(Path(scratch) / "bundles" / "bundle"),
             "stage_file": str(stage_file),
         }
         try:

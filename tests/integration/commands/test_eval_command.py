@@ -187,7 +187,7 @@ def test_what_takes_its_process_down_costs_its_row_only(precise: Path, monkeypat
     assert [row.status for row in rows] == ["ok", "failed", "ok"]
     assert "SIGKILL" in rows[1].reason
     assert rows[0].accuracy == rows[2].accuracy
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.parent != tmp_path] == [], "but the user's own folder"
 
 
 def test_what_grows_too_large_is_ended(precise: Path) -> None:
