@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -244,3 +245,16 @@ def test_a_changed_file_is_noticed_by_its_hash(tmp_path: Path) -> None:
     require_intact(bundle, record, {"recipe"})
     with pytest.raises(InputError, match="its hash differs"):
         require_intact(bundle, record, {"weights", "recipe"})
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_is_made_in_one_that_another_holds_locked(tmp_path: Path) -> None:
+    """A run's folder and a scratch folder are locked as long as they are in use."""
+    holder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with new_folder(tmp_path / "bundle", MARKER) as working:
+            (working / MARKER).write_text("whole")
+    finally:
+        os.close(holder)
+    assert (tmp_path / "bundle" / MARKER).read_text() == "whole"
