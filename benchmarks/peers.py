@@ -24,6 +24,7 @@ from prune_deploy.backends import usable
 from prune_deploy.execution.workers.inputs import make_inputs
 from prune_deploy.interfaces import Session, Silent
 from prune_deploy.specs import MeasureSpec, Rigor, RunOptions
+from prune_deploy.tensors import named_input
 
 _PILOT_SHARE = 0.05
 _WARM_SHARE = 0.2
@@ -182,7 +183,7 @@ def measure_in_sequence(request: Request) -> dict[str, Any]:
     inputs = make_inputs("images", request.shape, request.seed)
     ms = {}
     for name, artifact in (("dense", request.dense), ("copy", request.dense), ("pruned", request.pruned)):
-        with usable("ort").open(Path(artifact), inputs, request.options) as session:
+        with usable("ort").open(Path(artifact), named_input(inputs), request.options) as session:
             ms[name] = 1e3 * peer.run_s(session, request.budget_s / 3)
     return {"control": ms["dense"] / ms["copy"], "ratio": ms["dense"] / ms["pruned"], "ms": ms}
 
@@ -190,7 +191,7 @@ def measure_in_sequence(request: Request) -> dict[str, Any]:
 def measure_alone(request: Request) -> dict[str, Any]:
     """Milliseconds of one run of the request's dense file."""
     inputs = make_inputs("images", request.shape, request.seed)
-    with usable("ort").open(Path(request.dense), inputs, request.options) as session:
+    with usable("ort").open(Path(request.dense), named_input(inputs), request.options) as session:
         return {"ms": 1e3 * _warm_median_s(session, request.budget_s, _WARM_SHARE_ALONE)}
 
 

@@ -22,6 +22,7 @@ from prune_deploy.execution.telemetry import Telemetry
 from prune_deploy.execution.workers.memory import MemoryWatch, peak_rss_bytes
 from prune_deploy.execution.workers.timing import time_each
 from prune_deploy.specs import Device
+from prune_deploy.tensors import named_input
 
 LOOKS = 2_000
 SAMPLES = 100_000
@@ -55,7 +56,7 @@ def main(device: Device) -> None:
     watch = MemoryWatch(pid, 1 << 50)
     show("memory limit, the processes it started now and then", durations_ns(watch.check))
     show("memory limit, the processes it started every time", durations_ns(lambda: MemoryWatch(pid, 1 << 50).check(), 100))
-    session = NullSession(np.zeros((1, 3, 8, 8), dtype=np.float32))
+    session = NullSession(named_input(np.zeros((1, 3, 8, 8), dtype=np.float32)))
     gc.disable()  # as in a worker
     begin_ns = time.perf_counter_ns()
     samples = time_each(session, SAMPLES)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from prune_deploy.tensors import Arrays
+
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import nn
 
@@ -97,15 +98,18 @@ class Availability:
 
 
 class Session(Protocol):
-    """An artifact opened on its device, with its input bound.
+    """An artifact opened on its device, with its inputs bound.
 
     It never times itself.
     """
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind another input, shape (batch, channels, height, width), float32.
+    def bind(self, inputs: Arrays) -> None:
+        """Bind other inputs by name, of any rank, in the network's order.
 
-        The batch may differ.
+        Their first axis is the batch, which may differ from the one before. Images are float32 of shape (batch, channels, height, width).
+
+        Raises:
+            InputError: the artifact takes inputs of other names.
         """
 
     def active(self) -> AbstractContextManager[dict[str, float]]:
@@ -119,7 +123,7 @@ class Session(Protocol):
         """
 
     def run(self) -> None:
-        """Start one inference on the bound input."""
+        """Start one inference on the bound inputs."""
 
     def synchronize(self) -> None:
         """Wait until everything started has ended."""
@@ -128,8 +132,11 @@ class Session(Protocol):
     def stream(self) -> int | None:
         """The device stream's handle, or None on a CPU."""
 
-    def outputs(self) -> np.ndarray[Any, Any]:
-        """Return the last run's logits, shape (batch, classes), on the host."""
+    def outputs(self) -> Arrays:
+        """Return the last run's outputs by name, on the host.
+
+        Logits of a classifier have the shape (batch, classes) and the name `tensors.OUTPUT_NAME`.
+        """
 
     def settings(self) -> dict[str, str]:
         """Return the settings in force, as the runtime itself reports them.
@@ -186,10 +193,8 @@ class Backend(Protocol):
         The runtime's libraries read them once. A session that needs any has a process of its own.
         """
 
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = ...) -> AbstractContextManager[Session]:
-        """Open an artifact with `inputs` bound.
-
-        They have the shape (batch, channels, height, width) and are float32.
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = ...) -> AbstractContextManager[Session]:
+        """Open an artifact with `inputs` bound, as by `Session.bind`.
 
         Raises:
             CannotRunError: the options ask for a device or a variant that does not work here.

@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from prune_deploy.backends.pytorch.precision import as_function, require_precision
 from prune_deploy.backends.pytorch.session import RUN_ERRORS, TorchSession
@@ -29,6 +27,7 @@ from prune_deploy.errors import (
 )
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +76,7 @@ class Counts:
 class CompiledSession(TorchSession):
     """Module that compiles in its first run, for the shape bound then."""
 
-    def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
+    def __init__(self, module: nn.Module, inputs: Arrays, options: RunOptions) -> None:
         import torch
 
         super().__init__(module, inputs, options)
@@ -102,7 +101,7 @@ class CompiledSession(TorchSession):
             self._torch.compiler.cudagraph_mark_step_begin()
         try:
             with self._torch.inference_mode(), self._on_stream():
-                self._output = self._call(self._input)
+                self._output = self._call(*self._inputs)
         except Exception as error:  # compilers raise what the code provokes
             raise self._explain(error) from error
 
@@ -133,7 +132,7 @@ class CompiledSession(TorchSession):
         """
         try:
             with self._torch.inference_mode(), self._on_stream():
-                self._module(self._input)
+                self._module(*self._inputs)
         except RUN_ERRORS as error:
             raise self.refused(error) from error
 
@@ -211,7 +210,7 @@ class CompileBackend:
         return {}
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = DEFAULTS) -> Iterator[Session]:
         """Rebuild the module of the bundle folder `artifact`.
 
         It compiles in its first run.

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from prune_deploy.backends.pytorch.precision import require_precision
 from prune_deploy.backends.pytorch.session import TorchSession
@@ -15,6 +12,7 @@ from prune_deploy.backends.pytorch.settings import applied, require_cuda_build, 
 from prune_deploy.backends.run_options import DEFAULTS, require
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 
 
 class EagerBackend:
@@ -38,7 +36,7 @@ class EagerBackend:
         return {}
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = DEFAULTS) -> Iterator[Session]:
         """Rebuild the module of the bundle folder `artifact`.
 
         Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from prune_deploy.backends.run_options import DEFAULTS, require
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import OUTPUT_NAME, Arrays
 
 
 class NullSession:
@@ -19,15 +19,12 @@ class NullSession:
 
     stream: int | None = None
 
-    def __init__(self, inputs: np.ndarray[Any, Any]) -> None:
+    def __init__(self, inputs: Arrays) -> None:
         self.bind(inputs)
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Keep the batch size of an input.
-
-        Its shape is (batch, channels, height, width).
-        """
-        self._batch = len(inputs)
+    def bind(self, inputs: Arrays) -> None:
+        """Keep the batch size of the first input."""
+        self._batch = len(next(iter(inputs.values())))
 
     def active(self) -> AbstractContextManager[dict[str, float]]:
         """Nothing is process-wide."""
@@ -39,9 +36,9 @@ class NullSession:
     def synchronize(self) -> None:
         """Nothing is pending."""
 
-    def outputs(self) -> np.ndarray[Any, Any]:
+    def outputs(self) -> Arrays:
         """Zeros, shape (batch, 1): no answer to anything."""
-        return np.zeros((self._batch, 1), dtype=np.float32)
+        return {OUTPUT_NAME: np.zeros((self._batch, 1), dtype=np.float32)}
 
     def settings(self) -> dict[str, str]:
         """Nothing is in force."""
@@ -79,7 +76,7 @@ class NullBackend:
     def open(
         self,
         artifact: Path,  # noqa: ARG002 - nothing is read
-        inputs: np.ndarray[Any, Any],
+        inputs: Arrays,
         options: RunOptions = DEFAULTS,
     ) -> Iterator[Session]:
         """Open nothing.

@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.onnxruntime import providers as ort_providers
@@ -26,6 +24,7 @@ from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import PRECISIONS, RunOptions
+from prune_deploy.tensors import Arrays
 
 _ASSIGNMENT = "session.record_ep_graph_assignment_info"
 
@@ -61,7 +60,7 @@ class OrtBackend:
         return ort_providers.environment(options)
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = DEFAULTS) -> Iterator[Session]:
         """Open an ONNX file.
 
         Raises:
@@ -74,7 +73,7 @@ class OrtBackend:
 
     @contextmanager
     def open_configured(
-        self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, configure: Configure = _as_it_is
+        self, artifact: Path, inputs: Arrays, options: RunOptions, configure: Configure = _as_it_is
     ) -> Iterator[OrtSession]:
         """Open an ONNX file with changed session options.
 
@@ -139,10 +138,8 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     except Exception as error:  # ONNX Runtime raises its own untyped family for everything
         raise loading_error(artifact, error, options.device) from error
     for what, found in (("input", session.get_inputs()), ("output", session.get_outputs())):
-        if len(found) != 1:
-            raise InputError(
-                f"{artifact} has {len(found)} {what}s instead of one", fix="run a file that prune-deploy export made"
-            )
+        if not found:
+            raise InputError(f"{artifact} has no {what}", fix="run a file that prune-deploy export made")
     ort_providers.verify(session, providers[0][0])
     return session
 

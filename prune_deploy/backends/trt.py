@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from prune_deploy.backends import cuda_runtime
 from prune_deploy.backends.cuda_runtime import CudaRuntime
@@ -23,6 +20,7 @@ from prune_deploy.export.tensorrt.library import choose_library
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 
 CUDA_GRAPH = "cuda-graph"
 
@@ -57,7 +55,7 @@ class TrtBackend:
         return {}
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = DEFAULTS) -> Iterator[Session]:
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = DEFAULTS) -> Iterator[Session]:
         """Load an engine, on a stream of its own.
 
         Raises:

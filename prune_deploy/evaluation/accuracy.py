@@ -16,9 +16,11 @@ from prune_deploy.backends import usable
 from prune_deploy.data import Batches
 from prune_deploy.data.classes import classes_of
 from prune_deploy.errors import InputError, OutputError, setting
+from prune_deploy.evaluation.logits import scores_of
 from prune_deploy.interfaces import Session
 from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecord
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input
 
 CONFIDENCE = 0.975
 """Confidence of the interval, as of every other interval in a report."""
@@ -55,7 +57,7 @@ def artifact_accuracy(
     """
     if record.num_classes != batches.classes and reference is None:
         raise _misfit(record.num_classes, batches)
-    with usable(backend).open(artifact, np.zeros(batches.shape, dtype=np.float32), options) as session:
+    with usable(backend).open(artifact, named_input(np.zeros(batches.shape, dtype=np.float32)), options) as session:
         session.run()
         session.synchronize()
         session.check()  # fails before thousands of images are read
@@ -75,7 +77,7 @@ def module_classes(folder: Path, batches: Batches, options: RunOptions) -> np.nd
         InputError: the folder is no bundle, or the module does not run.
     """
     plain = RunOptions(device=options.device, threads=options.threads, precision="fp32")
-    with usable("eager").open(folder, np.zeros(batches.shape, dtype=np.float32), plain) as session:
+    with usable("eager").open(folder, named_input(np.zeros(batches.shape, dtype=np.float32)), plain) as session:
         classes = [_ranked(session, inputs, batches, None)[:, 0] for inputs, _ in batches]
     return np.concatenate(classes) if classes else np.zeros(0, dtype=np.int64)
 
@@ -130,10 +132,11 @@ def _ranked(session: Session, inputs: np.ndarray[Any, Any], batches: Batches, cl
 
     There are fewer if the network has fewer. With `classes` None any number of classes is accepted.
     """
-    session.bind(np.pad(inputs, [(0, batches.batch - len(inputs)), (0, 0), (0, 0), (0, 0)], mode="edge"))
+    padded = np.pad(inputs, [(0, batches.batch - len(inputs)), (0, 0), (0, 0), (0, 0)], mode="edge")
+    session.bind(named_input(padded))
     session.run()
     session.synchronize()
-    scores = session.outputs()[: len(inputs)]
+    scores = scores_of(session.outputs())[: len(inputs)]
     if scores.shape != (len(inputs), scores.shape[-1] if classes is None else classes):
         raise _misfit(scores.shape[-1], batches)
     if not np.isfinite(scores).all():

@@ -14,10 +14,12 @@ from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.data.preprocessing import open_image, transform_of
 from prune_deploy.errors import InputError
+from prune_deploy.evaluation.logits import scores_of
 from prune_deploy.evaluation.time_limit import bounded
 from prune_deploy.records import BundleRecord, Preprocessing
 from prune_deploy.specs import RunOptions
 from prune_deploy.store import read_bundle, require_intact
+from prune_deploy.tensors import named_input
 
 _IMAGENET_CLASSES = 1000
 
@@ -52,7 +54,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
     Without one it runs on a synthetic image. With `check_hashes` the files that it opens are hashed first.
 
     Raises:
-        InputError: no bundle, no such image, not an image, or a backend that computes nothing.
+        InputError: no bundle, no such image, not an image, a backend that computes nothing, or a network that does not classify.
         CannotRunError: the backend does not work here.
     """
     record = read_bundle(folder)
@@ -68,7 +70,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
     inputs = _read(image, record.preprocessing)
     # Engines need a GPU. For a single image everything else runs on the CPU.
     options = RunOptions(device="cuda" if runtime.consumes == "engine" else "cpu")
-    with runtime.open(artifact, inputs, options) as session, bounded(session):
+    with runtime.open(artifact, named_input(inputs), options) as session, bounded(session):
         session.run()  # the first run pays for allocations
         session.synchronize()
         start = time.perf_counter_ns()
@@ -76,7 +78,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
         session.synchronize()
         elapsed_ns = time.perf_counter_ns() - start
         session.check()
-        logits = session.outputs()[0]
+        logits = scores_of(session.outputs())[0]
     values_of = torch.from_numpy(logits).double()
     probabilities = torch.sigmoid(values_of) if len(logits) == 1 else torch.softmax(values_of, dim=0)
     values, indices = probabilities.topk(min(top, len(probabilities)))

@@ -25,12 +25,18 @@ The response to the images is compared too, which needs several.
 
 
 def check_engine_parity(
-    module: Answers, path: Path, engine: EngineRecord, input_size: tuple[int, int, int], *, images: torch.Tensor | None = None
+    module: Answers,
+    path: Path,
+    engine: EngineRecord,
+    input_size: tuple[int, int, int],
+    *,
+    images: torch.Tensor | None = None,
+    trained: bool = False,
 ) -> Parity:
     """Run the engine at the optimum batch of each profile, and compare.
 
     The status is `not_run` for what is known before it is loaded, and where memory does not suffice. `images` are its inputs, synthetic
-    ones by default.
+    ones by default. `trained` is as for `check_parity`.
 
     Raises:
         InputError: the engine's file is damaged.
@@ -48,7 +54,15 @@ def check_engine_parity(
     options = RunOptions(device="cuda")
     try:
         return check_parity(
-            module, backend, path, input_size, precision=engine.precision, batches=batches, options=options, images=images
+            module,
+            backend,
+            path,
+            input_size,
+            precision=engine.precision,
+            trained=trained,
+            batches=batches,
+            options=options,
+            images=images,
         )
     except OutOfMemoryError as error:
         return Parity(status="not_run", reason=error.message)

@@ -100,7 +100,7 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
     params = count_params(module)
     status: ParityStatus = "passed" if params == recorded else "failed"
     yield Finding("module", "reload", status, f"{params:,} parameters, {recorded:,} recorded")
-    size = record.model.input_size
+    size, trained = record.model.input_size, not record.is_untrained
     for artifact in record.artifacts:
         path, is_engine = folder / artifact.name, artifact.role == "engine" and artifact.engine is not None
         if artifact.precision is None or not (is_engine or artifact.role == "onnx"):
@@ -111,9 +111,9 @@ def _check_content(folder: Path, record: BundleRecord) -> Iterator[Finding]:
             yield Finding(artifact.name, "parity", "not_run", f"the images it was calibrated on are not here: {error.message}")
             continue
         if artifact.engine is not None:
-            parity = check_engine_parity(module, path, artifact.engine, size, images=images)
+            parity = check_engine_parity(module, path, artifact.engine, size, images=images, trained=trained)
         else:
-            parity = onnx_parity(module, path, size, artifact.precision, images)
+            parity = onnx_parity(module, path, size, artifact.precision, images, trained=trained)
         yield Finding(artifact.name, "parity", parity.status, parity.reason or _closeness(parity))
 
 
@@ -132,4 +132,5 @@ def _images(record: BundleRecord) -> torch.Tensor:
 
 def _closeness(parity: Parity) -> str:
     worst = max(check.relative_diff for check in parity.checks)
-    return f"within {worst:.2g} of the logits' spread, batches {' '.join(str(check.batch) for check in parity.checks)}"
+    batches = " ".join(str(batch) for batch in dict.fromkeys(check.batch for check in parity.checks))
+    return f"within {worst:.2g} of the logits' spread ({parity.bounds_text}), batches {batches}"

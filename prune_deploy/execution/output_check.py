@@ -6,6 +6,7 @@ reference is ONNX Runtime's CPU provider on the bundle's FP32 file, which parity
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from prune_deploy.evaluation.logits import compare, complaint
+from prune_deploy.evaluation.logits import Logits, compare, complaint, misfit
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.workers.process import WorkerError, WorkerProcess
 from prune_deploy.specs import PRECISIONS, MeasureSpec, RunOptions
 
 _ROWS = 2
 _LIMIT_S = 120.0
-
-Logits = np.ndarray[Any, Any]
 
 
 class OutputCheck:
@@ -32,7 +31,7 @@ class OutputCheck:
 
     def __init__(self, spec: MeasureSpec, spawn: Callable[[], WorkerProcess]) -> None:
         self._spec, self._spawn = spec, spawn
-        self._references: dict[Path, Logits | str] = {}
+        self._references: dict[Path, dict[str, Logits] | str] = {}
 
     def prepare(self, candidate: Candidate) -> None:
         """Compute the candidate's reference, unless it is known.
@@ -65,12 +64,18 @@ class OutputCheck:
         if isinstance(reference, str):
             return f"not compared with the CPU's: {reference}"
         answer = first_outputs(worker, index)
-        if answer.shape != reference.shape:
-            raise _differs(f"they have the shape {answer.shape}, and not {reference.shape}")
-        check = compare(reference, answer)
-        if reason := complaint(check, PRECISIONS[candidate.options.precision or "fp32"].parity):
-            raise _differs(reason)
-        return f"as the CPU's, within {check.relative_diff:.1g} of their spread"
+        if set(answer) != set(reference):
+            raise _differs(f"they are {', '.join(answer)}, and not {', '.join(reference)}")
+        closeness = 0.0
+        for name, expected in reference.items():
+            shown = name if len(reference) > 1 else ""
+            if reason := misfit(expected, answer[name], shown):
+                raise _differs(reason)
+            check = compare(expected, answer[name], shown)
+            if reason := complaint(check, PRECISIONS[candidate.options.precision or "fp32"].parity):
+                raise _differs(reason)
+            closeness = max(closeness, check.relative_diff)
+        return f"as the CPU's, within {closeness:.1g} of their spread"
 
 
 def opening(candidate: Candidate, index: int, spec: MeasureSpec) -> dict[str, Any]:
@@ -87,16 +92,20 @@ def opening(candidate: Candidate, index: int, spec: MeasureSpec) -> dict[str, An
     }
 
 
-def first_outputs(worker: WorkerProcess, index: int) -> Logits:
-    """Return the first logits of a candidate's last run.
+def first_outputs(worker: WorkerProcess, index: int) -> dict[str, Logits]:
+    """Return the outputs of a candidate's last run by name.
 
-    The shape is (images, classes), float64.
+    They are those of its first images, in float64.
 
     Raises:
         WorkerError: the worker does not answer.
     """
     answer = worker.request({"kind": "outputs", "candidate": index, "rows": _ROWS}, _LIMIT_S, "answering")
-    return np.frombuffer(answer.data, dtype=np.float32).reshape(answer.header["shape"]).astype(np.float64)
+    numbers, outputs = np.frombuffer(answer.data, dtype=np.float32).astype(np.float64), {}
+    for name, shape in answer.header["shapes"].items():
+        size = math.prod(shape)
+        outputs[name], numbers = numbers[:size].reshape(shape), numbers[size:]
+    return outputs
 
 
 def _is_comparable(candidate: Candidate) -> bool:

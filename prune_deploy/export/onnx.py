@@ -8,23 +8,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
+from onnxscript import ir
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_deploy.errors import BuildError, InputError, first_line, storage_errors
+from prune_deploy.tensors import INPUT_NAME, output_tensors
 
 OPSET = 20
 """The first opset that writes GELU as one node.
 
 TensorRT-RTX fails on FP32 graphs of opset 23 and later, which hold Attention nodes.
 """
-INPUT_NAME = "input"
-OUTPUT_NAME = "logits"
 BATCH_NAME = "batch"
 # Protobuf cannot hold 2 GiB, so the weights go into model.onnx.data well before that.
 _EXTERNAL_DATA_BYTES = 1 << 30
@@ -34,7 +35,8 @@ def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination
     """Export `module` in FP32 and return the files written.
 
     They are the graph, and its external data where the weights are large. `input_size` is (channels, height, width). The graph
-    takes (batch, channels, height, width) and returns (batch, classes).
+    takes (batch, channels, height, width). Its outputs have the names of `output_tensors` and begin with the batch: (batch, classes)
+    of a classifier.
 
     Raises:
         BuildError: the exporter fails, or the batch came out fixed.
@@ -71,20 +73,64 @@ def _exported(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx
 
 
 def _attempt(module: nn.Module, input_size: tuple[int, int, int]) -> torch.onnx.ONNXProgram:
-    program = torch.onnx.export(
-        module,
-        # The example has a batch of 2, because exporters specialise on a batch of 1.
-        (torch.zeros(2, *input_size),),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
-        optimize=True,
-        verbose=False,
-    )
+    with _flat_outputs(module) as names:
+        program = torch.onnx.export(
+            module,
+            # The example has a batch of 2, because exporters specialise on a batch of 1.
+            (torch.zeros(2, *input_size),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+            optimize=True,
+            verbose=False,
+        )
     assert program is not None, "the exporter gives a program unless it is told to write a file"
+    _name_outputs(program.model.graph, names)
     return program
+
+
+@contextlib.contextmanager
+def _flat_outputs(module: nn.Module) -> Iterator[list[str]]:
+    """Let a module return its output tensors in a tuple.
+
+    Yields the list that their names will be in.
+
+    The exporter knows neither dataclasses nor what a dictionary's order is.
+    """
+    names: list[str] = []
+
+    def flatten(_module: nn.Module, _arguments: Any, output: Any) -> tuple[torch.Tensor, ...]:
+        named = output_tensors(output)
+        names[:] = named
+        return tuple(named.values())
+
+    handle = module.register_forward_hook(flatten)
+    try:
+        yield names
+    finally:
+        handle.remove()
+
+
+def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Name a graph's outputs.
+
+    A tensor that is returned twice, or that is an input, gets a copy. What has a name inside the graph that an output needs is renamed.
+    """
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in names:
+                value.name = f"{value.name}.inner"
+    seen: set[int] = set()
+    for position, name in enumerate(names):
+        value = graph.outputs[position]
+        if id(value) in seen or value.is_graph_input() or value.is_initializer():
+            copy = ir.node("Identity", [value], name=f"copy_{position}")
+            copy.outputs[0].type, copy.outputs[0].shape = value.type, value.shape
+            graph.append(copy)
+            graph.outputs[position] = value = copy.outputs[0]
+        seen.add(id(value))
+        value.name = name
 
 
 def _strip_traces(program: torch.onnx.ONNXProgram) -> None:
@@ -106,10 +152,11 @@ def check_dynamic_batch(path: Path) -> None:
     """
     graph = load_graph(path).graph
     for tensor in (*graph.input, *graph.output):
-        first = tensor.type.tensor_type.shape.dim[0]
-        if first.dim_param != BATCH_NAME:
+        axes = tensor.type.tensor_type.shape.dim
+        found = (axes[0].dim_param or axes[0].dim_value) if axes else "nothing"
+        if found != BATCH_NAME:
             raise BuildError(
-                f"{path.name}: the batch of {tensor.name} came out as {first.dim_param or first.dim_value} instead of a free size",
+                f"{path.name}: the batch of {tensor.name} came out as {found} instead of a free size",
                 fix="the model's forward uses the batch size as a plain number; export it in a form that does not",
             )
 

@@ -17,6 +17,7 @@ from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_c
 from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
 from prune_deploy.specs import ExportSpec
 from prune_deploy.store import BUNDLE_FILE, write_record
+from prune_deploy.tensors import INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
     from prune_deploy.models import LoadedModel
@@ -55,6 +56,11 @@ class Network:
     receipt: Receipt
     training: Training | None = None
 
+    @property
+    def is_trained(self) -> bool:
+        """True if the weights were trained, here or elsewhere."""
+        return self.loaded.weights.kind != "random" or self.training is not None
+
 
 def export_bundle(
     spec: ExportSpec,
@@ -89,7 +95,7 @@ def export_bundle(
     with new_folder(folder, BUNDLE_FILE) as working:
         progress.stage("write weights")
         artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
-        files = ArtifactMaker(spec, loaded, working, progress)
+        files = ArtifactMaker(spec, made, working, progress)
         artifacts += files.onnx_files()
         engines, note = files.engines()
         record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + engines), note)
@@ -141,8 +147,6 @@ def build_network(spec: ExportSpec, graph_limit_s: float, progress: Progress) ->
 
 
 def _record(key: str, spec: ExportSpec, made: Network, artifacts: tuple[Artifact, ...], note: str) -> BundleRecord:
-    from prune_deploy.export.onnx import INPUT_NAME, OUTPUT_NAME
-
     loaded = made.loaded
     return BundleRecord(
         key=key,

@@ -29,18 +29,20 @@ from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, Q
 
 if TYPE_CHECKING:
     from prune_deploy.models import LoadedModel
+    from prune_deploy.pipeline.export import Network
 
 
 class ArtifactMaker:
     """Maker of a bundle's ONNX files and engines.
 
-    It makes the files that `spec` asks for, in the folder `working`, from a loaded module.
+    It makes the files that `spec` asks for, in the folder `working`, from a network.
     """
 
-    def __init__(self, spec: ExportSpec, loaded: LoadedModel, working: Path, progress: Progress) -> None:
-        self._spec, self._loaded, self._working, self._progress = spec, loaded, working, progress
-        self._size = loaded.resolved.input_size
-        self._answers = Remembered(loaded.module)
+    def __init__(self, spec: ExportSpec, network: Network, working: Path, progress: Progress) -> None:
+        self._spec, self._loaded, self._working, self._progress = spec, network.loaded, working, progress
+        self._size = network.loaded.resolved.input_size
+        self._trained = network.is_trained
+        self._answers = Remembered(network.loaded.module)
         self._images: torch.Tensor | None = None
 
     def onnx_files(self) -> list[Artifact]:
@@ -124,8 +126,8 @@ class ArtifactMaker:
         It runs in ONNX Runtime's CPU provider, where that has the types.
         """
         self._progress.stage("check onnx", graph.name)
-        parity = onnx_parity(self._answers, graph, self._size, precision, images)
-        require_passed(graph.name, parity)
+        parity = onnx_parity(self._answers, graph, self._size, precision, images, trained=self._trained)
+        require_passed(graph.name, parity, precision)
         return parity
 
     def _described(self, paths: Sequence[Path], precision: Precision, parity: Parity, **more: object) -> list[Artifact]:
@@ -141,8 +143,8 @@ class ArtifactMaker:
         if local_target() is not None:
             self._progress.stage("check engine", path.name)
         images = self._calibration_images() if PRECISIONS[spec.precision].needs_calibration else None
-        parity = check_engine_parity(self._answers, path, record, self._size, images=images)
-        require_passed(path.name, parity)
+        parity = check_engine_parity(self._answers, path, record, self._size, images=images, trained=self._trained)
+        require_passed(path.name, parity, spec.precision)
         return bundle.describe(path, "engine", precision=record.precision, parity=parity, engine=record)
 
 

@@ -130,13 +130,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityCheck:
-    """Outputs of an artifact against the eager module on one batch.
+    """One output of an artifact against the eager module's on one batch.
 
+    `output` is its name where the network has several.
     `relative_diff` is `max_abs_diff` over the logits' spread (their standard deviation over classes, the mean of the batch).
     `top1_agreement` is a share of the images.
     """
 
     batch: int
+    output: str = ""
     max_abs_diff: float
     relative_diff: float
     cosine: float
@@ -149,15 +151,23 @@ class Parity:
 
     `reason` is set unless it passed. `response_cosine` compares the change from image to image: each class's logit less its mean
     over all images of all batches. Networks with random weights answer all images nearly alike. Their logits can agree where the
-    response to the image differs.
+    response to the image differs. `thresholds` tells whose bounds were used: those for trained weights are tighter than those for random
+    weights, which amplify rounding. It is empty in records of earlier releases, which used the latter for all.
     """
 
     status: ParityStatus
     reason: str = ""
+    thresholds: Literal["", "random", "trained"] = ""
     threshold_relative_diff: float | None = None
     threshold_cosine: float | None = None
     response_cosine: float | None = None
     checks: tuple[ParityCheck, ...] = ()
+
+    @property
+    def bounds_text(self) -> str:
+        """The bound on the difference, and the weights it is for."""
+        bound = "" if self.threshold_relative_diff is None else f"at most {self.threshold_relative_diff:g}"
+        return f"{bound} for {self.thresholds} weights" if self.thresholds else bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

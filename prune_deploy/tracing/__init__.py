@@ -13,15 +13,13 @@ from dataclasses import replace
 from functools import cache
 from math import fsum
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, storage_errors
 from prune_deploy.files import write_bytes, write_text
 from prune_deploy.records import BETWEEN_LAYERS, LayerTime, Trace, to_json
 from prune_deploy.specs import Case, RunOptions
+from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.chrome import packed
 from prune_deploy.tracing.recording import Recording, Tracer
 
@@ -58,7 +56,7 @@ def tracer_for(backend: str) -> Tracer:
 def trace_artifact(
     backend: str,
     artifact: Path,
-    inputs: np.ndarray[Any, Any],
+    inputs: Arrays,
     options: RunOptions,
     folder: Path,
     stem: str,
@@ -68,7 +66,7 @@ def trace_artifact(
 ) -> Trace:
     """Run an artifact without and with its profiler, and write the trace.
 
-    The artifact is opened once and runs `runs` times each way. `inputs` has shape (batch, channels, height, width), float32. Two
+    The artifact is opened once and runs `runs` times each way. `inputs` are as for `Session.bind`. Two
     files are written: <stem>.json.gz is a Chrome trace for Perfetto. <stem>.layers.json is the record that is returned, and it is
     written only after the first is complete.
 

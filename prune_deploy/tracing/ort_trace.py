@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from prune_deploy.errors import CannotRunError
 from prune_deploy.interfaces import Backend
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.ort_layers import last_runs, layers_of, nodes_of
 from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
@@ -46,7 +45,7 @@ class OrtTracer:
         """
         return {_BLOCKING: "1"} if options.device == "cuda" else {}
 
-    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+    def record(self, backend: Backend, artifact: Path, inputs: Arrays, options: RunOptions, runs: int) -> Recording:
         """Open an ONNX file with the profiler on, and trace it.
 
         The profiler is switched off before the untraced runs.

@@ -9,11 +9,10 @@ from math import fsum
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.records import LayerTime
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 
 _WARMUP_RUNS = 3
 _WARMUP_S = 0.5
@@ -73,7 +72,7 @@ class Tracer(Protocol):
     def environment(self, options: RunOptions) -> Mapping[str, str]:
         """Return environment variables that a trace's process needs."""
 
-    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+    def record(self, backend: Backend, artifact: Path, inputs: Arrays, options: RunOptions, runs: int) -> Recording:
         """Open `artifact`, warm up, and run it without and with the profiler.
 
         It runs `runs` times each way.

@@ -5,7 +5,7 @@ Hooks report which module runs. One run that is not timed observes what each lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,14 +100,14 @@ class Network:
     multiplied: list[str] = field(default_factory=list)
 
 
-def observe(module: nn.Module, images: torch.Tensor) -> Network:
+def observe(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Network:
     """Run a module once and record the facts of its layers.
 
     Every operator that it calls is observed.
     """
     observer = _Observer(module)
     with torch.inference_mode(), hooked(module, observer.enter, observer.leave), observer:
-        module(images)
+        module(*inputs)
     return observer.seen
 
 

@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerTime
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class TorchTracer:
         """No variables are needed."""
         return {}
 
-    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+    def record(self, backend: Backend, artifact: Path, inputs: Arrays, options: RunOptions, runs: int) -> Recording:
         """Open a bundle and trace it.
 
         A compiled one is compiled for this trace alone, with its kernels' names in it.
@@ -83,7 +82,7 @@ def _layers(session: TorchSession, events: Any, runs: Sequence[int], on_device: 
     from prune_deploy.tracing.torch_layers import by_module
     from prune_deploy.tracing.torch_modules import Scope, observe
 
-    network = observe(session.module, session.images)
+    network = observe(session.module, session.inputs)
     roots = [event for event in events if event.name == _RUN and event.device_type.name == "CPU"]
     if compiled:
         return by_kernel(roots, network, on_device).layers(network.facts, runs)

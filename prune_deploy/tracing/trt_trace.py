@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerTime
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.chrome import complete_event
 from prune_deploy.tracing.onnx_graph import ExportedGraph
 from prune_deploy.tracing.recording import Recording, mean_over, one_run_ms, typical_runs, warm_up
@@ -41,7 +40,7 @@ class TrtTracer:
         """No variables are needed."""
         return {}
 
-    def record(self, backend: Backend, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions, runs: int) -> Recording:
+    def record(self, backend: Backend, artifact: Path, inputs: Arrays, options: RunOptions, runs: int) -> Recording:
         """Load an engine and trace it, launch by launch.
 
         Raises:

@@ -20,6 +20,7 @@ from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend, Session
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input, only
 from support.gpu import engine_spec, needs_cuda, needs_engine
 from support.gpu import options as on_device
 
@@ -59,14 +60,14 @@ def artifact(exported: Exported, backend: Backend) -> Path:
 
 
 def opened(exported: Exported, backend: Backend, variant: str, inputs: Images, **options: Any) -> AbstractContextManager[Session]:
-    return backend.open(artifact(exported, backend), inputs, on_device(variant=variant, **options))
+    return backend.open(artifact(exported, backend), named_input(inputs), on_device(variant=variant, **options))
 
 
 def answer(session: Session, inputs: Images) -> Images:
-    session.bind(inputs)
+    session.bind(named_input(inputs))
     session.run()
     session.synchronize()
-    return session.outputs()
+    return only(session.outputs())
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def on_cpu(exported: Exported) -> dict[int, Images]:
     backend = usable("eager")
     logits = {}
     for batch in BATCHES:
-        with backend.open(exported.folder, images(batch)) as session:
+        with backend.open(exported.folder, named_input(images(batch))) as session:
             logits[batch] = answer(session, images(batch))
     return logits
 
@@ -249,7 +250,7 @@ def test_an_engine_for_another_gpu_is_refused(exported: Exported, tmp_path: Path
     unknown.write_bytes(engine.read_bytes())
     with (
         pytest.raises(CannotRunError, match=f"built for {other}, the GPU here is {local_target()}") as caught,
-        usable("trt").open(unknown, images(1), RunOptions(device="cuda")),
+        usable("trt").open(unknown, named_input(images(1)), RunOptions(device="cuda")),
     ):
         pass
     assert f"`target='{local_target()}'`" in caught.value.fix
@@ -260,7 +261,10 @@ def test_a_damaged_engine_is_bad_input(exported: Exported, tmp_path: Path) -> No
     engine = artifact(exported, usable("trt"))
     half = tmp_path / engine.name
     half.write_bytes(engine.read_bytes()[: engine.stat().st_size // 2])
-    with pytest.raises(InputError, match="does not load"), usable("trt").open(half, images(1), RunOptions(device="cuda")):
+    with (
+        pytest.raises(InputError, match="does not load"),
+        usable("trt").open(half, named_input(images(1)), RunOptions(device="cuda")),
+    ):
         pass
 
 

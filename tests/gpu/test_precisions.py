@@ -17,6 +17,7 @@ from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Silent
 from prune_deploy.pipeline import Exported
 from prune_deploy.specs import PRECISIONS, Precision, QuantizeSpec
+from prune_deploy.tensors import named_input, only
 from prune_deploy.workflows.evaluate import EvaluationRequest, evaluate_all, plan_evaluation
 from support.gpu import REHEARSAL, engine_spec, needs_cuda, needs_engine, options
 
@@ -60,11 +61,11 @@ def answer(folder: Path, name: str, precision: Precision) -> tuple[Images, dict[
     config = parse_run_configs((name,), (precision,))[0]
     backend = usable(name)
     artifact = folder if backend.consumes == "module" else folder / artifact_for(read_loaded_bundle(folder), config, 4).name
-    with backend.open(artifact, images(), options(precision=precision)) as session:
+    with backend.open(artifact, named_input(images()), options(precision=precision)) as session:
         session.run()
         session.synchronize()
         session.check()
-        return session.outputs(), session.settings()
+        return only(session.outputs()), session.settings()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_no_backend_lends_itself_to_a_label_that_is_not_true(exported: Exported)
     for name in ("eager", "compile"):
         with (
             pytest.raises(CannotRunError, match="runs no INT8"),
-            usable(name).open(exported.folder, images(), options(precision="int8")),
+            usable(name).open(exported.folder, named_input(images()), options(precision="int8")),
         ):
             pass
 

@@ -19,6 +19,7 @@ from prune_deploy.execution.workers.timing import time_runs
 from prune_deploy.pipeline import Exported
 from prune_deploy.records import BETWEEN_LAYERS, Trace, from_json, to_json
 from prune_deploy.specs import Case
+from prune_deploy.tensors import named_input
 from prune_deploy.tracing import discover
 from support.gpu import engine_spec, needs_cuda, needs_engine, options
 
@@ -62,7 +63,7 @@ def run_ms(exported: Exported, name: str, batch: int) -> float:
     """Milliseconds of a run on the device itself: events around queued runs."""
     artifact = exported.folder / "model.onnx" if name == "ort" else exported.folder
     images = np.random.default_rng(0).standard_normal((batch, 3, 160, 160), dtype=np.float32)
-    with usable(name).open(artifact, images, options()) as session:
+    with usable(name).open(artifact, named_input(images), options()) as session:
         for _ in range(20):
             session.run()
         return float(np.median(time_runs(session, 50, "device"))) / 1e6

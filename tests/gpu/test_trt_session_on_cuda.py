@@ -20,6 +20,7 @@ from prune_deploy.errors import CannotRunError
 from prune_deploy.execution.workers.timing import time_runs
 from prune_deploy.export.tensorrt.library import TensorRTLibrary
 from prune_deploy.specs import Mode
+from prune_deploy.tensors import named_input, only
 from support.gpu import needs_cuda
 
 pytestmark = needs_cuda
@@ -120,13 +121,13 @@ def test_a_session_on_a_real_stream(graph: bool) -> None:
         session = TrtSession(LoadedEngine(label=label, library=library, runtime=None, engine=engine), cuda, stream, graph=graph)
         for batch, seed in ((8, 0), (8, 1), (64, 2), (8, 3)):  # another input, another batch, and back
             inputs = images(batch, seed)
-            session.bind(inputs)
+            session.bind(named_input(inputs))
             before = engine.context.launches
             session.run()
             session.run()
             session.synchronize()
             assert engine.context.launches - before == (0 if graph else 2), "a graph is replayed, not enqueued"
-            np.testing.assert_array_equal(session.outputs(), wanted(inputs))
+            np.testing.assert_array_equal(only(session.outputs()), wanted(inputs))
         modes: tuple[Mode, ...] = ("latency", "device", "throughput")
         for mode in modes:
             samples = time_runs(session, 200, mode)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's session with its input and output bound."""
+"""ONNX Runtime's session with its inputs and outputs bound."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from prune_deploy.errors import CannotRunError, InputError, first_line
 from prune_deploy.interfaces import Session
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, RunOptions
+from prune_deploy.tensors import Arrays, arranged
 
 _SPINNING = "session.intra_op.allow_spinning"
 _ASYNCHRONOUS = "disable_synchronize_execution_providers"
 _GRAPH_NUMBER = "gpu_graph_id"
 
-Reopen = Callable[[np.ndarray[Any, Any]], AbstractContextManager[Session]]
+_ARRAY_TYPES = {"float": "float32", "double": "float64", "bool": "bool"}
+"""Types of arrays by ONNX Runtime's word, where theirs is another."""
+
+Reopen = Callable[[Arrays], AbstractContextManager[Session]]
 
 
 class OrtSession:
-    """ONNX Runtime session with bound input and output.
+    """ONNX Runtime session with bound inputs and outputs.
 
-    Both lie in host memory or in the GPU's. On a GPU it runs on `stream`, and without waiting for the end of a run.
+    They lie in host memory or in the GPU's. On a GPU it runs on `stream`, and without waiting for the end of a run.
     """
 
     def __init__(
         self,
         session: Any,
-        inputs: np.ndarray[Any, Any],
+        inputs: Arrays,
         options: RunOptions,
         artifact: Path,
         reopen: Reopen,
@@ -50,35 +54,55 @@ class OrtSession:
         self._reopen, self._cuda_stream = reopen, stream
         self._binding = session.io_binding()
         self._run_options = onnxruntime.RunOptions()
-        self._host: np.ndarray[Any, Any] = np.empty(0, dtype=np.float32)
-        self._device_input: Any = None
+        self._inputs = [each.name for each in session.get_inputs()]
+        self._outputs = [each.name for each in session.get_outputs()]
+        self._host: dict[str, np.ndarray[Any, Any]] = {}
+        self._device_inputs: dict[str, Any] = {}
         self._graphs = 0
         self._cuda = None if stream is None else CudaRuntime()
         if stream is not None:
             self._run_options.add_run_config_entry(_ASYNCHRONOUS, "1")
         self.bind(inputs)
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind an input, and an output of as many rows.
+    def bind(self, inputs: Arrays) -> None:
+        """Bind inputs, and outputs of as many rows.
 
-        The input's shape is (batch, channels, height, width).
+        Raises:
+            InputError: the graph takes inputs of other names.
         """
+        host = arranged(inputs, self._inputs)  # copies: they are read in place, at each run
         self.synchronize()  # a run that is still pending reads the buffers that are about to go
-        before, self._host = self._host, np.array(inputs, dtype=np.float32, order="C")  # a copy: it is read in place, at each run
-        if self._device_input is not None and before.shape == self._host.shape:
-            self._device_input.update_inplace(self._host)  # at its address, which a CUDA graph holds
+        before, self._host = self._host, host
+        if self._device_inputs and all(before[name].shape == array.shape for name, array in host.items()):
+            for name, array in host.items():
+                self._device_inputs[name].update_inplace(array)  # at its address, which a CUDA graph holds
             return
-        source, target = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
         if self._options.device == "cpu":
-            self._binding.bind_cpu_input(source.name, self._host)
-            self._binding.bind_output(target.name)
+            for name, array in host.items():
+                self._binding.bind_cpu_input(name, array)
+            for name in self._outputs:
+                self._binding.bind_output(name)
             return
-        values, shape = self._ort.OrtValue, [len(self._host), *target.shape[1:]]
-        self._device_input = values.ortvalue_from_numpy(self._host, "cuda", 0)
-        self._binding.bind_ortvalue_input(source.name, self._device_input)
-        self._binding.bind_ortvalue_output(target.name, values.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0))
+        self._bind_on_device()
+
+    def _bind_on_device(self) -> None:
+        """Bind buffers on the GPU.
+
+        ONNX Runtime allocates an output at each run if its graph does not tell the shape.
+        """
+        values, batch = self._ort.OrtValue, len(next(iter(self._host.values())))
+        self._device_inputs = {name: values.ortvalue_from_numpy(array, "cuda", 0) for name, array in self._host.items()}
+        for name, value in self._device_inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for target in self._session.get_outputs():
+            shape = [batch, *target.shape[1:]]
+            if all(isinstance(size, int) for size in shape):
+                buffer = values.ortvalue_from_shape_and_type(shape, _array_type(target.type), "cuda", 0)
+                self._binding.bind_ortvalue_output(target.name, buffer)
+            else:
+                self._binding.bind_output(target.name, "cuda", 0)
         if self._options.variant == ort_providers.GRAPH_VARIANT:
             self._graphs += 1  # a graph of its own for each shape
             self._run_options.add_run_config_entry(_GRAPH_NUMBER, str(self._graphs))
@@ -91,7 +115,7 @@ class OrtSession:
         """Run once. On the CPU the call returns with the outputs.
 
         Raises:
-            InputError: the graph does not run on the bound input.
+            InputError: the graph does not run on the bound inputs.
             CannotRunError: there is not enough memory.
         """
         try:
@@ -125,11 +149,10 @@ class OrtSession:
         """
         return None if self._cuda_stream is None else int(self._cuda_stream)
 
-    def outputs(self) -> np.ndarray[Any, Any]:
-        """Logits of the last run, shape (batch, classes)."""
+    def outputs(self) -> Arrays:
+        """Outputs of the last run by the graph's names."""
         self.synchronize()
-        result: np.ndarray[Any, Any] = self._binding.copy_outputs_to_cpu()[0]
-        return result
+        return dict(zip(self._outputs, self._binding.copy_outputs_to_cpu(), strict=True))
 
     def settings(self) -> dict[str, str]:
         """Version, provider with its options as read back, threads and spinning."""
@@ -210,6 +233,12 @@ class OrtSession:
         """Release ONNX Runtime's session, which must end before its stream."""
         self.synchronize()
         del self._binding, self._session
+
+
+def _array_type(words: str) -> np.dtype[Any]:
+    """Return numpy's type for ONNX Runtime's words, such as "tensor(float)"."""
+    word = words.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(_ARRAY_TYPES.get(word, word))
 
 
 def _spinning(session_options: Any) -> str:

@@ -14,6 +14,7 @@ from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
+from prune_deploy.tensors import output_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -53,10 +54,11 @@ def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
     dtype: torch.dtype = getattr(torch, PRECISIONS[precision].array_type)
 
     def enter(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return tuple(each.to(dtype) for each in arguments)
+        return tuple(each.to(dtype) if each.is_floating_point() else each for each in arguments)
 
-    def leave(_module: nn.Module, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
-        return output.float()
+    def leave(_module: nn.Module, _arguments: Any, output: Any) -> dict[str, torch.Tensor]:
+        named = output_tensors(output).items()
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in named}
 
     module.to(dtype=dtype)
     module.register_forward_pre_hook(enter)
@@ -64,7 +66,7 @@ def cast(module: nn.Module, precision: Precision | None) -> nn.Module:
     return module
 
 
-def as_function(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def as_function(module: nn.Module) -> Callable[..., Any]:
     """Return the module for torch.compile to take as a whole.
 
     A module with hooks would have its casts compiled apart.
@@ -72,9 +74,8 @@ def as_function(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     if not module._forward_pre_hooks:
         return module
 
-    def whole(images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = module(images)
-        return logits
+    def whole(*inputs: torch.Tensor) -> Any:
+        return module(*inputs)
 
     return whole
 

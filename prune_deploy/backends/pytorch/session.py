@@ -1,4 +1,4 @@
-"""A module with its input, shared by eager PyTorch and torch.compile."""
+"""A module with its inputs, shared by eager PyTorch and torch.compile."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from prune_deploy.backends.pytorch.precision import cast, check_precision, check_tf32, described
 from prune_deploy.backends.pytorch.settings import applied, tf32_state
 from prune_deploy.backends.run_options import device_failed, out_of_memory
 from prune_deploy.errors import InputError, first_line
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays, arranged, output_tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+_IMAGE_AXES = 4
+
 RUN_ERRORS = (RuntimeError, AssertionError, TypeError, ValueError, AttributeError)
-"""Errors that a module raises for an input that does not fit it."""
+"""Errors that a module raises for inputs that do not fit it."""
 
 
 @cache
@@ -36,32 +37,39 @@ def _process_stream() -> torch.cuda.Stream:
 
 
 class TorchSession:
-    """Module and input, on the CPU or a CUDA stream.
+    """Module and inputs, on the CPU or a CUDA stream.
 
-    `options` are in force already. In half precision it still takes and gives float32: the casts are part of a run.
+    The module takes them in their order, whatever their names. `options` are in force already. In half precision it still takes and
+    gives float32: the casts are part of a run.
     """
 
-    def __init__(self, module: nn.Module, inputs: np.ndarray[Any, Any], options: RunOptions) -> None:
+    def __init__(self, module: nn.Module, inputs: Arrays, options: RunOptions) -> None:
         import torch
 
         self._torch, self._options = torch, options
         self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self._module = cast(module, options.precision).to(device=options.device).to(memory_format=self._layout)
-        self._call: Callable[[torch.Tensor], torch.Tensor] = self._module
+        self._call: Callable[..., Any] = self._module
         self._cuda_stream: torch.cuda.Stream | None = None
         if options.device == "cuda":
             self._cuda_stream = _process_stream()
             torch.cuda.synchronize()  # the weights arrive on another stream
-        self._output: torch.Tensor | None = None
+        self._output: Any = None
         self.bind(inputs)
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Bind an input of shape (batch, channels, height, width)."""
-        host = self._torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+    def bind(self, inputs: Arrays) -> None:
+        """Bind inputs, in the order of the module's arguments."""
+        host = [self._torch.from_numpy(array) for array in arranged(inputs, list(inputs)).values()]
         with self._on_stream():
-            # A copy, at an address PyTorch's kernels like: the caller's array may lie anywhere, and change.
-            self._input = host.to(device=self._options.device, memory_format=self._layout, copy=True)
+            # Copies, at addresses PyTorch's kernels like: the caller's arrays may lie anywhere, and change.
+            self._inputs = tuple(
+                each.to(device=self._options.device, memory_format=self._layout_of(each), copy=True) for each in host
+            )
         self.synchronize()
+
+    def _layout_of(self, tensor: torch.Tensor) -> torch.memory_format:
+        """Return the memory layout of a tensor: images alone have channels."""
+        return self._layout if tensor.dim() == _IMAGE_AXES else self._torch.contiguous_format
 
     @contextmanager
     def active(self) -> Iterator[dict[str, float]]:
@@ -90,12 +98,12 @@ class TorchSession:
         """Run once. On the CPU the call returns with the outputs.
 
         Raises:
-            InputError: the module does not run on the bound input.
+            InputError: the module does not run on the bound inputs.
             CannotRunError: there is not enough memory.
         """
         try:
             with self._torch.inference_mode(), self._on_stream():
-                self._output = self._call(self._input)
+                self._output = self._call(*self._inputs)
         except RUN_ERRORS as error:
             raise self.refused(error) from error
 
@@ -104,7 +112,7 @@ class TorchSession:
 
         Memory ran out, the GPU failed, or else the input does not fit.
         """
-        shape = tuple(self._input.shape)
+        shape = " and ".join(str(tuple(each.shape)) for each in self._inputs)
         if isinstance(error, self._torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             return out_of_memory(f"the module on an input of {shape}")
         if isinstance(error, self._torch.AcceleratorError):
@@ -130,17 +138,16 @@ class TorchSession:
         return self._module
 
     @property
-    def images(self) -> torch.Tensor:
-        """The bound input, on its device."""
-        return self._input
+    def inputs(self) -> tuple[torch.Tensor, ...]:
+        """The bound inputs, on their device."""
+        return self._inputs
 
-    def outputs(self) -> np.ndarray[Any, Any]:
-        """Logits of the last run, shape (batch, classes)."""
+    def outputs(self) -> Arrays:
+        """Outputs of the last run by name, see `output_tensors`."""
         assert self._output is not None, "run() comes first"
         self.synchronize()
-        # A copy: compiled modules may write the next answer into the same memory.
-        result: np.ndarray[Any, Any] = self._output.detach().cpu().numpy().copy()
-        return result
+        # Copies: compiled modules may write the next answer into the same memory.
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in output_tensors(self._output).items()}
 
     def settings(self) -> dict[str, str]:
         """Settings in force, as PyTorch reports them."""
@@ -183,13 +190,13 @@ class TorchSession:
         before = cuda.memory_allocated()  # of all sessions in this process
         self.run()
         self.synchronize()
-        tensors = [self._input, *self._module.parameters(), *self._module.buffers()]
+        tensors = [*self._inputs, *self._module.parameters(), *self._module.buffers()]
         return sum(tensor.nbytes for tensor in tensors) + int(cuda.max_memory_allocated() - before)
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._cuda_stream is None else self._torch.cuda.stream(self._cuda_stream)
 
     def _is_channels_last(self) -> bool:
-        """Tell whether input and convolution weights are channels-last in memory."""
-        tensors = [self._input, *(parameter for parameter in self._module.parameters() if parameter.dim() == 4)]
+        """Tell whether images and convolution weights are channels-last in memory."""
+        tensors = [each for each in (*self._inputs, *self._module.parameters()) if each.dim() == _IMAGE_AXES]
         return all(tensor.is_contiguous(memory_format=self._torch.channels_last) for tensor in tensors)

@@ -6,6 +6,7 @@ This covers the library that made it, its GPU, and the profile that takes a batc
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from prune_deploy.errors import CannotRunError, InputError, PruneDeployError, se
 from prune_deploy.export.tensorrt.library import LibraryName, TensorRTLibrary, Unavailable, probe_library
 from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.gpus import local_target
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of each input by name, the batch first."""
 
 _TARGET = re.compile(r"\.(sm\d{2,3})\.")
 _LIBRARY = re.compile(r"\.((tensorrt(?:-rtx)?)-\d+\.\d+)\.engine$")
@@ -48,25 +52,36 @@ class EngineLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One optimisation profile: its number and the input shapes it takes."""
+    """One optimisation profile: its number and the shapes it takes, by input."""
 
     index: int
-    minimum: tuple[int, ...]
-    optimum: tuple[int, ...]
-    maximum: tuple[int, ...]
+    minimum: Shapes
+    optimum: Shapes
+    maximum: Shapes
 
-    def takes(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether an input of that shape lies within."""
-        return len(shape) == len(self.minimum) and all(
-            low <= size <= high for low, size, high in zip(self.minimum, shape, self.maximum, strict=True)
+    def takes(self, shapes: Shapes) -> bool:
+        """Tell whether inputs of these shapes lie within."""
+        return all(
+            len(shape) == len(self.minimum[name])
+            and all(low <= size <= high for low, size, high in zip(self.minimum[name], shape, self.maximum[name], strict=True))
+            for name, shape in shapes.items()
         )
+
+    @property
+    def optimum_batch(self) -> int:
+        """The batch that it is tuned for."""
+        return _batch(self.optimum)
 
     @property
     def label(self) -> str:
         """Its batch sizes, as in "batch 1 to 8, tuned for 4"."""
         if self.minimum == self.maximum:
-            return f"batch {self.optimum[0]}"
-        return f"batch {self.minimum[0]} to {self.maximum[0]}, tuned for {self.optimum[0]}"
+            return f"batch {self.optimum_batch}"
+        return f"batch {_batch(self.minimum)} to {_batch(self.maximum)}, tuned for {self.optimum_batch}"
+
+
+def _batch(shapes: Shapes) -> int:
+    return next(iter(shapes.values()))[0]
 
 
 def read_plan(path: Path) -> bytes:
@@ -149,33 +164,41 @@ def _refusal(path: Path, label: EngineLabel, library: TensorRTLibrary, message: 
     return InputError(f"{path} does not load{reason}", fix="the file is damaged: restore it, or export the bundle again")
 
 
-def profiles_of(engine: Any, input_name: str) -> tuple[Profile, ...]:
+def profiles_of(engine: Any, inputs: Sequence[str]) -> tuple[Profile, ...]:
     """The engine's optimisation profiles, in its order."""
     profiles = []
     for index in range(engine.num_optimization_profiles):
-        shapes = (tuple(shape) for shape in engine.get_tensor_profile_shape(input_name, index))
-        minimum, optimum, maximum = shapes
+        bounds = {name: [tuple(shape) for shape in engine.get_tensor_profile_shape(name, index)] for name in inputs}
+        minimum, optimum, maximum = ({name: shapes[bound] for name, shapes in bounds.items()} for bound in range(3))
         profiles.append(Profile(index=index, minimum=minimum, optimum=optimum, maximum=maximum))
     return tuple(profiles)
 
 
-def choose_profile(profiles: tuple[Profile, ...], shape: tuple[int, ...]) -> Profile:
-    """Choose the profile for an input of `shape`.
+def choose_profile(profiles: tuple[Profile, ...], shapes: Shapes) -> Profile:
+    """Choose the profile for inputs of these shapes.
 
     Of those that take it, it is the one tuned for the nearest batch size.
 
     Raises:
         InputError: none takes it.
     """
-    fitting = [profile for profile in profiles if profile.takes(shape)]
+    batch = _batch(shapes)
+    fitting = [profile for profile in profiles if profile.takes(shapes)]
     if fitting:
-        return min(fitting, key=lambda profile: abs(profile.optimum[0] - shape[0]))
-    batches = [profile for profile in profiles if profile.minimum[1:] == shape[1:]]
+        return min(fitting, key=lambda profile: abs(profile.optimum_batch - batch))
+    batches = [profile for profile in profiles if _images(profile.minimum) == _images(shapes)]
     if not batches:
-        shapes = " or ".join(dict.fromkeys(str(profile.minimum[1:]) for profile in profiles))
-        raise InputError(f"the engine takes images of shape {shapes}, got {shape[1:]}", fix="bind inputs of the model's size")
+        taken = " or ".join(dict.fromkeys(_images(profile.minimum) for profile in profiles))
+        raise InputError(
+            f"the engine takes images of shape {taken}, got {_images(shapes)}", fix="bind inputs of the model's size"
+        )
     labels = "; ".join(profile.label for profile in batches)
     raise InputError(
-        f"batch {shape[0]} is outside the engine's profiles ({labels})",
-        fix=f"export the engine with {setting('batches', (..., shape[0]))}",
+        f"batch {batch} is outside the engine's profiles ({labels})",
+        fix=f"export the engine with {setting('batches', (..., batch))}",
     )
+
+
+def _images(shapes: Shapes) -> str:
+    """Describe the shapes without the batch."""
+    return " and ".join(str(shape[1:]) for shape in shapes.values())

@@ -14,13 +14,14 @@ import numpy as np
 
 from prune_deploy.backends.cuda_runtime import CudaRuntime
 from prune_deploy.backends.run_options import out_of_memory
-from prune_deploy.backends.tensorrt.engine import LoadedEngine, choose_profile, profiles_of
+from prune_deploy.backends.tensorrt.engine import LoadedEngine, Shapes, choose_profile, profiles_of
 from prune_deploy.backends.tensorrt.kernel_cache import KernelCache
 from prune_deploy.backends.tensorrt.layer_clock import layer_clock
 from prune_deploy.errors import BuildError, CannotRunError, setting
 from prune_deploy.export.tensorrt.layers import types_in_inspector
 from prune_deploy.export.tensorrt.log import collecting
 from prune_deploy.specs import PRECISIONS, Precision
+from prune_deploy.tensors import Arrays, arranged
 
 _WITHOUT_GRAPH = "run the engine without a CUDA graph: the plain variant of trt"
 
@@ -46,33 +47,35 @@ class TrtSession:
         self._loaded, self._cuda, self._cuda_stream, self._graph = loaded, cuda, stream, graph
         self._trt, self._engine = loaded.library.module, loaded.engine
         self._handle = int(stream)
-        self._input, self._output = self._tensor("INPUT"), self._tensor("OUTPUT")
-        self._profiles = profiles_of(self._engine, self._input)
+        self._inputs, self._outputs = self._tensors("INPUT"), self._tensors("OUTPUT")
+        self._profiles = profiles_of(self._engine, self._inputs)
         # TensorRT-RTX captures by itself. Capture from outside needs an engine built with REQUIRE_USER_ALLOCATION.
         self._captures_itself = graph and hasattr(self._trt, "CudaGraphStrategy")
         self._cache = None if cache is None or not loaded.library.is_rtx else KernelCache(cache)
         self._context = self._create_context()
-        self._shape: tuple[int, ...] = ()
+        self._shapes: Shapes = {}
         self._buffers: dict[str, int] = {}
         self._graph_exec: Any = None
         self._has_run = False
         self.opened_bytes = 0
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        """Copy an input to the GPU.
+    def bind(self, inputs: Arrays) -> None:
+        """Copy inputs to the GPU.
 
-        Its shape is (batch, channels, height, width). Another batch size chooses a profile again.
+        Another batch size chooses a profile again.
 
         Raises:
-            InputError: no profile takes that shape.
+            InputError: the engine takes inputs of other names, or no profile takes the shapes.
         """
-        host = np.ascontiguousarray(inputs, dtype=np.float32)
-        if host.shape != self._shape:
-            profile = choose_profile(self._profiles, host.shape)
+        host = arranged(inputs, self._inputs)
+        shapes = {name: array.shape for name, array in host.items()}
+        if shapes != self._shapes:
+            profile = choose_profile(self._profiles, shapes)
             self._release()
-            self._select(profile.index, host.shape)
+            self._select(profile.index, shapes)
             self._profile = profile
-        self._cuda.copy_in(self._buffers[self._input], host, self._cuda_stream)
+        for name, array in host.items():
+            self._cuda.copy_in(self._buffers[name], array, self._cuda_stream)
         if self._graph and not self._captures_itself and self._graph_exec is None:
             self._capture()
 
@@ -102,11 +105,12 @@ class TrtSession:
         """The CUDA stream's handle."""
         return self._handle
 
-    def outputs(self) -> np.ndarray[Any, Any]:
-        """Logits of the last run, shape (batch, classes)."""
-        logits = np.empty(tuple(self._context.get_tensor_shape(self._output)), dtype=np.float32)
-        self._cuda.copy_out(logits, self._buffers[self._output], self._cuda_stream)
-        return logits
+    def outputs(self) -> Arrays:
+        """Outputs of the last run by the engine's names."""
+        arrays = {name: np.empty(tuple(self._context.get_tensor_shape(name)), dtype=np.float32) for name in self._outputs}
+        for name, array in arrays.items():
+            self._cuda.copy_out(array, self._buffers[name], self._cuda_stream)
+        return arrays
 
     def settings(self) -> dict[str, str]:
         """Library, target and profile in force, graph replay, and layer types."""
@@ -179,17 +183,18 @@ class TrtSession:
         self._release()
         del self._context, self._engine, self._loaded
 
-    def _tensor(self, mode: str) -> str:
-        """The engine's one input or output."""
+    def _tensors(self, mode: str) -> list[str]:
+        """Names of the engine's inputs or outputs, all float32."""
         names: list[str] = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         tensor_mode = getattr(self._trt.TensorIOMode, mode)
         matching = [name for name in names if self._engine.get_tensor_mode(name) == tensor_mode]
-        if len(matching) != 1 or self._engine.get_tensor_dtype(matching[0]) != self._trt.float32:
+        others = [name for name in matching if self._engine.get_tensor_dtype(name) != self._trt.float32]
+        if others or not matching:
             raise CannotRunError(
-                f"the engine has not one float32 {mode.lower()} but {', '.join(matching) or 'none'}",
+                f"the engine has {mode.lower()}s that are not float32: {', '.join(others) or 'none at all'}",
                 fix="run engines that prune-deploy export made",
             )
-        return matching[0]
+        return matching
 
     def _create_context(self) -> Any:
         with collecting(self._loaded.library) as log:
@@ -232,22 +237,22 @@ class TrtSession:
         if self._cache is not None:
             self._cache.save()
 
-    def _select(self, profile: int, shape: tuple[int, ...]) -> None:
-        """Put a profile and a shape in force, with buffers for them."""
+    def _select(self, profile: int, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Put a profile and shapes in force, with buffers for them."""
         context = self._context
         with collecting(self._loaded.library) as log:
             done = context.set_optimization_profile_async(profile, self._handle)
             self.synchronize()  # kernels must not start while TensorRT still copies for the new profile
-            done = done and context.set_input_shape(self._input, shape)
-            output_shape = tuple(context.get_tensor_shape(self._output)) if done else ()
-            for name, dimensions in ((self._input, shape), (self._output, output_shape)):
+            done = done and all(context.set_input_shape(name, shape) for name, shape in shapes.items())
+            outputs = {name: tuple(context.get_tensor_shape(name)) if done else () for name in self._outputs}
+            for name, dimensions in (shapes | outputs).items():
                 size_bytes = int(np.prod(dimensions)) * np.dtype(np.float32).itemsize
                 self._buffers[name] = self._cuda.allocate(size_bytes)
                 done = done and context.set_tensor_address(name, self._buffers[name])
             message = log.describe_errors()
         if not done:
-            raise self._refused(f"profile {profile} with input {shape}", message)
-        self._shape = shape
+            raise self._refused(f"profile {profile} with inputs {' and '.join(map(str, shapes.values()))}", message)
+        self._shapes = shapes
 
     def _capture(self) -> None:
         """Record one inference as a graph, after one that is not recorded.
@@ -281,7 +286,7 @@ class TrtSession:
         for address in self._buffers.values():
             self._cuda.release(address)
         self._buffers.clear()
-        self._shape = ()
+        self._shapes = {}
         self._has_run = False
 
     def _layer_types(self) -> dict[str, int]:

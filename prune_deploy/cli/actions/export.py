@@ -136,7 +136,7 @@ def _parity_text(parity: Any) -> str:
     if parity.status != "passed":
         return f"{parity.status}: {parity.reason}"
     worst = max(check.relative_diff for check in parity.checks)
-    return f"passed, largest difference {worst:.1e} of the logits' spread"
+    return f"passed, {worst:.1e} of the logits' spread ({parity.bounds_text})"
 
 
 def _layers_text(artifact: Artifact) -> str:

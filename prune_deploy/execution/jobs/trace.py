@@ -11,6 +11,7 @@ from typing import Any
 from prune_deploy.execution.workers.inputs import make_inputs
 from prune_deploy.records import from_json
 from prune_deploy.specs import Case
+from prune_deploy.tensors import named_input
 
 
 def trace_job(header: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def trace_job(header: dict[str, Any]) -> dict[str, Any]:
     trace = trace_artifact(
         header["backend"],
         Path(header["artifact"]),
-        images,
+        named_input(images),
         case.options,
         Path(header["folder"]),
         header["stem"],

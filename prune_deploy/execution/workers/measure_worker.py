@@ -22,6 +22,7 @@ from prune_deploy.execution.workers.server import run_child
 from prune_deploy.execution.workers.timing import time_runs
 from prune_deploy.interfaces import Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input
 
 
 class MeasureWorker:
@@ -73,12 +74,12 @@ class MeasureWorker:
         images = make_inputs(inputs, tuple(shape), seed)[:rows]  # type: ignore[arg-type]  # checked when the spec was built
         with ExitStack() as closing:
             begin = time.perf_counter()
-            session = closing.enter_context(backends.usable(backend).open(Path(artifact), images, run_options))
+            session = closing.enter_context(backends.usable(backend).open(Path(artifact), named_input(images), run_options))
             opened = time.perf_counter()
             session.run()
             session.synchronize()
             ended = time.perf_counter()
-            if not np.isfinite(session.outputs()).all():
+            if not all(np.isfinite(output).all() for output in session.outputs().values()):
                 raise OutputError(
                     "its outputs are not finite numbers",
                     fix="see prune-deploy verify; half precision may overflow, weights may be damaged",
@@ -107,9 +108,14 @@ class MeasureWorker:
             return {"settings": session.settings()}, b""
 
     def outputs(self, *, candidate: int, rows: int) -> tuple[dict[str, Any], bytes]:
-        """Return the logits of the first images of the last run."""
-        logits = np.ascontiguousarray(self._sessions[candidate].outputs()[:rows], dtype=np.float32)
-        return {"shape": logits.shape}, logits.tobytes()
+        """Return the outputs for the first images of the last run.
+
+        The header has their names and shapes, and the bytes are float32, one after the other.
+        """
+        outputs = self._sessions[candidate].outputs()
+        first = {name: np.ascontiguousarray(output[:rows], dtype=np.float32) for name, output in outputs.items()}
+        header = {"shapes": {name: output.shape for name, output in first.items()}}
+        return header, b"".join(output.tobytes() for output in first.values())
 
     def device_bytes(self, *, candidate: int) -> tuple[dict[str, Any], bytes]:
         """Measure the peak device memory, in a pass that is not timed."""

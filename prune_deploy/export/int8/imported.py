@@ -71,7 +71,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _match(path: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> None:
-    """Give the graph's input and output the names of the FP32 file's.
+    """Name the graph's inputs and outputs as the FP32 file does.
 
     Raises:
         InputError: there are more or fewer, or their types or shapes differ.
@@ -79,22 +79,29 @@ def _match(path: Path, graph: onnx.GraphProto, expected: onnx.GraphProto) -> Non
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
     for side, tensors, expected_tensors in (("input", inputs, expected.input), ("output", list(graph.output), expected.output)):
-        if len(tensors) != 1:
+        if len(tensors) != len(expected_tensors):
             raise InputError(
-                f"{setting('onnx', path)} has {len(tensors)} {side}s, the model has one", fix="give a file of this very model"
+                f"{setting('onnx', path)} has {len(tensors)} {side}s, the model has {len(expected_tensors)}",
+                fix="give a file of this very model",
             )
-        if tensors[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise InputError(f"{setting('onnx', path)}: its {side} is not FP32", fix=f"keep the {side} in FP32 when converting")
-        shapes = _shape(tensors[0]), _shape(expected_tensors[0])
-        if shapes[0][1:] != shapes[1][1:]:
-            raise InputError(
-                f"{setting('onnx', path)}: its {side} has the shape {_text(shapes[0])}, the model's is {_text(shapes[1])}",
-                fix="give a file of this very model, pruned the same way",
-            )
-        if isinstance(shapes[0][0], int):
-            raise InputError(f"{setting('onnx', path)}: its batch is fixed at {shapes[0][0]}", fix="export it with a free batch")
-        tensors[0].type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
-        _rename(graph, tensors[0].name, expected_tensors[0].name)
+        for tensor, wanted in zip(tensors, expected_tensors, strict=True):
+            _require_like(path, side, tensor, wanted)
+            tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
+            _rename(graph, tensor.name, wanted.name)
+
+
+def _require_like(path: Path, side: str, tensor: onnx.ValueInfoProto, wanted: onnx.ValueInfoProto) -> None:
+    """Refuse another type, another shape, or a fixed batch."""
+    if tensor.type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise InputError(f"{setting('onnx', path)}: its {side} is not FP32", fix=f"keep the {side} in FP32 when converting")
+    found, shape = _shape(tensor), _shape(wanted)
+    if found[1:] != shape[1:]:
+        raise InputError(
+            f"{setting('onnx', path)}: its {side} has the shape {_text(found)}, the model's is {_text(shape)}",
+            fix="give a file of this very model, pruned the same way",
+        )
+    if isinstance(found[0], int):
+        raise InputError(f"{setting('onnx', path)}: its batch is fixed at {found[0]}", fix="export it with a free batch")
 
 
 def _shape(tensor: onnx.ValueInfoProto) -> tuple[int | str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from prune_deploy.data import CalibrationImages
 from prune_deploy.data.classes import classes_of
+from prune_deploy.errors import InputError
 from prune_deploy.export.arrays import Array
 from prune_deploy.export.int8.sessions import open_session
 from prune_deploy.records.precision import Top1Of
@@ -28,8 +30,8 @@ class QualityCheck:
         self._source, self._images = source, images
         size = sum(path.stat().st_size for path in (source, source.with_name(source.name + ".data")) if path.is_file())
         self._count = next((count for bound, count in _IMAGES if size < bound), _FEWEST_IMAGES)
-        self._few: Array | None = None
-        self._all: Array | None = None
+        self._few: list[Array] | None = None
+        self._all: list[Array] | None = None
         self._labels: Array = np.empty(0)
         self.top1_of: Top1Of = "fp32"
 
@@ -47,27 +49,50 @@ class QualityCheck:
         """Return the loss of top-1 compared with the FP32 file.
 
         It is a share of all calibration images, and negative where top-1 rises.
+
+        Raises:
+            InputError: the network does not classify.
         """
         if self._all is None:
             self._all = self._outputs(self._source, None)
-            labelled = self._images.classes == self._all.shape[1]
+            labelled = self._images.classes == _scores(self._all).shape[1]
             self._labels = np.concatenate([batch.labels for batch in self._images.batches(_BATCH)])
             self.top1_of = "labels" if labelled else "fp32"
-        before, after = classes_of(self._all), classes_of(self._outputs(path, None))
+        before, after = classes_of(_scores(self._all)), classes_of(_scores(self._outputs(path, None)))
         expected = self._labels if self.top1_of == "labels" else before
         return float((before == expected).mean() - (after == expected).mean())
 
-    def _outputs(self, path: Path, count: int | None) -> Array:
+    def _outputs(self, path: Path, count: int | None) -> list[Array]:
         with open_session(path) as session:
             name = session.get_inputs()[0].name
-            return np.concatenate([session.run(None, {name: batch.inputs})[0] for batch in self._images.batches(_BATCH, count)])
+            return joined([session.run(None, {name: batch.inputs}) for batch in self._images.batches(_BATCH, count)])
 
 
-def cosine(expected: Array, got: Array) -> float:
+def joined(batches: Sequence[Sequence[Array]]) -> list[Array]:
+    """Join the outputs of several batches, each of shape (images, …)."""
+    return [np.concatenate(each) for each in zip(*batches, strict=True)]
+
+
+def _scores(outputs: Sequence[Array]) -> Array:
+    """Return the scores of a classifier, shape (images, classes)."""
+    if len(outputs) != 1 or outputs[0].ndim != 2:
+        raise InputError(
+            "`max_drop` counts classes, and the network does not classify", fix="leave `max_drop` away", field="max_drop"
+        )
+    return outputs[0]
+
+
+def cosine(expected: Sequence[Array], got: Sequence[Array]) -> float:
     """Return the least cosine of two sets of outputs.
 
-    Both have the shape (images, classes). The cosine is 0 where one of them is not finite or all zero.
+    It is the least of all outputs and images. Each output has the shape (images, …). The cosine is 0 where one of them is not finite
+    or all zero.
     """
+    return min(_cosine(*pair) for pair in zip(expected, got, strict=True))
+
+
+def _cosine(expected: Array, got: Array) -> float:
+    expected, got = expected.reshape(len(expected), -1), got.reshape(len(got), -1)
     if expected.shape[1] == 1:
         expected, got = expected.reshape(1, -1), got.reshape(1, -1)  # a single number has no direction
     products = (expected.astype(np.float64) * got).sum(axis=1)

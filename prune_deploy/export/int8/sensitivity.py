@@ -14,7 +14,7 @@ from prune_deploy.export.arrays import Array
 from prune_deploy.export.int8.draft import Draft
 from prune_deploy.export.int8.layers import Layer, quantisable
 from prune_deploy.export.int8.qdq_plan import plan
-from prune_deploy.export.int8.quality import QualityCheck, cosine
+from prune_deploy.export.int8.quality import QualityCheck, cosine, joined
 from prune_deploy.export.int8.sessions import open_model
 from prune_deploy.export.int8.writer import quantize
 from prune_deploy.interfaces import Progress
@@ -37,8 +37,8 @@ def layer_costs(draft: Draft, layers: Sequence[Layer], quality: QualityCheck, pr
     with open_model(_switchboard(draft, layers), draft.source) as session:
         name = session.get_inputs()[0].name
 
-        def outputs(flags: Array) -> Array:
-            return np.concatenate([session.run(None, {name: batch, _FLAGS: flags})[0] for batch in batches])
+        def outputs(flags: Array) -> list[Array]:
+            return joined([session.run(None, {name: batch, _FLAGS: flags}) for batch in batches])
 
         expected = outputs(np.zeros(len(chosen), bool))
         for number, layer in enumerate(chosen):

@@ -1,15 +1,12 @@
-"""Outputs of a network as named tensors, whatever they come in."""
+"""Shapes of a network's outputs, before and after it is narrowed."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from prune_deploy.pruning.meta_copy import example_input
+from prune_deploy.tensors import output_tensors
 
 TRIAL_BATCHES = (1, 2)
 """Batches of a trial. Some models fold a wrong width into the batch axis, which only one of the two survives."""
@@ -19,33 +16,6 @@ REACHES_AN_OUTPUT = "it reaches an output of the network (`ignore=('none',)` nar
 
 Shapes = tuple[dict[str, tuple[int, ...]], ...]
 """Shape of each output, by name, for each of `TRIAL_BATCHES`."""
-
-
-def output_tensors(output: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of an output by name.
-
-    A single tensor has the name "". Mappings, sequences, named tuples and dataclasses are looked into, at any depth: "boxes.0" is the
-    first of the list `boxes`. What is no tensor has no name here.
-    """
-    return dict(_named(output, ""))
-
-
-def _named(output: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(output, torch.Tensor):
-        yield name, output
-        return
-    if isinstance(output, Mapping):
-        parts = [(str(key), value) for key, value in output.items()]
-    elif is_dataclass(output) and not isinstance(output, type):
-        parts = [(field.name, getattr(output, field.name)) for field in fields(output)]
-    elif isinstance(output, tuple) and hasattr(output, "_fields"):
-        parts = list(zip(output._fields, output, strict=True))
-    elif isinstance(output, (list, tuple)):
-        parts = [(str(number), value) for number, value in enumerate(output)]
-    else:
-        return
-    for part, value in parts:
-        yield from _named(value, f"{name}.{part}" if name else part)
 
 
 def output_shapes(meta_copy: nn.Module, input_size: tuple[int, int, int]) -> Shapes:

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from prune_deploy.pruning.channel_tracing.narrowing import NarrowAttribute, NarrowTensor
-from prune_deploy.pruning.checks.outputs import output_tensors
 from prune_deploy.pruning.checks.trial import first_breaking
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.meta_copy import parameter_owner
+from prune_deploy.tensors import output_tensors
 
 # A channel in the wrong place changes the outputs by about as much as another image. Sums in another order differ by rounding,
 # which some networks amplify. Images that differ in their last digits show by how much.

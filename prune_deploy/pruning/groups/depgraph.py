@@ -24,11 +24,11 @@ from torch_pruning.dependency import Group as DepGroup
 from torch_pruning.dependency.index_mapping import _FlattenIndexMapping
 
 from prune_deploy.errors import PruningError
-from prune_deploy.pruning.checks.outputs import output_tensors
 from prune_deploy.pruning.groups import families
 from prune_deploy.pruning.groups.channel_group import ChannelGroup, Member
 from prune_deploy.pruning.groups.deadline import time_limit
 from prune_deploy.pruning.groups.residual import is_on_cycle, names_added_to
+from prune_deploy.tensors import output_tensors
 
 DEFAULT_TIME_LIMIT_S = 60.0
 READING_ERRORS = (

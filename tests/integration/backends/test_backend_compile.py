@@ -17,6 +17,7 @@ from torch import nn
 from prune_deploy.backends.compile import BACKEND, CompiledSession
 from prune_deploy.errors import EagerFallbackError, GraphBreakError, InputError, RecompiledError
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input, only
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -55,7 +56,7 @@ def images(batch: int) -> Images:
 
 def session(kind: type[Net] = Net, batch: int = 2, **options: Any) -> CompiledSession:
     torch.manual_seed(0)
-    return CompiledSession(kind().eval(), images(batch), RunOptions(**options))
+    return CompiledSession(kind().eval(), named_input(images(batch)), RunOptions(**options))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def test_it_compiles_in_the_first_run_and_not_before() -> None:
     assert opened.settings()["graphs"] == "1"
     with torch.inference_mode():
         expected = opened._module(torch.from_numpy(images(2))).numpy()
-    np.testing.assert_allclose(opened.outputs(), expected, atol=1e-6)
+    np.testing.assert_allclose(only(opened.outputs()), expected, atol=1e-6)
 
 
 def test_the_cache_says_cold_and_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +102,9 @@ def test_another_batch_is_compiled_anew_and_told() -> None:
     opened = session(batch=2)
     opened.run()
     opened.check()
-    opened.bind(images(3))
+    opened.bind(named_input(images(3)))
     opened.run()
-    assert opened.outputs().shape == (3, 4)
+    assert only(opened.outputs()).shape == (3, 4)
     with pytest.raises(RecompiledError, match="2 graphs") as caught:
         opened.check()
     assert caught.value.status == "recompiled"
@@ -113,7 +114,7 @@ def test_the_limit_of_recompilations_is_no_way_into_eager() -> None:
     opened = session(batch=2)
     with torch._dynamo.config.patch(recompile_limit=1):
         opened.run()
-        opened.bind(images(3))
+        opened.bind(named_input(images(3)))
         with pytest.raises(RecompiledError, match="gave up"):
             opened.run()
 
@@ -134,7 +135,7 @@ def test_the_silent_way_into_eager_is_told() -> None:
     torch.compiler.set_stance("force_eager")
     try:
         opened.run()
-        assert opened.outputs().shape == (2, 4), "it ran, and nothing was said"
+        assert only(opened.outputs()).shape == (2, 4), "it ran, and nothing was said"
         with pytest.raises(EagerFallbackError, match="compiled nothing") as caught:
             opened.check()
     finally:
@@ -148,6 +149,7 @@ from torch import nn
 from prune_deploy.backends.compile import CompiledSession
 from prune_deploy.errors import PruneDeployError
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input, only
 session = CompiledSession(nn.Conv2d(3, 4, 3).eval(), np.zeros((1, 3, 8, 8), np.float32), RunOptions())
 try:
     session.run()
@@ -180,7 +182,7 @@ def test_without_a_compiler_it_is_not_available(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_wrong_input_is_not_blamed_on_the_compiler() -> None:
     opened = session()
-    opened.bind(images(2)[:, :1])
+    opened.bind(named_input(images(2)[:, :1]))
     with pytest.raises(InputError, match="does not run on an input"):
         opened.run()
 
@@ -193,10 +195,10 @@ def test_freezing_is_in_force_while_it_is_asked_for(tmp_path: Path, monkeypatch:
         torch.manual_seed(0)
         module = Net().eval()
         monkeypatch.setattr("prune_deploy.export.bundle.load", lambda folder, check_hashes, module=module: module)
-        with BACKEND.open(tmp_path, images(2), RunOptions(cpu_freezing=asked)) as opened:
+        with BACKEND.open(tmp_path, named_input(images(2)), RunOptions(cpu_freezing=asked)) as opened:
             opened.run()
             opened.check()
-            answers.append(opened.outputs())
+            answers.append(only(opened.outputs()))
             assert opened.settings()["freezing"] == str(asked).lower()
         assert inductor.freezing is False
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-6)
@@ -205,11 +207,11 @@ def test_freezing_is_in_force_while_it_is_asked_for(tmp_path: Path, monkeypatch:
 def test_in_half_precision_the_casts_are_in_the_one_graph() -> None:
     plain = session()
     plain.run()
-    expected = plain.outputs()
+    expected = only(plain.outputs())
     half = session(precision="bf16", channels_last=True)
     half.run()
     half.check()
-    logits = half.outputs()
+    logits = only(half.outputs())
     assert logits.dtype == np.float32
     assert 0 < np.abs(logits - expected).max() < 0.1 * expected.std()
     assert (half.settings()["graphs"], half.settings()["precision_layers"]) == ("1", "1/1")

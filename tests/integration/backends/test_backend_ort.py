@@ -17,6 +17,7 @@ from prune_deploy.backends.ort import BACKEND
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.gpus import local_target
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input
 from support.commands import Made, made
 
 __all__ = ["made"]  # a fixture
@@ -31,7 +32,7 @@ def test_threads_are_recorded_and_are_there(made: Made) -> None:
     started = []
     for threads in (1, 4):
         before = psutil.Process().num_threads()
-        with BACKEND.open(made.folder / "model.onnx", INPUTS, RunOptions(threads=threads)) as session:
+        with BACKEND.open(made.folder / "model.onnx", named_input(INPUTS), RunOptions(threads=threads)) as session:
             session.run()
             started.append(psutil.Process().num_threads() - before)
             assert session.settings()["threads"] == str(threads)
@@ -39,7 +40,7 @@ def test_threads_are_recorded_and_are_there(made: Made) -> None:
 
 
 def test_settings_come_from_the_session(made: Made) -> None:
-    with BACKEND.open(made.folder / "model.onnx", INPUTS) as session:
+    with BACKEND.open(made.folder / "model.onnx", named_input(INPUTS)) as session:
         assert session.settings() == {
             "onnxruntime": onnxruntime.__version__,
             "provider": CPU,
@@ -105,7 +106,7 @@ def test_the_tensorrt_provider_needs_a_gpu(made: Made) -> None:
     options = RunOptions(variant=ort_providers.TENSORRT_VARIANT)
     with (
         pytest.raises(CannotRunError, match="runs on a GPU only") as caught,
-        BACKEND.open(made.folder / "model.onnx", INPUTS, options),
+        BACKEND.open(made.folder / "model.onnx", named_input(INPUTS), options),
     ):
         pass
     assert "`device='cuda'`" in caught.value.fix

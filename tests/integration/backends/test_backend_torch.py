@@ -10,6 +10,7 @@ from prune_deploy.backends.eager import BACKEND
 from prune_deploy.backends.pytorch.settings import applied, set_tf32, tf32_state
 from prune_deploy.errors import CannotRunError
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input, only
 from support.commands import Made, made
 
 __all__ = ["made"]  # a fixture
@@ -20,15 +21,15 @@ INPUTS = np.random.default_rng(0).standard_normal((2, 3, 160, 160), dtype=np.flo
 
 def answer(made: Made, **options: object) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], dict[str, str]]:
     """Logits, and what the session said of itself."""
-    with BACKEND.open(made.folder, INPUTS, RunOptions(**options)) as session:  # type: ignore[arg-type]
+    with BACKEND.open(made.folder, named_input(INPUTS), RunOptions(**options)) as session:  # type: ignore[arg-type]
         session.run()
         session.synchronize()
-        return session.outputs(), session.settings()
+        return only(session.outputs()), session.settings()
 
 
 def test_threads_are_in_force_and_put_back(made: Made) -> None:
     before = torch.get_num_threads()
-    with BACKEND.open(made.folder, INPUTS, RunOptions(threads=before + 1)) as session:
+    with BACKEND.open(made.folder, named_input(INPUTS), RunOptions(threads=before + 1)) as session:
         assert torch.get_num_threads() == before + 1
         assert session.settings()["threads"] == str(before + 1)
     assert torch.get_num_threads() == before
@@ -67,14 +68,14 @@ def test_tf32_set_by_others_is_put_back(made: Made) -> None:
 
 def test_the_search_of_cudnn_is_put_back(made: Made) -> None:
     before = torch.backends.cudnn.benchmark
-    with BACKEND.open(made.folder, INPUTS, RunOptions(cudnn_benchmark=True)):
+    with BACKEND.open(made.folder, named_input(INPUTS), RunOptions(cudnn_benchmark=True)):
         assert torch.backends.cudnn.benchmark is True
     assert torch.backends.cudnn.benchmark is before
 
 
 def test_options_are_put_back_when_a_session_fails(made: Made) -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), BACKEND.open(made.folder, INPUTS, RunOptions(threads=before + 1)):
+    with pytest.raises(ZeroDivisionError), BACKEND.open(made.folder, named_input(INPUTS), RunOptions(threads=before + 1)):
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
 

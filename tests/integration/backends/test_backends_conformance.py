@@ -20,6 +20,7 @@ from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import OPENS_FOLDER, Backend, Session
 from prune_deploy.specs import PRECISIONS, Precision, RunOptions
 from prune_deploy.store import read_bundle
+from prune_deploy.tensors import named_input, only
 from support.commands import Made, call, made, refused
 from support.models.precise import SIZE, file_of, precise
 
@@ -47,7 +48,7 @@ def options_for(backend: Backend, **options: Any) -> RunOptions:
 
 def opened(made: Made, backend: Backend, inputs: np.ndarray[Any, Any], **options: Any) -> AbstractContextManager[Session]:
     """A session of the shared bundle."""
-    return backend.open(artifact_in(made.folder, backend), inputs, options_for(backend, **options))
+    return backend.open(artifact_in(made.folder, backend), named_input(inputs), options_for(backend, **options))
 
 
 def artifact_in(folder: Path, backend: Backend) -> Path:
@@ -67,7 +68,7 @@ def images(batch: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np
 
 def run_on(session: Session, inputs: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> None:
     """One whole inference."""
-    session.bind(inputs)
+    session.bind(named_input(inputs))
     session.run()
     session.synchronize()
 
@@ -107,7 +108,7 @@ def test_one_session_runs_batches_of_1_and_4(made: Made, backend: Backend) -> No
         assert session.stream is None or session.stream > 0
         for batch in (1, 4, 1):
             run_on(session, images(batch))
-            logits = session.outputs()
+            logits = only(session.outputs())
             assert (logits.shape, logits.dtype) == ((batch, 10), np.float32)
             assert np.isfinite(logits).all()
         if backend.name == "compile":
@@ -138,7 +139,7 @@ def test_the_input_given_at_opening_is_bound(made: Made, backend: Backend) -> No
         with opened(made, backend, images(4, seed)) as session:
             session.run()
             session.synchronize()
-            answers.append(session.outputs())
+            answers.append(only(session.outputs()))
     np.testing.assert_array_equal(answers[0], answers[2])
     assert not np.allclose(answers[0], answers[1])
 
@@ -148,10 +149,10 @@ def test_outputs_stay_what_they_were_when_the_session_runs_on(made: Made, backen
     with opened(made, backend, images(4)) as session:
         session.run()
         session.synchronize()
-        first = session.outputs()
+        first = only(session.outputs())
         before = first.copy()
         run_on(session, images(4, seed=1))
-        assert not np.allclose(session.outputs(), before)
+        assert not np.allclose(only(session.outputs()), before)
         np.testing.assert_array_equal(first, before)
 
 
@@ -163,7 +164,7 @@ def test_inputs_of_any_layout_and_float_type_are_taken(made: Made, backend: Back
     with opened(made, backend, plain) as session:
         for inputs in (plain, strided, np.repeat(plain, 2, axis=0)[::2]):
             run_on(session, inputs)
-            answers.append(session.outputs())
+            answers.append(only(session.outputs()))
         session.check()
     np.testing.assert_array_equal(answers[0], answers[1])
     np.testing.assert_array_equal(answers[0], answers[2])
@@ -175,11 +176,11 @@ def test_what_was_bound_is_not_changed_by_the_caller(made: Made, backend: Backen
     with opened(made, backend, inputs) as session:
         session.run()
         session.synchronize()
-        before = session.outputs()
+        before = only(session.outputs())
         inputs[:] = 0
         session.run()
         session.synchronize()
-        np.testing.assert_array_equal(session.outputs(), before)
+        np.testing.assert_array_equal(only(session.outputs()), before)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -190,7 +191,7 @@ def test_all_backends_give_the_same_logits(made: Made, batch: int) -> None:
             with opened(made, backend, images(batch)) as session:
                 session.run()
                 session.synchronize()
-                answers[backend.name] = session.outputs()
+                answers[backend.name] = only(session.outputs())
     assert {"eager", "compile", "ort"} <= answers.keys()
     spread = answers["eager"].std()
     for logits in answers.values():
@@ -203,7 +204,7 @@ def test_an_input_with_too_few_channels_is_bad_input(made: Made, backend: Backen
         with pytest.raises(InputError):
             run_on(session, images(1)[:, :1])
         run_on(session, images(1))
-        assert session.outputs().shape == (1, 10), "the session lives on"
+        assert only(session.outputs()).shape == (1, 10), "the session lives on"
 
 
 @each_that_answers
@@ -218,7 +219,7 @@ def test_a_damaged_artifact_is_bad_input(made: Made, tmp_path: Path, backend: Ba
         path.unlink()
     with (
         pytest.raises(InputError, match=re.escape(path.name)) as caught,
-        backend.open(artifact, images(1), options_for(backend)),
+        backend.open(artifact, named_input(images(1)), options_for(backend)),
     ):
         pass
     assert caught.value.fix
@@ -236,7 +237,7 @@ def test_an_unknown_variant_is_bad_input(made: Made, backend: Backend) -> None:
 def test_a_gpu_that_is_not_there_is_said_so(made: Made, backend: Backend) -> None:
     with (
         pytest.raises(CannotRunError, match="no CUDA device") as caught,
-        backend.open(made.folder, images(1), RunOptions(device="cuda")),
+        backend.open(made.folder, named_input(images(1)), RunOptions(device="cuda")),
     ):
         pass
     assert ("`device='cpu'`" in caught.value.fix) == (backend.consumes != "engine")
@@ -256,10 +257,10 @@ def labelled(
     inputs = np.random.default_rng(0).standard_normal((4, *SIZE), dtype=np.float32)
     try:
         artifact = folder if backend.consumes == "module" else folder / file_of(folder, precision, backend.name).name
-        with backend.open(artifact, inputs, options_for(backend, precision=precision)) as session:
+        with backend.open(artifact, named_input(inputs), options_for(backend, precision=precision)) as session:
             run_on(session, inputs)
             session.check()
-            return session.outputs(), session.settings()
+            return only(session.outputs()), session.settings()
     except PruneDeployError as error:
         return error
 
@@ -295,8 +296,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from prune_deploy.backends import usable
+from prune_deploy.tensors import named_input
 name, artifact = sys.argv[1:]
-with usable(name).open(Path(artifact), np.zeros((1, 3, 160, 160), np.float32)) as session:
+with usable(name).open(Path(artifact), named_input(np.zeros((1, 3, 160, 160), np.float32))) as session:
     session.run(), session.synchronize(), session.check(), session.settings()
 print(*sorted({"torch", "timm", "onnxruntime", "onnx", "tensorrt", "tensorrt_rtx", "scipy"} & sys.modules.keys()))
 """

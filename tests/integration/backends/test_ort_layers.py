@@ -17,6 +17,7 @@ from prune_deploy.backends.ort import BACKEND
 from prune_deploy.errors import BuildError, CannotRunError, InputError
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.tensors import named_input
 from support.models.precise import SIZE, file_of, precise
 
 __all__ = ["precise"]  # a fixture
@@ -72,7 +73,7 @@ def test_bf16_does_not_open(precise: Path) -> None:
     with pytest.raises(CannotRunError, match=r"CPU provider has no BF16 kernels for model\.bf16\.onnx") as counted:
         ort_share(path, "bf16")
     assert "eager" in counted.value.fix
-    with pytest.raises(CannotRunError, match="no BF16 kernels"), BACKEND.open(path, INPUTS):
+    with pytest.raises(CannotRunError, match="no BF16 kernels"), BACKEND.open(path, named_input(INPUTS)):
         pass
 
 
@@ -165,7 +166,7 @@ def test_what_is_no_model_is_bad_input_and_its_layers_are_unknown_from_afar(tmp_
 def test_a_session_whose_label_is_not_true_is_refused(
     precise: Path, file: str, precision: Precision, error: type[Exception], message: str
 ) -> None:
-    with BACKEND.open(precise / file_of(precise, file).name, INPUTS, RunOptions(precision=precision)) as session:
+    with BACKEND.open(precise / file_of(precise, file).name, named_input(INPUTS), RunOptions(precision=precision)) as session:
         session.run()
         assert session.settings()["precision_layers"] == f"0/{LAYERS}"
         with pytest.raises(error, match=message):
@@ -174,12 +175,15 @@ def test_a_session_whose_label_is_not_true_is_refused(
 
 
 def test_tf32_and_the_tensorrt_provider_s_half_precision_are_refused_at_once(precise: Path) -> None:
-    with pytest.raises(CannotRunError, match="a CPU has none"), BACKEND.open(precise, INPUTS, RunOptions(precision="tf32")):
+    with (
+        pytest.raises(CannotRunError, match="a CPU has none"),
+        BACKEND.open(precise, named_input(INPUTS), RunOptions(precision="tf32")),
+    ):
         pass
     options = RunOptions(precision="fp16", variant="tensorrt-ep")
     with (
         pytest.raises(CannotRunError, match="does not say whether layers compute in FP16"),
-        BACKEND.open(precise, INPUTS, options),
+        BACKEND.open(precise, named_input(INPUTS), options),
     ):
         pass
 
@@ -190,7 +194,8 @@ from pathlib import Path
 import numpy as np
 from prune_deploy.backends import usable
 from prune_deploy.specs import RunOptions
-with usable("ort").open(Path(sys.argv[1]), np.zeros((1, 3, 32, 32), np.float32), RunOptions(precision="int8")) as session:
+from prune_deploy.tensors import named_input
+with usable("ort").open(Path(sys.argv[1]), named_input(np.zeros((1, 3, 32, 32), np.float32)), RunOptions(precision="int8")) as session:
     session.run(), session.check()
     print(session.settings()["precision_layers"], *sorted({"torch", "onnx"} & sys.modules.keys()))
 """

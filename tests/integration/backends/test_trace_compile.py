@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from prune_deploy.backends import usable
 from prune_deploy.backends.compile import CompileBackend, CompiledSession
 from prune_deploy.records import BETWEEN_LAYERS
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays, named_input
 from prune_deploy.tracing import tracer_for, whole_run
 from prune_deploy.tracing.recording import Recording
 from support.models import tiny_models
@@ -23,7 +23,7 @@ class PlainCompiled(CompileBackend):
     """The backend with a network that needs no bundle."""
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[CompiledSession]:  # noqa: B008
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = RunOptions()) -> Iterator[CompiledSession]:  # noqa: B008
         yield CompiledSession(tiny_models.lively(tiny_models.Plain()), inputs, options)
 
 
@@ -31,7 +31,7 @@ class PlainCompiled(CompileBackend):
 def recording() -> Recording:
     usable("compile")
     images = np.asarray(tiny_models.images(tiny_models.SIZE, batch=4))
-    return tracer_for("compile").record(PlainCompiled(), Path(), images, RunOptions(threads=1), 3)
+    return tracer_for("compile").record(PlainCompiled(), Path(), named_input(images), RunOptions(threads=1), 3)
 
 
 def test_fused_kernels_and_products_are_rows(recording: Recording) -> None:

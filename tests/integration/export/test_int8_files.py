@@ -42,7 +42,7 @@ def _nodes(file: Int8File, *kinds: str) -> list[onnx.NodeProto]:
 def test_both_files_compute_what_fp32_computes(fp32: Path, tmp_path: Path, name: str, placement: QdqPlacement) -> None:
     file = quantized(fp32 / f"{name}.onnx", tmp_path, placement)
     assert [path.name for path in file.paths] == ["model.int8.onnx" if placement == "tensorrt" else "model.int8.ort.onnx"]
-    assert cosine(outputs(fp32 / f"{name}.onnx", _images()), outputs(file.paths[0], _images())) > 0.99
+    assert cosine([outputs(fp32 / f"{name}.onnx", _images())], [outputs(file.paths[0], _images())]) > 0.99
     check_dynamic_batch(file.paths[0])
     quantization = file.quantization
     assert quantization.quantized + len(quantization.kept) == quantization.layers

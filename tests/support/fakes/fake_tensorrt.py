@@ -137,12 +137,20 @@ class FakeKernels:
 
 
 class FakeEngine:
-    """An engine with a profile for each (minimum, optimum, maximum) batch."""
+    """An engine with a profile for each (minimum, optimum, maximum) batch.
 
-    num_io_tensors = 2
+    It has one input, and the outputs that it is told of.
+    """
 
-    def __init__(self, diary: list[str], profiles: tuple[tuple[int, int, int], ...], image: tuple[int, ...] = (3, 4, 4)) -> None:
-        self.diary, self.profiles, self.image = diary, profiles, image
+    def __init__(
+        self,
+        diary: list[str],
+        profiles: tuple[tuple[int, int, int], ...],
+        image: tuple[int, ...] = (3, 4, 4),
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> None:
+        self.diary, self.profiles, self.image, self.names = diary, profiles, image, ("input", *outputs)
+        self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = len(profiles)
         self.context: FakeContext | None = None
         self.context_message: str | None = None
@@ -150,10 +158,10 @@ class FakeEngine:
         self.layers: list[Any] = [{"Name": "all", "Inputs": [{"Datatype": "Half"}], "Outputs": [{"Datatype": "Half"}]}]
 
     def get_tensor_name(self, index: int) -> str:
-        return ("input", "logits")[index]
+        return self.names[index]
 
     def get_tensor_mode(self, name: str) -> str:
-        return {"input": "INPUT", "logits": "OUTPUT"}[name]
+        return "INPUT" if name == "input" else "OUTPUT"
 
     def get_tensor_dtype(self, name: str) -> str:
         return "float32"

@@ -23,6 +23,7 @@ from prune_deploy.backends.run_options import out_of_memory
 from prune_deploy.errors import BuildError, CannotRunError, RecompiledError
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import OUTPUT_NAME, Arrays
 
 ENTRY_POINTS = """[prune_deploy.backends]
 faulty = support.fakes.faulty_backends:BACKEND
@@ -70,7 +71,7 @@ class FaultySession:
         self._held: list[bytearray] = []
         self._answer = 0.0
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
+    def bind(self, inputs: Arrays) -> None:
         """Accept any input."""
 
     def active(self) -> AbstractContextManager[dict[str, float]]:
@@ -114,9 +115,9 @@ class FaultySession:
     def synchronize(self) -> None:
         """Return at once: nothing is pending."""
 
-    def outputs(self) -> np.ndarray[Any, Any]:
+    def outputs(self) -> Arrays:
         """Return one number instead of logits."""
-        return np.full((1, 1), self._answer, np.float32)
+        return {OUTPUT_NAME: np.full((1, 1), self._answer, np.float32)}
 
     def settings(self) -> dict[str, str]:
         """Return the number of runs as the only setting."""
@@ -163,7 +164,7 @@ class FaultyBackend:
         return {}
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[Session]:  # noqa: B008
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = RunOptions()) -> Iterator[Session]:  # noqa: B008
         """Read the behaviour."""
         behaviour = _of_bundle(artifact) if artifact.is_dir() else json.loads(artifact.read_text())
         session = FaultySession(behaviour)

@@ -15,6 +15,7 @@ from prune_deploy.backends.onnxruntime.errors import is_device_error, loading_er
 from prune_deploy.backends.onnxruntime.session import OrtSession
 from prune_deploy.errors import BuildError, CannotRunError, InputError, OutOfMemoryError
 from prune_deploy.specs import Device, RunOptions
+from prune_deploy.tensors import named_input
 
 INVALID_GRAPH = type("InvalidGraph", (Exception,), {})
 
@@ -41,7 +42,7 @@ def test_the_plain_way_the_tuned_one_and_the_graph() -> None:
 def test_variants_of_the_gpu_are_refused_on_a_cpu(variant: str) -> None:
     with (
         pytest.raises(CannotRunError, match=f"variant {variant} of ONNX Runtime runs on a GPU only"),
-        usable("ort").open(Path("model.onnx"), np.zeros((1, 3, 8, 8), np.float32), RunOptions(variant=variant)),
+        usable("ort").open(Path("model.onnx"), named_input(np.zeros((1, 3, 8, 8), np.float32)), RunOptions(variant=variant)),
     ):
         pass
 
@@ -81,7 +82,7 @@ def test_the_provider_without_bf16_kernels_is_named(tmp_path: Path, monkeypatch:
 
 
 class FakeSession:
-    """A session of ONNX Runtime with one input and one output, whose calls a diary keeps."""
+    """A session of ONNX Runtime with one input and two outputs, whose calls a diary keeps."""
 
     def __init__(self) -> None:
         self.diary: list[str] = []
@@ -93,7 +94,10 @@ class FakeSession:
         return [SimpleNamespace(name="input", shape=["batch", 3, 8, 8])]
 
     def get_outputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="logits", shape=["batch", 10])]
+        return [
+            SimpleNamespace(name="logits", shape=["batch", 10], type="tensor(float)"),
+            SimpleNamespace(name="boxes", shape=["batch", "found", 4], type="tensor(int64)"),
+        ]
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: self.diary.append(name)
@@ -122,18 +126,24 @@ class FakeValue:
 def test_another_input_waits_for_the_run_and_keeps_its_address(
     monkeypatch: pytest.MonkeyPatch, variant: str, graphs: int
 ) -> None:
-    """A CUDA graph holds the addresses that it was recorded with, and a pending run still reads its input."""
+    """A CUDA graph holds the addresses that it was recorded with, and a pending run still reads its input.
+
+    The output without a known shape gets no buffer of ours.
+    """
     monkeypatch.setattr(FakeValue, "placed", [])
     monkeypatch.setattr("onnxruntime.OrtValue", FakeValue)
     fake, waits = FakeSession(), []
     never: Any = None  # nothing is opened again
-    opened = OrtSession(fake, images(2), RunOptions(device="cuda", variant=variant), Path("model.onnx"), never)
+    opened = OrtSession(fake, named_input(images(2)), RunOptions(device="cuda", variant=variant), Path("model.onnx"), never)
     monkeypatch.setattr(opened, "synchronize", lambda: waits.append(list(FakeValue.placed)))
-    opened.bind(images(2, 1.0))
-    opened.bind(images(4))
+    opened.bind(named_input(images(2, 1.0)))
+    opened.bind(named_input(images(4)))
     assert FakeValue.placed == ["input", "output", "update", "input", "output"]
     assert waits == [["input", "output"], ["input", "output", "update"]], "before each change"
     assert opened._graphs == graphs, "one for each shape"
+    assert [fake.diary.count(call) for call in ("bind_ortvalue_output", "bind_output")] == [2, 2]
+    with pytest.raises(InputError, match="takes input, and not images"):
+        opened.bind({"images": images(2)})
 
 
 def images(batch: int, value: float = 0.0) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -21,6 +21,7 @@ from prune_deploy.backends.run_options import require
 from prune_deploy.errors import BuildError, CannotRunError
 from prune_deploy.records import LayerShare
 from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.tensors import named_input, only
 from support.fakes import fake_tensorrt
 
 INPUTS = np.random.default_rng(0).standard_normal((4, 3, 16, 16), dtype=np.float32)
@@ -55,7 +56,7 @@ def answer(session: Any) -> np.ndarray[Any, Any]:
     session.run()
     session.synchronize()
     session.check()
-    logits: np.ndarray[Any, Any] = session.outputs()
+    logits: np.ndarray[Any, Any] = only(session.outputs())
     return logits
 
 
@@ -64,13 +65,13 @@ def answer(session: Any) -> np.ndarray[Any, Any]:
 def test_a_module_is_cast_whole_and_takes_and_gives_float32(
     precision: Precision, dtype: torch.dtype, close: float, channels_last: bool
 ) -> None:
-    expected = answer(TorchSession(network(), INPUTS, RunOptions()))
+    expected = answer(TorchSession(network(), named_input(INPUTS), RunOptions()))
     module = network()
-    session = TorchSession(module, INPUTS, RunOptions(precision=precision, channels_last=channels_last))
+    session = TorchSession(module, named_input(INPUTS), RunOptions(precision=precision, channels_last=channels_last))
     logits = answer(session)
     assert module.seen == {dtype}, "what arrives and what leaves has the precision, not only the weights"
     assert {tensor.dtype for tensor in module.state_dict().values() if tensor.is_floating_point()} == {dtype}
-    assert (session.images.dtype, logits.dtype) == (torch.float32, np.float32)
+    assert (session.inputs[0].dtype, logits.dtype) == (torch.float32, np.float32)
     assert 0 < np.abs(logits - expected).max() < close * expected.std()
     settings = session.settings()
     assert settings["precision"].startswith(f"{precision}, weights and activations cast")
@@ -79,7 +80,7 @@ def test_a_module_is_cast_whole_and_takes_and_gives_float32(
 
 
 def test_in_fp32_nothing_is_cast_and_without_a_label_nothing_is_said() -> None:
-    plain, labelled = (TorchSession(network(), INPUTS, RunOptions(precision=each)) for each in (None, "fp32"))
+    plain, labelled = (TorchSession(network(), named_input(INPUTS), RunOptions(precision=each)) for each in (None, "fp32"))
     np.testing.assert_array_equal(answer(plain), answer(labelled))
     assert not {"precision", "precision_layers"} & plain.settings().keys()
     assert (labelled.settings()["precision"], labelled.settings()["precision_layers"]) == ("fp32", "4/4")
@@ -87,7 +88,7 @@ def test_in_fp32_nothing_is_cast_and_without_a_label_nothing_is_said() -> None:
 
 def test_a_layer_that_is_not_what_the_label_says_is_an_error() -> None:
     module = network()
-    session = TorchSession(module, INPUTS, RunOptions(precision="bf16"))
+    session = TorchSession(module, named_input(INPUTS), RunOptions(precision="bf16"))
     module.head.float()
     with pytest.raises(BuildError, match="only 3/4 layers have it"):
         session.check()
@@ -169,7 +170,7 @@ def test_a_product_of_unknown_type_is_an_error_and_no_guess() -> None:
 @pytest.mark.parametrize(("precision", "refused"), [("fp16", False), ("int8", True), ("bf16", True), (None, False)])
 def test_an_engine_without_a_layer_of_its_label_s_type_is_refused(precision: Precision | None, refused: bool) -> None:
     session, _, engine = opened(precision=precision)
-    session.bind(images(8))
+    session.bind(named_input(images(8)))
     session.run()
     if refused:
         with pytest.raises(BuildError, match=f"{precision} was asked for, 0 of 1 layers"):

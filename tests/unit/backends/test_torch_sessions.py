@@ -13,6 +13,7 @@ from prune_deploy.backends.pytorch.session import TorchSession
 from prune_deploy.backends.pytorch.settings import applied, set_tf32, tf32_state
 from prune_deploy.errors import BuildError, CannotRunError, InputError, OutOfMemoryError
 from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.tensors import named_input
 
 IMAGES = np.zeros((2, 3, 4, 4), dtype=np.float32)
 
@@ -31,7 +32,7 @@ class Raises(nn.Module):
 def session(precision: Precision) -> TorchSession:
     """A session as it is opened: with its own switches in force."""
     with applied(RunOptions(precision=precision)):
-        return TorchSession(nn.Conv2d(3, 4, 1), IMAGES, RunOptions(precision=precision))
+        return TorchSession(nn.Conv2d(3, 4, 1), named_input(IMAGES), RunOptions(precision=precision))
 
 
 @pytest.mark.parametrize("order", [("tf32", "fp32", "tf32"), ("fp32", "tf32", "fp32")])
@@ -84,14 +85,14 @@ def test_pytorchs_older_and_newer_switches_agree(enabled: bool) -> None:
     ],
 )
 def test_an_error_of_the_gpu_is_not_a_wrong_input(error: Exception, kind: type[Exception], message: str) -> None:
-    opened = TorchSession(Raises(error), IMAGES, RunOptions())
+    opened = TorchSession(Raises(error), named_input(IMAGES), RunOptions())
     with pytest.raises(kind, match=message) as caught:
         opened.run()
     assert type(caught.value) is kind
 
 
 def test_compiled_code_that_needs_too_much_memory_is_no_failed_compilation() -> None:
-    opened = CompiledSession(nn.Conv2d(3, 4, 1), IMAGES, RunOptions())
+    opened = CompiledSession(nn.Conv2d(3, 4, 1), named_input(IMAGES), RunOptions())
     opened._call = Raises(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(OutOfMemoryError):
         opened.run()

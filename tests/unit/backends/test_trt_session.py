@@ -20,6 +20,7 @@ from prune_deploy.export.tensorrt import library
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, Unavailable
 from prune_deploy.export.tensorrt.log import process_logger
 from prune_deploy.specs import Precision, RunOptions
+from prune_deploy.tensors import named_input, only
 from support.fakes import fake_tensorrt
 from support.fakes.fake_tensorrt import FakeCuda, FakeEngine
 
@@ -42,10 +43,11 @@ def opened(
     precision: Precision | None = None,
     cache: Path | None = None,
     context_message: str | None = None,
+    outputs: tuple[str, ...] = ("logits",),
 ) -> Opening:
     """A session on fakes, nothing bound yet."""
     cuda = FakeCuda()
-    engine = FakeEngine(cuda.diary, profiles)
+    engine = FakeEngine(cuda.diary, profiles, outputs=outputs)
     label = EngineLabel.read(Path(NAME), b"")
     made_by = fake_tensorrt.library(rtx=rtx)
     engine.logger, engine.context_message = process_logger(made_by.module), context_message
@@ -57,36 +59,53 @@ def opened(
 def test_the_profile_tuned_for_the_nearest_batch_is_chosen() -> None:
     shapes = [(1, 1, 1), (1, 8, 16), (1, 32, 64)]
     profiles = tuple(
-        Profile(index=index, minimum=(low, 3, 4, 4), optimum=(tuned, 3, 4, 4), maximum=(high, 3, 4, 4))
+        Profile(
+            index=index,
+            minimum={"input": (low, 3, 4, 4)},
+            optimum={"input": (tuned, 3, 4, 4)},
+            maximum={"input": (high, 3, 4, 4)},
+        )
         for index, (low, tuned, high) in enumerate(shapes)
     )
-    assert [choose_profile(profiles, (batch, 3, 4, 4)).index for batch in (1, 4, 12, 16, 17, 64)] == [0, 1, 1, 1, 2, 2]
+    assert [choose_profile(profiles, {"input": (batch, 3, 4, 4)}).index for batch in (1, 4, 12, 16, 17, 64)] == [0, 1, 1, 1, 2, 2]
     with pytest.raises(
         InputError, match=r"batch 65 is outside the engine's profiles \(batch 1; batch 1 to 16, tuned for 8;"
     ) as caught:
-        choose_profile(profiles, (65, 3, 4, 4))
+        choose_profile(profiles, {"input": (65, 3, 4, 4)})
     assert "`batches=(..., 65)`" in caught.value.fix
     with pytest.raises(InputError, match=r"takes images of shape \(3, 4, 4\), got \(1, 4, 4\)"):
-        choose_profile(profiles, (1, 1, 4, 4))
+        choose_profile(profiles, {"input": (1, 1, 4, 4)})
 
 
 def test_a_batch_is_bound_once_and_only_copied_again() -> None:
     session, cuda, _ = opened()
-    session.bind(images(8))
+    session.bind(named_input(images(8)))
     held = dict(cuda.memory)
-    session.bind(images(8, 2.0))
+    session.bind(named_input(images(8, 2.0)))
     assert cuda.memory == held, "the buffers stay where they are"
     assert [line for line in cuda.diary if line in ("profile 1", "copy in")] == ["profile 1", "copy in", "copy in"]
     session.run()
     session.synchronize()
-    assert session.outputs().shape == (8, 10)
+    assert only(session.outputs()).shape == (8, 10)
     assert cuda.diary.count("execute") == 1
+
+
+def test_each_output_has_a_buffer_and_its_name() -> None:
+    session, cuda, _ = opened(outputs=("out", "aux"))
+    session.bind(named_input(images(8)))
+    assert sum(len(buffer) for buffer in cuda.memory.values()) == 4 * 8 * (3 * 4 * 4 + 2 * 10)
+    session.run()
+    assert {name: array.shape for name, array in session.outputs().items()} == {"out": (8, 10), "aux": (8, 10)}
+    with pytest.raises(InputError, match="takes input, and not images"):
+        session.bind({"images": images(8)})
+    with pytest.raises(CannotRunError, match="outputs that are not float32: none at all"):
+        opened(outputs=())
 
 
 def test_another_batch_takes_its_own_profile_and_buffers_and_frees_the_old_ones() -> None:
     session, cuda, _ = opened()
     for batch in (8, 1, 8):
-        session.bind(images(batch))
+        session.bind(named_input(images(batch)))
         assert sum(len(buffer) for buffer in cuda.memory.values()) == 4 * batch * (3 * 4 * 4 + 10)
         assert session.settings()["profile"] == f"batch {batch}"
     assert [line for line in cuda.diary if line.startswith("profile")] == ["profile 1", "profile 0", "profile 1"]
@@ -96,17 +115,17 @@ def test_another_batch_takes_its_own_profile_and_buffers_and_frees_the_old_ones(
 
 def test_an_input_that_fits_nothing_leaves_the_session_as_it_was() -> None:
     session, cuda, _ = opened()
-    session.bind(images(1))
+    session.bind(named_input(images(1)))
     held = dict(cuda.memory)
     with pytest.raises(InputError):
-        session.bind(images(1)[:, :1])
+        session.bind(named_input(images(1)[:, :1]))
     assert cuda.memory == held
     session.run()
 
 
 def test_a_graph_is_captured_after_one_plain_run_and_replayed() -> None:
     session, cuda, _ = opened(graph=True)
-    session.bind(images(1))
+    session.bind(named_input(images(1)))
     assert [line for line in cuda.diary if line in ("execute", "cudaStreamBeginCapture", "cudaStreamEndCapture")] == [
         "execute",
         "cudaStreamBeginCapture",
@@ -114,14 +133,14 @@ def test_a_graph_is_captured_after_one_plain_run_and_replayed() -> None:
         "cudaStreamEndCapture",
     ]
     cuda.diary.clear()
-    session.bind(images(1, 2.0))
+    session.bind(named_input(images(1, 2.0)))
     session.run()
     session.run()
     assert cuda.diary.count("cudaGraphLaunch") == 2
     assert "execute" not in cuda.diary
     session.check()
     assert session.settings()["cuda_graph"] == "captured"
-    session.bind(images(8))
+    session.bind(named_input(images(8)))
     assert "cudaGraphExecDestroy" in cuda.diary
     assert cuda.diary.count("cudaGraphInstantiate") == 1, "another shape is captured anew"
 
@@ -130,14 +149,14 @@ def test_a_capture_that_fails_is_an_error_and_no_plain_run() -> None:
     session, cuda, _ = opened(graph=True)
     cuda.capture_fails = True
     with pytest.raises(CannotRunError, match="cannot be captured") as caught:
-        session.bind(images(1))
+        session.bind(named_input(images(1)))
     assert "plain variant" in caught.value.fix
     assert "cudaGraphInstantiate" not in cuda.diary
 
 
 def test_tensorrt_rtx_captures_by_itself_and_specialises_at_once() -> None:
     session, cuda, engine = opened(graph=True, rtx=True)
-    session.bind(images(1))
+    session.bind(named_input(images(1)))
     assert engine.context is not None
     assert engine.context.config.cuda_graph_strategy == "WHOLE"
     assert engine.context.config.dynamic_shapes_kernel_specialization_strategy == "EAGER"
@@ -161,9 +180,9 @@ def test_the_first_run_says_why_tensorrt_refuses() -> None:
         assert engine.context is not None
         engine.context.refuses.add("execute")
         if not graph:
-            session.bind(images(1))
+            session.bind(named_input(images(1)))
         with pytest.raises(CannotRunError, match="execute_async_v3: the kernel could not be compiled"):
-            session.bind(images(1)) if graph else session.run()
+            session.bind(named_input(images(1))) if graph else session.run()
 
 
 @pytest.mark.parametrize(
@@ -186,12 +205,12 @@ def test_kernels_of_tensorrt_rtx_are_compiled_once_for_all_processes(tmp_path: P
         session, _, engine = opened(rtx=True, cache=path)
         assert engine.context is not None
         assert engine.context.config.cache.kernels == (b"kernels" if launch else b"")
-        session.bind(images(1))
+        session.bind(named_input(images(1)))
         assert path.exists() == bool(launch), "they are written after the run that compiles them"
         session.run()
         assert path.read_bytes() == b"kernels"
         assert [each.name for each in path.parent.iterdir()] == [path.name]
-    opened(rtx=False, cache=tmp_path / "other")[0].bind(images(1))
+    opened(rtx=False, cache=tmp_path / "other")[0].bind(named_input(images(1)))
     assert not (tmp_path / "other").exists(), "TensorRT compiles nothing on the user's machine"
 
 
@@ -204,11 +223,13 @@ def test_each_engine_has_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.
     assert first == cache_file(tmp_path / "a" / NAME)
 
 
-@pytest.mark.parametrize(("refused", "when"), [("profile", lambda s: s.bind(images(1))), ("execute", lambda s: s.run())])
+@pytest.mark.parametrize(
+    ("refused", "when"), [("profile", lambda s: s.bind(named_input(images(1)))), ("execute", lambda s: s.run())]
+)
 def test_what_tensorrt_refuses_is_an_error(refused: str, when: Callable[[TrtSession], None]) -> None:
     session, _, engine = opened()
     if refused == "execute":
-        session.bind(images(1))
+        session.bind(named_input(images(1)))
     assert engine.context is not None
     engine.context.refuses.add(refused)
     with pytest.raises(CannotRunError, match="TensorRT refused"):
@@ -219,13 +240,13 @@ def test_memory_that_is_not_there_is_said_so() -> None:
     session, cuda, _ = opened()
     cuda.free_bytes = 100
     with pytest.raises(CannotRunError, match="not enough memory") as caught:
-        session.bind(images(8))
+        session.bind(named_input(images(8)))
     assert "smaller `batch`" in caught.value.fix
 
 
 def test_settings_name_what_is_in_force() -> None:
     session, _, _ = opened()
-    session.bind(images(1))
+    session.bind(named_input(images(1)))
     assert session.settings() == {
         "library": "TensorRT",
         "library_version": "11.4.0",
@@ -271,7 +292,10 @@ def test_an_engine_that_cannot_load_is_refused_with_its_reason(
 
 
 def test_the_backend_runs_on_a_gpu_only() -> None:
-    with pytest.raises(CannotRunError, match="runs on a GPU only"), trt.BACKEND.open(Path(NAME), images(1), RunOptions()):
+    with (
+        pytest.raises(CannotRunError, match="runs on a GPU only"),
+        trt.BACKEND.open(Path(NAME), named_input(images(1)), RunOptions()),
+    ):
         pass
 
 

@@ -22,6 +22,7 @@ from prune_deploy.records import CaseRecord, Preprocessing, from_json, to_json
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import accuracies
 from prune_deploy.specs import Block, RunOptions, SweepSpec, parse_data
+from prune_deploy.tensors import named_input
 from support.run_records import case_record
 
 STEP = 25
@@ -53,7 +54,7 @@ def grey(shown: list[int], labels: list[int], broken: tuple[int, ...] = ()) -> I
 
 
 def session(module: nn.Module, batch: int) -> TorchSession:
-    return TorchSession(module.eval(), np.zeros((batch, 1, 8, 8), dtype=np.float32), RunOptions())
+    return TorchSession(module.eval(), named_input(np.zeros((batch, 1, 8, 8), dtype=np.float32)), RunOptions())
 
 
 def test_right_answers_are_counted_and_what_fills_up_the_last_batch_is_not() -> None:

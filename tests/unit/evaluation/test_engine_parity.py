@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from prune_deploy.evaluation import engine_parity
 from prune_deploy.evaluation.parity import Remembered
 from prune_deploy.records import EngineProfile, EngineRecord, Parity
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import OUTPUT_NAME, Arrays, only
 
 SIZE = (3, 8, 8)
 ENGINE = "model.fp32.sm86.b1.tensorrt-11.4.engine"
@@ -31,14 +31,15 @@ class Engine:
         self.module, self.scale, self.error, self.batches = module, scale, error, list[int]()
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions) -> Iterator[Engine]:
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions) -> Iterator[Engine]:
         assert options.device == "cuda"
         yield self
 
-    def bind(self, inputs: np.ndarray[Any, Any]) -> None:
-        self.batches.append(len(inputs))
+    def bind(self, inputs: Arrays) -> None:
+        images = only(inputs)
+        self.batches.append(len(images))
         with torch.inference_mode():
-            self.logits = self.module(torch.from_numpy(inputs)).numpy() * self.scale
+            self.logits = self.module(torch.from_numpy(images)).numpy() * self.scale
 
     def run(self) -> None:
         """Done already."""
@@ -48,9 +49,8 @@ class Engine:
     def synchronize(self) -> None:
         """Nothing to wait for."""
 
-    def outputs(self) -> np.ndarray[Any, Any]:
-        logits: np.ndarray[Any, Any] = self.logits
-        return logits
+    def outputs(self) -> Arrays:
+        return {OUTPUT_NAME: self.logits}
 
 
 def record(*batches: int, target: str = "sm86") -> EngineRecord:

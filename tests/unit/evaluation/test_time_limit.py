@@ -13,6 +13,7 @@ from prune_deploy.backends import usable
 from prune_deploy.errors import InputError, LimitError
 from prune_deploy.evaluation.time_limit import bounded
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input
 
 IMAGES = np.zeros((1, 3), np.float32)
 
@@ -46,7 +47,7 @@ def endless(path: Path) -> Path:
 def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
     path = endless(tmp_path / "endless.onnx")
     with (
-        usable("ort").open(path, IMAGES, RunOptions()) as session,
+        usable("ort").open(path, named_input(IMAGES), RunOptions()) as session,
         pytest.raises(LimitError, match="did not end within 1 s") as caught,
         bounded(session, 1.0),
     ):
@@ -57,23 +58,20 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
 def test_an_error_before_the_limit_stays_what_it_is(tmp_path: Path) -> None:
     path = endless(tmp_path / "endless.onnx")
     with (
-        usable("ort").open(path, IMAGES, RunOptions()) as session,
+        usable("ort").open(path, named_input(IMAGES), RunOptions()) as session,
         pytest.raises(InputError, match="wrong"),
         bounded(session, 60.0),
     ):
         raise InputError("wrong", fix="right")
 
 
-@pytest.mark.parametrize("outputs", [0, 2])
-def test_a_file_without_exactly_one_output_is_refused(tmp_path: Path, outputs: int) -> None:
-    names = [f"y{number}" for number in range(max(outputs, 1))]
-    nodes = [helper.make_node("Identity", ["x"], [name]) for name in names]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in names[:outputs]]
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])], values)
+def test_a_file_without_an_output_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])], [])
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     with (
-        pytest.raises(InputError, match=rf"{outputs} outputs instead of one|cannot load"),
-        usable("ort").open(path, IMAGES, RunOptions()),
+        pytest.raises(InputError, match=r"has no output|cannot load"),
+        usable("ort").open(path, named_input(IMAGES), RunOptions()),
     ):
         pass

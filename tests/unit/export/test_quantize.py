@@ -171,9 +171,9 @@ def test_the_fewest_layers_that_hold_the_drop() -> None:
 
 def test_cosines_that_are_none() -> None:
     ones = np.ones((2, 4), np.float32)
-    assert cosine(ones, ones) == pytest.approx(1)
-    assert cosine(ones, ones * np.float32(np.nan)) == 0
-    assert cosine(ones, np.zeros_like(ones)) == 0
+    assert cosine([ones], [ones]) == pytest.approx(1)
+    assert cosine([ones], [ones * np.float32(np.nan)]) == 0
+    assert cosine([ones], [np.zeros_like(ones)]) == 0
 
 
 def test_words_for_calibration(tmp_path: Path) -> None:

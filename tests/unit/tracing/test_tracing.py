@@ -16,6 +16,7 @@ from prune_deploy.backends import discover as discover_backends
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.records import BETWEEN_LAYERS, LayerTime
 from prune_deploy.specs import Case, RunOptions
+from prune_deploy.tensors import named_input
 from prune_deploy.tracing import discover, trace_artifact, tracer_for, whole_run
 from prune_deploy.tracing.chrome import complete_event, packed
 from prune_deploy.tracing.recording import mean_over, typical_runs
@@ -47,13 +48,13 @@ def test_a_backend_without_a_tracer_says_which_have_one(tmp_path: Path) -> None:
         tracer_for("null")
     assert "eager" in caught.value.fix
     with pytest.raises(CannotRunError, match="null cannot be traced"):
-        trace_artifact("null", tmp_path, INPUTS, RunOptions(), tmp_path / "out", "stem", case("null"), "net")
+        trace_artifact("null", tmp_path, named_input(INPUTS), RunOptions(), tmp_path / "out", "stem", case("null"), "net")
     assert not (tmp_path / "out").exists()
 
 
 def test_no_runs_are_no_trace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`runs` must be at least 1, got 0"):
-        trace_artifact("ort", tmp_path, INPUTS, RunOptions(), tmp_path, "stem", case("ort"), "net", runs=0)
+        trace_artifact("ort", tmp_path, named_input(INPUTS), RunOptions(), tmp_path, "stem", case("ort"), "net", runs=0)
 
 
 def test_layers_and_the_time_between_them_add_up_to_the_run_and_the_slowest_comes_first() -> None:

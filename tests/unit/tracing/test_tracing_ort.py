@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import named_input
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
 from prune_deploy.tracing.ort_layers import RUN_EVENT, last_runs, layers_of, nodes_of
 from prune_deploy.tracing.ort_trace import TRACER
@@ -180,7 +181,7 @@ def test_a_trace_on_a_gpu_needs_a_process_whose_launches_wait(monkeypatch: pytes
     assert needed == {"CUDA_LAUNCH_BLOCKING": "1"}
     assert TRACER.environment(RunOptions()) == {}
     with pytest.raises(CannotRunError, match="time of launches, not of kernels") as caught:
-        TRACER.record(usable("ort"), Path("model.onnx"), np.zeros((1, 3, 8, 8), np.float32), options, 1)
+        TRACER.record(usable("ort"), Path("model.onnx"), named_input(np.zeros((1, 3, 8, 8), np.float32)), options, 1)
     assert "CUDA_LAUNCH_BLOCKING=1" in caught.value.fix
 
 

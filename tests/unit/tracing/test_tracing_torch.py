@@ -35,13 +35,13 @@ def test_multiplications_add_up_to_those_of_the_whole_network(model: nn.Module) 
     inputs = tiny_models.images(tiny_models.SIZE if isinstance(model, tiny_models.Pooled) else tiny_models.VIT_SIZE, batch=3)
     with flop_counter() as counter, torch.no_grad():
         model(inputs)
-    seen = observe(model, inputs)
+    seen = observe(model, (inputs,))
     assert sum(facts.macs for facts in seen.facts.values()) == counter.get_total_flops() // 2
     assert all(facts.macs for row, facts in seen.facts.items() if row in seen.multiplied)
 
 
 def test_a_layer_is_described_by_what_it_reads_and_writes() -> None:
-    seen = observe(tiny_models.Plain().eval(), tiny_models.images(tiny_models.SIZE, batch=2)).facts
+    seen = observe(tiny_models.Plain().eval(), (tiny_models.images(tiny_models.SIZE, batch=2),)).facts
     conv = seen["second.0"]
     assert (conv.op, conv.shape, conv.dtype, conv.weight_shape) == ("Conv2d", (2, 24, 16, 16), "float32", (24, 16, 3, 3))
     assert conv.parameters == ("second.0.weight",)
@@ -52,7 +52,7 @@ def test_a_layer_is_described_by_what_it_reads_and_writes() -> None:
 
 
 def test_operators_outside_of_layers_have_rows_of_their_own() -> None:
-    seen = observe(tiny_models.vit().eval(), tiny_models.images(tiny_models.VIT_SIZE)).facts
+    seen = observe(tiny_models.vit().eval(), (tiny_models.images(tiny_models.VIT_SIZE),)).facts
     attention = seen["blocks.0.attn:scaled_dot_product_attention"]
     assert attention.macs == 2 * 3 * 17 * 17 * 16 * 2
     assert seen["add"].parameters == ("pos_embed",)
@@ -60,7 +60,7 @@ def test_operators_outside_of_layers_have_rows_of_their_own() -> None:
 
 
 def test_a_layer_that_runs_twice_counts_twice_and_a_view_moves_nothing() -> None:
-    seen = observe(Twice().eval(), torch.zeros(5, 2, 4))
+    seen = observe(Twice().eval(), (torch.zeros(5, 2, 4),))
     assert seen.facts["same"].macs == 2 * 5 * 2 * 4 * 4
     assert seen.facts["same"].bytes_moved == 2 * 4 * (40 + 16 + 4 + 40)
     assert seen.facts["flat"].bytes_moved == 0
@@ -69,7 +69,7 @@ def test_a_layer_that_runs_twice_counts_twice_and_a_view_moves_nothing() -> None
 
 def test_observing_leaves_no_hooks_behind() -> None:
     model = tiny_models.Plain().eval()
-    observe(model, tiny_models.images(tiny_models.SIZE))
+    observe(model, (tiny_models.images(tiny_models.SIZE),))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 

@@ -18,6 +18,7 @@ from prune_deploy.backends.tensorrt.session import TrtSession
 from prune_deploy.backends.trt import TrtBackend
 from prune_deploy.records import BETWEEN_LAYERS
 from prune_deploy.specs import RunOptions
+from prune_deploy.tensors import Arrays, named_input
 from prune_deploy.tracing import whole_run
 from prune_deploy.tracing.trt_layers import describe
 from prune_deploy.tracing.trt_trace import TRACER
@@ -77,7 +78,7 @@ class FakeBackend(TrtBackend):
         self.engine = FakeEngine(self.cuda.diary, ((1, 1, 1),))
 
     @contextmanager
-    def open(self, artifact: Path, inputs: np.ndarray[Any, Any], options: RunOptions = RunOptions()) -> Iterator[TrtSession]:  # noqa: B008
+    def open(self, artifact: Path, inputs: Arrays, options: RunOptions = RunOptions()) -> Iterator[TrtSession]:  # noqa: B008
         self.variants_opened.append(options.variant)
         label = EngineLabel.read(artifact, b"")
         loaded = LoadedEngine(label=label, library=fake_tensorrt.library(), runtime=None, engine=self.engine)
@@ -97,7 +98,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def test_layers_have_their_modules_names_their_kernels_and_what_they_move(engine: Path) -> None:
-    recording = TRACER.record(FakeBackend(), engine, INPUTS, RunOptions(device="cuda"), 3)
+    recording = TRACER.record(FakeBackend(), engine, named_input(INPUTS), RunOptions(device="cuda"), 3)
     conv, gemm, between, reformat = whole_run(recording.layers, run_ms=0.08)
     assert (conv.name, conv.op, conv.dtype, conv.kernel) == ("stem", "CaskConvolution", "float16", "sm80_xmma_fprop")
     assert conv.time_us == pytest.approx(30.0)
@@ -114,7 +115,7 @@ def test_layers_have_their_modules_names_their_kernels_and_what_they_move(engine
 
 def test_the_profiler_is_on_for_traced_runs_only(engine: Path) -> None:
     backend = FakeBackend()
-    recording = TRACER.record(backend, engine, INPUTS, RunOptions(device="cuda"), 2)
+    recording = TRACER.record(backend, engine, named_input(INPUTS), RunOptions(device="cuda"), 2)
     events = recording.chrome["traceEvents"]
     assert [event["name"] for event in events if event["tid"] == 0] == ["run 0", "run 1"]
     assert len(events) == 2 * (3 + 1)
@@ -126,14 +127,14 @@ def test_the_profiler_is_on_for_traced_runs_only(engine: Path) -> None:
 
 def test_a_cuda_graph_is_traced_launch_by_launch_and_that_is_said(engine: Path) -> None:
     backend = FakeBackend()
-    recording = TRACER.record(backend, engine, INPUTS, RunOptions(device="cuda", variant="cuda-graph"), 1)
+    recording = TRACER.record(backend, engine, named_input(INPUTS), RunOptions(device="cuda", variant="cuda-graph"), 1)
     assert backend.variants_opened == [""]
     assert any("launch by launch" in note for note in recording.warnings)
 
 
 def test_without_the_exported_graph_layers_have_the_librarys_names(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").unlink()
-    recording = TRACER.record(FakeBackend(), engine, INPUTS, RunOptions(device="cuda"), 1)
+    recording = TRACER.record(FakeBackend(), engine, named_input(INPUTS), RunOptions(device="cuda"), 1)
     assert {layer.name for layer in recording.layers} == {layer["Name"] for layer in layers()}
     assert any("ONNX file is not beside the engine" in note for note in recording.warnings)
 
