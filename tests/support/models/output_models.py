@@ -1,4 +1,4 @@
-"""Small networks whose outputs are maps, images, or several tensors in whatever they come in."""
+"""Small networks whose outputs are maps, images, or several tensors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Segmentation(Body):
 
 
 class ConvolutionalClassifier(Segmentation):
-    """Its head is a convolution, and its last Linear belongs to a squeeze-and-excitation."""
+    """Its head is a convolution, its last Linear a gate's."""
 
     def __init__(self) -> None:
         super().__init__()
