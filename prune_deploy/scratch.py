@@ -20,6 +20,7 @@ from prune_deploy.errors import StorageError
 
 _PREFIX = "scratch-"
 _KEPT, _KEPT_S = ".kept", 7 * 86400.0
+_ROOM_BYTES = 1 << 20
 _YOUNG_S = 60.0
 """Age below which an unlocked folder may be one that is just being made."""
 
@@ -46,7 +47,11 @@ def user_folder() -> Path:
 
 
 class Scratch:
-    """A temporary folder, removed with the block or by the next process."""
+    """A temporary folder, removed with the block or by the next process.
+
+    A block that fails while there is no room for its files ends with a StorageError. Libraries report a file that they could not write as
+    a damaged model.
+    """
 
     def __init__(self) -> None:
         base = user_folder()
@@ -81,7 +86,29 @@ class Scratch:
         return self.path
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.remove()
+        try:
+            if isinstance(error, Exception) and not isinstance(error, StorageError):
+                _require_room(self.path)
+        finally:
+            self.remove()
+
+
+def _require_room(folder: Path) -> None:
+    """Try whether a file a little larger than those in the folder can be written.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for _ in range(0, max(sizes, default=0) + _ROOM_BYTES, _ROOM_BYTES):
+                file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise StorageError(
+            f"no room for temporary files in {folder}: {error.strerror or error}",
+            fix="free space on that disk, or set TMPDIR to a folder on another",
+        ) from error
 
 
 def _try_lock(folder: Path) -> int | None:

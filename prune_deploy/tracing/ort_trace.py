@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prune_deploy.errors import CannotRunError
 from prune_deploy.interfaces import Backend
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import RunOptions
 from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.onnx_graph import ExportedGraph, Origin
@@ -57,8 +57,7 @@ class OrtTracer:
         waits = _launches_wait(self.environment(options))
         # TensorRT's parts cannot be written to a file.
         writes_graph = not options.variant
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
+        with Scratch() as folder:
             configure = _profiling(folder, writes_graph=writes_graph)
             with cast("OrtBackend", backend).open_configured(artifact, inputs, options, configure) as session:
                 warm_up(session)

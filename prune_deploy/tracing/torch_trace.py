@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_deploy.interfaces import Backend
 from prune_deploy.records import LayerTime
+from prune_deploy.scratch import Scratch
 from prune_deploy.specs import RunOptions
 from prune_deploy.tensors import Arrays
 from prune_deploy.tracing.recording import Recording, one_run_ms, typical_runs, warm_up
@@ -130,8 +130,8 @@ def _annotated(session: TorchSession) -> Iterator[None]:
 
 def _chrome(profiler: Any) -> dict[str, Any]:
     """Return the profiler's Chrome trace as parsed JSON."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
+    with Scratch() as folder:
+        path = folder / "trace.json"
         profiler.export_chrome_trace(str(path))
         document: dict[str, Any] = json.loads(path.read_bytes())
     return document

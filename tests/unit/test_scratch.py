@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from prune_deploy.errors import StorageError
 from prune_deploy.scratch import Scratch, user_folder
 
 CHILD = """
 import os, signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
+from prune_deploy.errors import StorageError
 from prune_deploy.scratch import Scratch
 scratch = Scratch()
 (scratch.path / "cache").write_text("much")
@@ -69,3 +72,19 @@ def test_one_that_is_left_for_a_reader_stays_for_a_week() -> None:
     age(scratch.path, 8 * 86400)
     with Scratch():
         assert not scratch.path.exists()
+
+
+def test_a_failure_without_room_is_the_disks_and_any_other_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime calls a model damaged whose optimised graph it could not write."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="damaged"), Scratch():
+        raise ValueError("damaged")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, hard))
+    try:
+        with pytest.raises(StorageError, match="no room for temporary files") as caught, Scratch():
+            raise ValueError("damaged")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "TMPDIR" in caught.value.fix
+    assert list(tmp_path.glob("*/scratch-*")) == []

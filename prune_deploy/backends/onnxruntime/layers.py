@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_deploy.backends.onnxruntime import providers as ort_providers
 from prune_deploy.backends.onnxruntime.errors import defective_optimizers, loading_error
-from prune_deploy.errors import BuildError, first_line
+from prune_deploy.errors import BuildError, StorageError, first_line
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.records import LayerShare, from_json, to_json
 from prune_deploy.scratch import Scratch
@@ -68,6 +68,7 @@ def share_apart(path: Path, precision: Precision, options: RunOptions) -> LayerS
 
     Raises:
         BuildError: the counting failed, so nothing is known of the layers.
+        StorageError: there is no room for its files.
     """
     command = [sys.executable, "-m", __name__, str(path), precision, to_json(options)]
     try:
@@ -78,6 +79,8 @@ def share_apart(path: Path, precision: Precision, options: RunOptions) -> LayerS
         raise _uncounted(path, f"no answer within {_APART_LIMIT_S:.0f} s") from error
     except subprocess.CalledProcessError as error:
         words = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        if error.returncode == StorageError.exit_code:
+            raise StorageError(words[-1], fix="free space on the disk of temporary files, or set TMPDIR") from error
         raise _uncounted(path, words[-1]) from error
     return from_json(LayerShare, ended.stdout, source="the counting process")
 
@@ -190,7 +193,8 @@ def main() -> None:
     try:
         share = ort_share(Path(path), parsed_precision, from_json(RunOptions, options, source="the command line"))
     except Exception as error:  # noqa: BLE001 - its first line is all that the other side can use
-        sys.exit(first_line(error, 300))
+        sys.stderr.write(f"{first_line(error, 300)}\n")
+        sys.exit(StorageError.exit_code if isinstance(error, StorageError) else 1)
     sys.stdout.write(to_json(share))
 
 
