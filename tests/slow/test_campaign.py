@@ -30,7 +30,7 @@ SUBJECTS = [
     Subject("verify", ("bundle",)),
     Subject("report", ("measured",), "report.html"),
 ]
-SWEEPING = Subject("bench", ("bundle", "--backend", "null", "--budget-s", "0.5"), "last", resumes=False)
+SWEEPING = Subject("trace", ("bundle", "--backend", "ort", "--batch", "1"), "last", resumes=False)
 FAULTS = ("SIGKILL", "SIGINT", "SIGTERM", "SIGHUP", "full disk")
 
 
