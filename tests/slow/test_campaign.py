@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.campaign import Place, Subject, assert_swept_up, heal, strike, undisturbed
+from support.campaign import TALLY, Place, Subject, assert_swept_up, heal, strike, undisturbed
 from support.commands import Made, made
 from support.killed_sweeps import GRID
 
@@ -53,3 +54,11 @@ def test_nothing_is_lost_whatever_happens(made: Made, tmp_path: Path, subject: S
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def told() -> Iterator[None]:
+    """Say at the end how often each fault struck in time."""
+    yield
+    for (fault, name), count in sorted(TALLY.items()):
+        print(f"{fault} struck {name} {count} times")  # noqa: T201 - figures for the reader

@@ -41,7 +41,13 @@ def test_a_fresh_bundle_passes_and_says_what_was_looked_at(made: Made) -> None:
 @pytest.mark.locked
 def test_the_table_tells_what_did_not_run_from_what_is_fine(made: Made) -> None:
     lines = call("verify", made.folder).stdout.splitlines()
-    assert any(re.fullmatch(r"model\.onnx +parity +ok +within .* of the logits' spread, batches 1 2 5 *", line) for line in lines)
+    assert any(
+        re.fullmatch(
+            r"model\.onnx +parity +ok +within .* of the logits' spread \(at most 0.001 for random weights\), batches 1 2 5 *",
+            line,
+        )
+        for line in lines
+    )
     assert any(re.match(r"model\.fp32\.\S+\.engine +parity +not run +\w+", line) for line in lines)
 
 
