@@ -124,6 +124,7 @@ def main() -> NoReturn:
         code = cli.main(prog_name="prune-deploy", standalone_mode=False)
         if sys.stdout is not None:  # a daemon's may be closed
             sys.stdout.flush()
+        signals.program.ignore()  # everything is done, and the interpreter takes a while to end
     except BrokenPipeError:
         _discard_output()
         sys.exit(0)  # the reader of the help has seen enough

@@ -83,7 +83,7 @@ def call(*arguments: str | Path) -> Result:
     """
     stdout, stderr, code = io.StringIO(), io.StringIO(), -1
     argv = sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         sys.argv = ["prune-deploy", *map(str, arguments)]
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):

@@ -20,6 +20,7 @@ from prune_deploy.execution.workers.inputs import make_inputs
 from prune_deploy.execution.workers.protocol import Message
 from prune_deploy.execution.workers.server import run_child
 from prune_deploy.execution.workers.timing import time_runs
+from prune_deploy.execution.workers.waiting import waited_ns
 from prune_deploy.interfaces import Session
 from prune_deploy.specs import RunOptions
 from prune_deploy.tensors import named_input
@@ -92,12 +93,19 @@ class MeasureWorker:
         return {"open_s": opened - begin, "first_run_s": ended - opened, "settings": session.settings()}, b""
 
     def run(self, *, candidate: int, runs: int, mode: str) -> tuple[dict[str, Any], bytes]:
-        """Time a block of runs."""
+        """Time a block of runs.
+
+        The reading `waited_share` is the time that threads waited for a core, over the block's.
+        """
         gc.collect()
         session = self._sessions[candidate]
         with session.active() as readings:
+            before = waited_ns()
             started_ns = time.perf_counter_ns()
             samples = time_runs(session, runs, mode)  # type: ignore[arg-type]  # checked when the spec was built
+            ended_ns, after = time.perf_counter_ns(), waited_ns()
+        if before is not None and after is not None:
+            readings["waited_share"] = max(0, after - before) / (ended_ns - started_ns)
         return {"started_ns": started_ns, "readings": readings}, samples.tobytes()
 
     def check(self, *, candidate: int) -> tuple[dict[str, Any], bytes]:

@@ -249,3 +249,22 @@ def test_closed_streams_are_no_error() -> None:
         assert subprocess.run(["bash", "-c", script], capture_output=True, timeout=HANGING_S, check=False).returncode == 0, (
             redirection
         )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_work_is_done_changes_nothing(number: signal.Signals) -> None:
+    """The interpreter needs a while to end, and its own handling would say that the command was interrupted."""
+    program = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(lambda: os.kill(os.getpid(), int(sys.argv.pop())))\n"
+        "from prune_deploy.cli.main import main\n"
+        "sys.argv[1:1] = ['methods']\n"
+        "last = sys.argv.pop()\n"
+        "atexit.register(sys.argv.append, last)\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(int(number))], capture_output=True, text=True, timeout=HANGING_S, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "bn-scale" in ended.stdout
