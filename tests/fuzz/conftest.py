@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, is_hypothesis_test, settings
 
 from fuzz.oracle import counts
 
@@ -24,6 +24,7 @@ _SHARED: dict[str, Any] = {
 }
 settings.register_profile("gate", derandomize=True, phases=(Phase.explicit, Phase.generate, Phase.shrink), **_SHARED)
 settings.register_profile("nightly", **_SHARED)
+os.environ["MPLCONFIGDIR"] = os.environ["XDG_CACHE_HOME"]  # set by tests/conftest.py, removed at the end
 settings.load_profile("nightly" if MINUTES else "gate")
 
 _MARGIN_S = 120.0
@@ -31,11 +32,12 @@ _PROPERTY = "inputs of the fuzz test"
 _SHARE_S = pytest.StashKey[float]()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test its share of the time."""
-    ours = [item for item in items if item.nodeid.startswith("tests/fuzz/")]
-    for item in ours:
-        share_s = 60 * MINUTES / len(ours)
+    """Give every test that draws its inputs its share of the time."""
+    drawing = [item for item in items if is_hypothesis_test(getattr(item, "obj", None))]
+    for item in drawing:
+        share_s = 60 * MINUTES / len(drawing)
         item.stash[_SHARE_S] = share_s
         item.add_marker(pytest.mark.timeout(share_s + _MARGIN_S))
 
@@ -51,7 +53,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         while time.monotonic() - begun < pyfuncitem.stash.get(_SHARE_S, 0.0):
             pyfuncitem.obj(**arguments)
     finally:
-        pyfuncitem.user_properties.append((_PROPERTY, dict(counts)))
+        if counts:
+            pyfuncitem.user_properties.append((_PROPERTY, dict(counts)))
     return result
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -12,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prune_deploy.errors import PruneDeployError
+from prune_deploy.errors import LONGEST_TEXT, PruneDeployError
 
 T = TypeVar("T")
 
-HANGING_S = 20.0
+HANGING_S = 10.0
 """What takes longer than this hangs: the inputs are small."""
+
+_MEMORY_BYTES = 3 << 30
 
 counts: Counter[str] = Counter()
 """Inputs of the test that runs, by what came of them."""
@@ -47,8 +51,15 @@ _NEVER = {
 }
 
 
-class HangingError(AssertionError):
-    """The input was waited for, or never came to an end."""
+_FONTS = "fc-list"
+"""matplotlib asks it for this machine's fonts."""
+
+
+class HangingError(BaseException):
+    """The input was waited for, or never came to an end.
+
+    No reader that catches all exceptions of a library may catch this one.
+    """
 
 
 class Guard:
@@ -69,8 +80,8 @@ class Guard:
         What lies below `allowed` may be written, and `programs` may be started.
         """
         self._found = []
-        self._programs = frozenset(programs)
-        self._allowed = tuple(str(folder) for folder in allowed)
+        self._programs = frozenset((*programs, _FONTS))
+        self._allowed = tuple(f"{folder}/" for folder in allowed)
 
     def end(self) -> list[str]:
         """Stop watching, and return what should not have happened."""
@@ -91,9 +102,10 @@ class Guard:
     def _judge(self, event: str, path: Any) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)) or self._allowed is None:
             return  # a descriptor, which was judged when it was opened
-        place = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(path))))  # noqa: PTH100, PTH120 - any bytes
+        folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - any bytes
+        place = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
         # Compiled modules are the interpreter's, and the null device keeps nothing.
-        if place.startswith(self._allowed) or place.endswith("__pycache__") or os.fsdecode(path) == os.devnull:
+        if f"{place}/".startswith(self._allowed) or folder.endswith("__pycache__") or place == os.devnull:
             return
         self._found.append(f"{event} {os.fsdecode(path)!r}")
 
@@ -107,17 +119,32 @@ def watched(folder: Path, programs: Collection[str] = ()) -> Iterator[None]:
 
     It fails too if the block starts a program that is not among `programs`.
     """
-    with _limited():
-        _GUARD.begin((folder, Path(os.environ["XDG_CACHE_HOME"])), programs)
+    with _limited_time(), _limited_memory():
+        cache, before = os.environ["XDG_CACHE_HOME"], tempfile.tempdir
+        tempfile.tempdir = cache
+        _GUARD.begin((folder, Path(cache)), programs)
         try:
             yield
         finally:
             found = _GUARD.end()
+            tempfile.tempdir = before
     assert not found, found
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def _limited_memory() -> Iterator[None]:
+    """Refuse memory beyond what small inputs need, so that the machine survives a size that was believed."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def _limited_time() -> Iterator[None]:
     """Raise HangingError after a while, in a call of the system too.
 
     pytest-timeout uses the same timer. It gets what was left of its time.
@@ -139,21 +166,33 @@ def _limited() -> Iterator[None]:
 
 
 def attempt(read: Callable[[], T], folder: Path) -> T | None:
-    """Return what `read` returns, or None where it refuses as it should.
+    """Return what a reader returns, or None where it refuses as it should.
 
     An error of the tree with a message and a fix is such a refusal. Everything else fails the test.
     """
     counts["inputs"] += 1
+    value = _outcome(read, folder)
+    counts["refused" if value is None else "accepted"] += 1
+    return value
+
+
+def use(call: Callable[[], T], folder: Path) -> T | None:
+    """Use what a reader returned, and return what that gives.
+
+    It may be refused like the input itself.
+    """
+    counts["uses"] += 1
+    return _outcome(call, folder)
+
+
+def _outcome(call: Callable[[], T], folder: Path) -> T | None:
     refusal = None
     with watched(folder):
         try:
-            value = read()
+            return call()
         except PruneDeployError as error:
             refusal = error
-    if refusal is not None:
-        counts["refused"] += 1
-        assert refusal.message.strip(), repr(refusal)
-        assert refusal.fix.strip(), repr(refusal)
-        return None
-    counts["accepted"] += 1
-    return value
+    for text in (refusal.message, refusal.fix):
+        assert text.strip(), repr(refusal)
+        assert len(text) <= LONGEST_TEXT, len(text)
+    return None

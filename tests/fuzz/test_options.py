@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,9 +16,9 @@ from PIL import Image
 
 from fuzz.arguments import command_lines, make_oddities
 from fuzz.oracle import counts, watched
+from fuzz.originals import BUNDLE, copy_run
 from prune_deploy.cli.main import COMMANDS, cli
 from prune_deploy.errors import CannotRunError
-from support import GOLDEN
 from support.commands import call
 
 _EXIT_CODES = {0, 1, 2, 3, 4}
@@ -37,8 +36,8 @@ _WORK = (
     "prune_deploy.workflows.compatibility._try",
 )
 _SLOW = ("models", "doctor")
-_PROGRAMS = {"uname", "fc-list", Path(sys.executable).name}
-"""What Python, matplotlib and the doctor start to look at this machine."""
+_PROGRAMS = {"uname", Path(sys.executable).name}
+"""What Python and the doctor start to look at this machine."""
 
 
 def _reached(*_arguments: Any, **_options: Any) -> NoReturn:
@@ -52,16 +51,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "a" / "b" / "here"
     place.mkdir(parents=True)
     monkeypatch.chdir(place)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     for module in dict.fromkeys(name.rpartition(".")[0].removesuffix(".Sweep") for name in _WORK):
         importlib.import_module(module)
     for name in _WORK:
         monkeypatch.setattr(name, _reached)
     monkeypatch.setattr("prune_deploy.workflows.bench.dense_bundle", lambda *_, **__: place / "bundle")
-    shutil.copytree(GOLDEN / "bundle_v2", place / "bundle")
-    shutil.copytree(GOLDEN / "reports" / "workstation_bench", place / "run")
-    shutil.copytree(GOLDEN / "reports" / "workstation_bench", place / "run2")
+    shutil.copytree(BUNDLE, place / "bundle")
+    copy_run(place / "run")
+    copy_run(place / "run2")
     (place / "images" / "class").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(place / "image.png")
     shutil.copy(place / "image.png", place / "images" / "class")
