@@ -122,8 +122,8 @@ WORDS: Mapping[str, Sequence[str]] = {
 
 USUAL: Mapping[str, Sequence[str]] = {
     "export": ("--model", "test_resnet", "--ratio", "0.5", "--precision", "fp32"),
-    "sweep": ("--models", "test_resnet", "--backend", "null", "--dry-run"),
-    "curve": ("--model", "test_resnet", "--backend", "null", "--dry-run"),
+    "sweep": ("--models", "test_resnet", "--backend", "null"),
+    "curve": ("--model", "test_resnet", "--backend", "null"),
     "finetune": ("--data", "digits"),
     "eval": ("--data", "digits", "--backend", "eager"),
     "bench": ("--backend", "eager"),

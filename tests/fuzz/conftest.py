@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, is_hypothesis_test, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from fuzz.oracle import counts
 
@@ -24,7 +25,9 @@ _SHARED: dict[str, Any] = {
 }
 settings.register_profile("gate", derandomize=True, phases=(Phase.explicit, Phase.generate, Phase.shrink), **_SHARED)
 settings.register_profile("nightly", **_SHARED)
-os.environ["MPLCONFIGDIR"] = os.environ["XDG_CACHE_HOME"]  # set by tests/conftest.py, removed at the end
+# What libraries keep goes where tests/conftest.py lets it: into a folder that is removed at the end.
+os.environ["MPLCONFIGDIR"] = os.environ["XDG_CACHE_HOME"]
+set_hypothesis_home_dir(os.environ["XDG_CACHE_HOME"])
 settings.load_profile("nightly" if MINUTES else "gate")
 
 _MARGIN_S = 120.0

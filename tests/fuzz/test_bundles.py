@@ -92,7 +92,7 @@ def _weights(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 @given(files=_bundles(), name=st.sampled_from(sorted(_USES)))
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_a_mutated_bundle_is_refused_or_used(files: dict[str, bytes], name: str, tmp_path: Path) -> None:
     for file, content in files.items():
         (tmp_path / file).write_bytes(content)
@@ -114,7 +114,7 @@ def _resumed(trainer: Trainer, state: State) -> Trainer:
 
 
 @given(data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_mutated_checkpoint_is_refused_or_resumed(data: st.DataObject, tmp_path: Path) -> None:
     made = setup()
     trainer, checkpoint = Trainer(Plain(), made, Silent()), Checkpoint(tmp_path / "begun", training_settings(made))
@@ -129,8 +129,9 @@ def test_a_mutated_checkpoint_is_refused_or_resumed(data: st.DataObject, tmp_pat
     else:
         state.write_bytes(data.draw(json_texts(document)))
     read = attempt(checkpoint.read, tmp_path)
-    if read is not None and use(lambda: _resumed(trainer, read), tmp_path):
-        use(lambda: trainer.run(lambda _: None), tmp_path)
+    resumed = None if read is None else use(lambda: _resumed(trainer, read), tmp_path)
+    if resumed is not None:
+        use(lambda: resumed.run(lambda _: None), tmp_path)
     path.unlink()
 
 

@@ -52,14 +52,14 @@ def _show(folder: Path, formats: Sequence[Format] = _FORMATS) -> None:
 
 
 @given(records=documents(RECORDS))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_mutated_records_are_refused_or_shown(records: Any, run: Path) -> None:
     write_records(run, records)
     _show(run)
 
 
 @given(records=documents(RECORDS))
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_mutated_records_are_refused_or_drawn(records: Any, run: Path) -> None:
     write_records(run, records)
     _show(run, ("html", "png"))
@@ -67,7 +67,7 @@ def test_mutated_records_are_refused_or_drawn(records: Any, run: Path) -> None:
 
 @pytest.mark.parametrize("name", _FILES)
 @given(data=st.data())
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_the_other_documents_of_a_run_are_refused_or_shown(name: str, data: st.DataObject, run: Path) -> None:
     (path,) = run.glob(name)
     path.write_bytes(data.draw(json_texts(document(next(RUN.glob(str(path.relative_to(run))))))))
