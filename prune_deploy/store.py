@@ -128,7 +128,7 @@ def require_intact(folder: Path, record: BundleRecord, roles: Collection[str]) -
 
 
 def is_exported(folder: Path, artifact: Artifact) -> bool:
-    """Return whether a file of a bundle is the one that was exported.
+    """Return whether a file is the one that was exported.
 
     The size is compared first: a file that is too large is not hashed for hours.
 
