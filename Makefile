@@ -3,6 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_MINUTES ?= 30
 # The first interpreter that runs and is one of 3.11-3.13; override with `make PYTHON=/path/to/python3.12`.
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
@@ -32,8 +33,8 @@ demo: setup      ## prune ViT-Large by half, export it, measure and trace it bes
 	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
 	$(BIN)/prune-deploy report $$run
 
-test: lint       ## static checks, then tests of documents, units and integration
-	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone and not release" tests/docs tests/unit tests/integration
+test: lint       ## static checks, then tests of documents, units and integration, and a minute of fuzzing
+	$(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile -m "not alone and not release" tests/docs tests/unit tests/integration tests/fuzz
 	$(BIN)/python -m pytest --durations=30 -m "alone and not release" tests/integration
 
 test-more: setup ## slow tests that gate a release: families, large models, published rows, accuracies, faults, kills; half an hour
@@ -43,7 +44,8 @@ test-more: setup ## slow tests that gate a release: families, large models, publ
 test-slow: setup ## all slow tests: those of test-more, and measuring at length on a quiet machine
 	$(BIN)/python -m pytest --durations=30 tests/slow
 
-nightly: test-slow  ## the slow tests, and every family from name to engine into docs/results/compatibility.md
+nightly: test-slow  ## the slow tests, half an hour of fuzzing, and every family from name to engine into docs/results/compatibility.md
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/fuzz
 	$(BIN)/prune-deploy compatibility --markdown docs/results/compatibility.md
 
 test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
@@ -75,4 +77,4 @@ lock:            ## resolve pyproject.toml again into requirements.lock (needs u
 	  --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:           ## remove .venv and caches; bundles and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -34,6 +34,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+LONGEST_TEXT = 4000
+"""Characters of an error's message and of its fix. A value that it repeats may be a file's worth."""
+
 
 class PruneDeployError(Exception):
     """Base of all errors raised on purpose.
@@ -47,12 +50,16 @@ class PruneDeployError(Exception):
 
     def __init__(self, message: str, *, fix: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message = _shortened(message)
+        self.fix = _shortened(fix)
         self.field = field
 
     def __str__(self) -> str:
         return f"{self.message}\nFix: {self.fix}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT // 2]}…{text[-LONGEST_TEXT // 4 :]}"
 
 
 class PruningError(PruneDeployError):

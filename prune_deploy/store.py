@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from prune_deploy.errors import InputError
 from prune_deploy.files import open_plain, read_file, write_text
-from prune_deploy.records import BundleRecord, from_json, to_json
+from prune_deploy.records import Artifact, BundleRecord, from_json, to_json
 from prune_deploy.specs import SHORT_CODES, ExportSpec
 
 if TYPE_CHECKING:
@@ -120,11 +120,23 @@ def require_intact(folder: Path, record: BundleRecord, roles: Collection[str]) -
         InputError: a file is missing or its hash differs.
     """
     for artifact in record.artifacts:
-        if artifact.role in roles and file_sha256(folder / artifact.name) != artifact.sha256:
+        if artifact.role in roles and not is_exported(folder, artifact):
             raise InputError(
                 f"{folder / artifact.name} is not the file that was exported: its hash differs",
                 fix="restore the bundle, or export it again with `force=True`",
             )
+
+
+def is_exported(folder: Path, artifact: Artifact) -> bool:
+    """Return whether a file is the one that was exported.
+
+    The size is compared first: a file that is too large is not hashed for hours.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = folder / artifact.name
+    return _size(path) in (artifact.size_bytes, None) and file_sha256(path) == artifact.sha256
 
 
 def is_complete(folder: Path, record: BundleRecord) -> bool:

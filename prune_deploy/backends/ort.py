@@ -22,6 +22,7 @@ from prune_deploy.backends.onnxruntime.session import OrtSession
 from prune_deploy.backends.run_options import DEFAULTS, require
 from prune_deploy.errors import CannotRunError, InputError
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
+from prune_deploy.files import open_plain
 from prune_deploy.interfaces import Availability, Backend, Session
 from prune_deploy.specs import PRECISIONS, RunOptions
 from prune_deploy.tensors import Arrays
@@ -126,6 +127,8 @@ def _load(artifact: Path, options: RunOptions, stream: int | None, configure: Co
     if options.device == "cuda":
         session_options.add_session_config_entry(_ASSIGNMENT, "1")
     providers = ort_providers.providers_for(options, stream)
+    with open_plain(artifact, fix="restore the file, or export the bundle again"):
+        pass  # ONNX Runtime would wait for a pipe
     try:
         # Without its fallback, which would print to standard output and go on with the CPU.
         session = onnxruntime.InferenceSession(

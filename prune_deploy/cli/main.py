@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from prune_deploy import __version__, signals
-from prune_deploy.errors import PruneDeployError, refusal_by_the_system
+from prune_deploy.errors import OutOfMemoryError, PruneDeployError, refusal_by_the_system
 
 # Name → (module, object in it, first line of its help). The program's help is printed from here, so that it imports nothing heavy.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -78,6 +78,9 @@ class LazyGroup(click.Group):
         except OSError as error:
             if (refusal := refusal_by_the_system(error)) is None:
                 raise
+            raise _Refusal(refusal, ctx) from error
+        except MemoryError as error:
+            refusal = OutOfMemoryError("memory ran out", fix="free memory, or name something smaller")
             raise _Refusal(refusal, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

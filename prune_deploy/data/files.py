@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from prune_deploy.data.folders import SUFFIXES, ImageWalk
 from prune_deploy.errors import InputError, setting
+from prune_deploy.files import open_plain
 from prune_deploy.specs import parse_calibration
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Endings of image files, as torchvision knows them."""
-
+_LARGEST_IMAGE = 1 << 30
 _CIFAR_TRAIN = {
     "cifar10": tuple(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
     "cifar100": ("cifar-100-python/train",),
@@ -25,12 +25,12 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files in any depth under `folder`, sorted by path.
 
     Raises:
-        InputError: the folder is missing, or no image is in it.
+        InputError: the folder is missing, holds no image, or too much else.
     """
     if not folder.is_dir():
         fix = "name the folder that it lies in" if folder.is_file() else "check the path"
         raise InputError(f"{setting('calibration', folder)}: there is no folder {folder}", fix=fix, field="calibration")
-    images = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
+    images = sorted(ImageWalk(setting("calibration", folder), "calibration").files(folder))
     if not images:
         fix = f"put images into it: {', '.join(SUFFIXES)}"
         raise InputError(f"{setting('calibration', folder)}: {folder} holds no images", fix=fix, field="calibration")
@@ -68,7 +68,7 @@ def calibration_sha256(calibration: str, samples: int) -> str:
     else:
         chosen = [folder / name for name in _CIFAR_TRAIN[kind]]
     for path in chosen:
-        digest.update(f"{path.relative_to(folder).as_posix()}\n{_content(path)}\n".encode())
+        digest.update(b"%s\n%s\n" % (os.fsencode(path.relative_to(folder)), _content(path).encode()))
     return digest.hexdigest()
 
 
@@ -80,27 +80,19 @@ def _labelled_sample(folder: Path, samples: int) -> Sequence[Path]:
     if not folder.is_dir():
         word = setting("calibration", f"imagefolder:{folder}")
         raise InputError(f"{word}: there is no folder {folder}", fix="check the path", field="calibration")
-    files = [
-        path
-        for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir())
-        for path in _walk(class_folder)
-        if path.suffix.lower() in SUFFIXES
-    ]
+    walk = ImageWalk(setting("calibration", f"imagefolder:{folder}"), "calibration")
+    files = [path for class_folder in walk.classes(folder) for path in walk.files(class_folder)]
     if samples >= len(files):
         return files
     return [files[number] for number in sorted(random.Random(0).sample(range(len(files)), samples))]
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    for root, _, names in sorted(os.walk(folder, followlinks=True)):
-        yield from (Path(root, name) for name in sorted(names))
-
-
 def _content(path: Path) -> str:
+    fix = "check the path and its permissions"
     try:
-        with path.open("rb") as stream:
+        with open_plain(path, fix=fix) as stream:
+            if (size := os.fstat(stream.fileno()).st_size) > _LARGEST_IMAGE:
+                raise InputError(f"{path} has {size:,} bytes, too many for an image", fix="take it out of the folder")
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"`calibration`: cannot read {path}: {error.strerror}", fix="check the path and its permissions", field="calibration"
-        ) from error
+    except InputError as error:
+        raise InputError(f"`calibration`: {error.message}", fix=error.fix, field="calibration") from error

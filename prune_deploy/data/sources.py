@@ -13,6 +13,7 @@ from typing import Literal
 
 from PIL import Image
 
+from prune_deploy.data.folders import ImageWalk
 from prune_deploy.data.preprocessing import open_image
 from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import parse_data
@@ -113,23 +114,22 @@ def _cifar(data: str, kind: str, folder: Path, split: Split, field: str) -> Imag
 def _folder(data: str, folder: Path, field: str) -> ImageSet:
     """Open images in folders that are named after their classes.
 
-    The classes are numbered in the order of their names.
+    The classes are numbered in the order of their names, those without images too. Classes and images are those of torchvision's
+    ImageFolder, which does not end in every folder.
     """
-    from torchvision.datasets import ImageFolder
-
-    try:
-        dataset = ImageFolder(str(folder), allow_empty=True)  # a class without images keeps its number
-    except FileNotFoundError:  # torchvision's error for a folder without classes
+    walk = ImageWalk(setting(field, data), field)
+    classes = walk.classes(folder)
+    if not classes:
         raise InputError(
             f"{setting(field, data)}: {folder} has no folder of a class", fix="make one folder for each class", field=field
-        ) from None
-    if not dataset.samples:
+        )
+    found = [(path, label) for label, place in enumerate(classes) for path in walk.files(place)]
+    if not found:
         fix = "put JPEG, PNG or WebP files into the classes' folders"
         raise InputError(f"{setting(field, data)}: {folder} holds no images", fix=fix, field=field)
-    paths = [Path(path) for path, _ in dataset.samples]
 
     def read(index: int) -> Image.Image:
-        return open_image(paths[index])
+        return open_image(found[index][0])
 
-    names = [str(path.relative_to(folder)) for path in paths]
-    return ImageSet(data, tuple(dataset.classes), dataset.targets, names, read)
+    names = [str(path.relative_to(folder)) for path, _ in found]
+    return ImageSet(data, tuple(place.name for place in classes), [label for _, label in found], names, read)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prune_deploy.execution.failure import Failure
 from prune_deploy.records import BundleRecord
-from prune_deploy.store import file_sha256, read_bundle
+from prune_deploy.store import is_exported, read_bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +35,9 @@ def read_loaded_bundle(folder: Path) -> LoadedBundle:
     """
     record = read_bundle(folder)
     for artifact in record.artifacts:
-        path = folder / artifact.name
-        if not path.is_file():
+        if not (folder / artifact.name).is_file():
             return _damaged(folder, record, f"{artifact.name} is missing")
-        if file_sha256(path) != artifact.sha256:
+        if not is_exported(folder, artifact):
             return _damaged(folder, record, f"{artifact.name} is not the file that was exported: its hash differs")
     return LoadedBundle(folder=folder, record=record)
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prune_deploy import models
-from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.errors import InputError, OutOfMemoryError, storage_errors
 from prune_deploy.files import open_plain, read_file, write_text
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
@@ -122,6 +122,10 @@ def load_module(folder: Path) -> nn.Module:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} is not a whole safetensors file: {error}", fix="export the bundle again, or restore the file"
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"there is not enough memory to read {path}", fix="free memory, or use a larger machine"
         ) from error
     return recipes.rebuild(models.skeleton(recipe.model), recipe.attributes, tensors)
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_deploy.errors import BuildError, InputError, first_line, storage_errors
+from prune_deploy.files import read_file
 from prune_deploy.tensors import INPUT_NAME, output_tensors
 
 OPSET = 20
@@ -29,6 +30,7 @@ TensorRT-RTX fails on FP32 graphs of opset 23 and later, which hold Attention no
 BATCH_NAME = "batch"
 # Protobuf cannot hold 2 GiB, so the weights go into model.onnx.data well before that.
 _EXTERNAL_DATA_BYTES = 1 << 30
+_LARGEST_GRAPH = 1 << 31
 
 
 def export_onnx(module: nn.Module, input_size: tuple[int, int, int], destination: Path) -> tuple[Path, ...]:
@@ -167,8 +169,9 @@ def load_graph(path: Path) -> onnx.ModelProto:
     Raises:
         InputError: the file is no ONNX model.
     """
+    content = read_file(path, fix="export the bundle again", most_bytes=_LARGEST_GRAPH)
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(content)
         if not model.graph.node:
             raise ValueError("no nodes")
     except Exception as error:  # protobuf's parser raises its own types, which differ between its implementations

@@ -12,7 +12,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error),
 )
 _MOST_BYTES = 2 << 30
+_LONGEST_RUN_NS = 86_400 * 10**9
+_LARGEST_READING = 1e18
 _COLUMNS = ("candidate", "launch", "round", "position", "phase", "leading", "started_ns", "runs")
 
 
@@ -158,7 +160,7 @@ def unpack(content: bytes, *, source: str) -> Samples:
         if header["roles"].count("dense") != 1 or len(header["roles"]) != len(header["candidates"]):
             raise ValueError("not exactly one candidate is dense")
         blocks = tuple(_block(arrays, number, int(end)) for number, end in enumerate(ends))
-        return Samples(
+        samples = Samples(
             candidates=tuple(header["candidates"]),
             roles=tuple(header["roles"]),
             device=header["device"],
@@ -168,8 +170,28 @@ def unpack(content: bytes, *, source: str) -> Samples:
             blocks=blocks,
             unsteady=tuple((launch, candidate) for launch, candidate in header["unsteady"]),
         )
+        _check_sense(samples)
+        return samples
     except _DAMAGE as error:
         raise InputError(f"{source} is no file of samples: {error}", fix="restore it, or measure again") from error
+
+
+def _check_sense(samples: Samples) -> None:
+    """Refuse what no measurement gives, since the analysis computes with all of it."""
+    words = (*samples.candidates, *samples.roles)
+    known = ((samples.device, Device), (samples.mode, Mode), (samples.rigor, Rigor), *((role, Role) for role in samples.roles))
+    if not all(isinstance(word, str) for word in words) or not all(word in get_args(choices) for word, choices in known):
+        raise ValueError("the header names what does not exist")
+    numbers = (samples.seed, *(number for pair in samples.unsteady for number in pair))
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError("the header counts below zero")
+    for block in samples.blocks:
+        if not 0 <= block.candidate < len(samples.candidates) or min(block.launch, block.round, block.leading) < 0:
+            raise ValueError("a block is of no candidate or launch")
+        if block.samples_ns.size and not 0 <= block.samples_ns.min() <= block.samples_ns.max() <= _LONGEST_RUN_NS:
+            raise ValueError("a run took less than nothing, or more than a day")
+        if not all(abs(reading) <= _LARGEST_READING for reading in block.readings.values()):
+            raise ValueError("a reading is not finite, or too large")
 
 
 def _block(arrays: dict[str, NDArray[Any]], number: int, end: int) -> Block:

@@ -6,6 +6,7 @@ Both have the same form (docs/reference/sweep-file.md).
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,10 @@ from prune_deploy.presets.strict_toml import structure
 from prune_deploy.specs import SweepSpec
 
 _ENDING = ".toml"
-_LARGEST = 1 << 24
+_LARGEST = 1 << 20
+# tomllib takes a quadratic time for a key of many parts. No key of a sweep has more than three.
+_PART = rb"""(?:(?<![\w-])[\w-]++|"(?:[^"\\\n]|\\.){0,99}+"|'[^'\n]{0,99}+')"""
+_LONG_KEY = re.compile(_PART + rb"(?:[ \t]*+\.[ \t]*+" + _PART + rb"){50}")
 _ARCHITECTURES = "compatibility.toml"
 _FIX = "correct the file; docs/reference/sweep-file.md describes its keys"
 # These stand in the block itself. `settings` is the template for everything else.
@@ -81,6 +85,9 @@ def _tables(content: bytes, source: str) -> dict[str, Any]:
         raise InputError(
             f"{source} is empty", fix="name backends and at least one block; docs/reference/sweep-file.md shows a file"
         )
+    if (key := _LONG_KEY.search(content)) is not None:
+        begin = key[0][:40].decode(errors="replace")
+        raise InputError(f"{source} has a key of too many parts: {begin}…", fix=_FIX)
     try:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from prune_deploy.specs import FinetuneSpec
@@ -20,6 +21,10 @@ class Epoch:
     top1: float
     lr: float
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.top1 <= 1 and 0 <= self.lr < math.inf and 0 <= self.seconds < math.inf and math.isfinite(self.loss)):
+            raise ValueError(f"no epoch has a loss of {self.loss} and a top-1 of {self.top1}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

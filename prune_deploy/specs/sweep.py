@@ -27,6 +27,9 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _MOST_VARIANTS = 10_000
 """Variants of a block: months of measuring. A request for more is a mistake, and would be planned for minutes."""
 
+_MOST_CASES = 100_000
+"""Cases of a sweep, for the same reason."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -106,11 +109,15 @@ class Block:
             raise InputError(f"`ratios` must ascend, got {self.ratios}", fix="for example `ratios=(0.3, 0.5)`", field="ratios")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds must be named once each: {self.seeds}", fix="for example `seeds=(0, 1, 2)`", field="seeds")
-        variants = len(self.models) * len(self.seeds) * (1 + (len(self.methods) + len(self.masks)) * len(self.ratios))
-        if variants > _MOST_VARIANTS:
+        if self.size > _MOST_VARIANTS:
             raise InputError(
-                f"{variants:,} models are more than the {_MOST_VARIANTS:,} a block may have", fix="make several sweeps"
+                f"{self.size:,} models are more than the {_MOST_VARIANTS:,} a block may have", fix="make several sweeps"
             )
+
+    @property
+    def size(self) -> int:
+        """An upper bound of the number of variants."""
+        return len(self.models) * len(self.seeds) * (1 + (len(self.methods) + len(self.masks)) * len(self.ratios))
 
     def variants(self) -> Iterator[Variant]:
         """Yield all variants of the block.
@@ -181,6 +188,9 @@ class SweepSpec:
                 fix="for example `build_limit_s=1200`",
                 field="build_limit_s",
             )
+        cases = sum(block.size for block in self.blocks) * len(self.backends) * len(self.precisions) * len(self.batches)
+        if cases > _MOST_CASES:
+            raise InputError(f"{cases:,} cases are more than the {_MOST_CASES:,} a sweep may have", fix="make several sweeps")
         require_calibration(parse_precisions(self.precisions), self.quantize)
         if self.data is not None:
             parse_data(self.data)

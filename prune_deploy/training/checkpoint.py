@@ -28,6 +28,11 @@ from prune_deploy.specs import FinetuneSpec
 STATE_FILE = "state.json"
 _NAMED = 3
 _MOST_STEPS = 10**12
+_MOST_IMAGES = 10**15
+_OPTIMIZER_STATE: dict[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
 _RESTART = "finish it with the settings it was begun with, or begin anew with `restart=True`"
 
 
@@ -61,7 +66,8 @@ class History:
     epochs: tuple[Epoch, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (0 <= self.step <= _MOST_STEPS and self.seen >= 0 and math.isfinite(self.loss_sum) and self.seconds >= 0):
+        counted = 0 <= self.step <= _MOST_STEPS and 0 <= self.seen <= _MOST_IMAGES
+        if not (counted and math.isfinite(self.loss_sum) and 0 <= self.seconds < math.inf and 0 <= (self.top1_before or 0) <= 1):
             raise ValueError(f"no training has taken {self.step} steps with a loss of {self.loss_sum}")
 
 
@@ -228,7 +234,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
     """Put the tensors of `tensors_of` back.
 
     Raises:
-        InputError: they belong to another network.
+        InputError: they belong to another network or another optimizer.
     """
     held = {f"model.{name}": tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     saved = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
@@ -236,13 +242,28 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
         raise InputError("the checkpoint's tensors are not those of this network", fix="begin anew with `restart=True`")
     for name, tensor in held.items():
         tensor.copy_(saved[name])
-    states: dict[int, dict[str, torch.Tensor]] = {}
+    states = _optimizer_states(optimizer, tensors)
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _optimizer_states(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    """Return the optimizer's tensors by the numbers of their parameters.
+
+    A step would fail on others.
+    """
+    parameters = {str(index): each for index, each in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    expected = next((keys for kind, keys in _OPTIMIZER_STATE.items() if isinstance(optimizer, kind)), None)
+    states: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             index, _, key = rest.partition(".")
-            states.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+            states.setdefault(index, {})[key] = tensor
+    for index, state in states.items():
+        fits = index in parameters and expected in (None, set(state))
+        if not fits or not all(each.numel() == 1 or each.shape == parameters[index].shape for each in state.values()):
+            raise InputError(f"the checkpoint's tensors {index} are not this optimizer's", fix="begin anew with `restart=True`")
+    return {int(index): state for index, state in states.items()}
 
 
 def _difference(stored: Settings, requested: Settings) -> str:

@@ -15,7 +15,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from prune_deploy.errors import InputError, OutputError
+from prune_deploy.errors import InputError, OutputError, first_line
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import Epoch
 from prune_deploy.signals import StopRequest, deferred
@@ -75,11 +75,18 @@ class Trainer:
         """Continue from a state instead of from the beginning.
 
         Raises:
-            InputError: the state is of another network.
+            InputError: the state is of another network or another training.
         """
+        fix = "begin anew with `restart=True`"
+        epochs = len(state.history.epochs)
+        if not 0 <= state.history.step - epochs * self._per_epoch <= self._per_epoch or epochs > self._setup.spec.epochs:
+            raise InputError(f"the checkpoint has {state.history.step} steps, which are not those of {epochs} epochs", fix=fix)
         restore(self._model, self._optimizer, state.tensors)
         if state.scaler:
-            self._scaler.load_state_dict(state.scaler)
+            try:
+                self._scaler.load_state_dict(state.scaler)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise InputError(f"the checkpoint's scale of gradients is damaged: {first_line(error)}", fix=fix) from error
         self.history = state.history
 
     def run(self, save: Callable[[State], None]) -> History:

@@ -16,6 +16,7 @@ from prune_deploy.environment import capture
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.execution.jobs.compatibility import stage_before
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.files import read_file
 from prune_deploy.interfaces import Progress
 from prune_deploy.presets import architectures
 from prune_deploy.records import STAGES, Compatibility, CompatibilityVerdict, from_json, to_json
@@ -107,7 +108,7 @@ def read_rows(path: Path) -> list[Compatibility]:
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_file(path, fix="remove it, or choose another folder with `out=DIR`").split(b"\n")[:-1]
     return [from_json(Compatibility, line, source=f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line]
 
 

@@ -16,6 +16,7 @@ import pytest
 from test_records import BUNDLE
 
 from prune_deploy.errors import InputError, StorageError
+from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.files import write_text
 from prune_deploy.folders import new_folder
 from prune_deploy.records import Artifact, BundleRecord, to_json
@@ -258,3 +259,14 @@ def test_a_folder_is_made_in_one_that_another_holds_locked(tmp_path: Path) -> No
     finally:
         os.close(holder)
     assert (tmp_path / "bundle" / MARKER).read_text() == "whole"
+
+
+@pytest.mark.timeout(60)
+def test_a_file_of_another_size_is_not_hashed_for_hours(tmp_path: Path) -> None:
+    bundle = shutil.copytree(GOLDEN / "bundle_v1", tmp_path / "bundle")
+    os.truncate(bundle / "weights.safetensors", 1 << 42)  # sparse: it takes no room
+    with pytest.raises(InputError, match="its hash differs"):
+        require_intact(bundle, read_bundle(bundle), {"weights"})
+    damage = read_loaded_bundle(bundle).damage
+    assert damage is not None
+    assert "its hash differs" in damage.reason

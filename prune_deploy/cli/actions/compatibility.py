@@ -9,7 +9,7 @@ from pathlib import Path
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
-from prune_deploy.files import write_text
+from prune_deploy.files import read_file, write_text
 from prune_deploy.records import STAGES, Compatibility
 from prune_deploy.reporting.renderers.compatibility import counts, markdown_table, obstacle
 from prune_deploy.workflows.compatibility import CompatibilityRequest, choose_models, try_models
@@ -55,7 +55,10 @@ def run_matrix(
 
 def _parts(path: Path) -> tuple[str, str]:
     """Return the text before and after the table of a document."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        text = read_file(path).decode() if path.exists() else ""
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8", fix="name a Markdown document") from None
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:

@@ -24,7 +24,7 @@ from prune_deploy.data import CalibrationImages
 from prune_deploy.errors import InputError, StorageError, setting
 from prune_deploy.export.arrays import Array, Range
 from prune_deploy.export.int8.sessions import open_session
-from prune_deploy.files import write_text
+from prune_deploy.files import read_file, write_text
 from prune_deploy.interfaces import Progress
 from prune_deploy.specs import CalibrationMethod
 from prune_deploy.store import file_sha256
@@ -237,15 +237,14 @@ def _key(graph: str, images: str, method: str, request: str) -> str:
 
 def _cached(path: Path, progress: Progress) -> Ranges | None:
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        progress.note(f"the cached ranges in {path} cannot be read ({error}), so they are taken again")
+        content = read_file(path)
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            progress.note(f"the cached ranges in {path} cannot be read ({error.message}), so they are taken again")
         return None
     try:
-        return _parsed(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _parsed(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         progress.note(f"the cached ranges in {path} are damaged ({type(error).__name__}), so they are taken again")
         return None
 

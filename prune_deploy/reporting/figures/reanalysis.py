@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from prune_deploy.errors import InputError
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.samples import unpack
 from prune_deploy.records import CaseRecord, ComparisonStats, to_json
@@ -47,6 +48,11 @@ def reanalyze(run: Run) -> Iterator[Reanalysed]:
 
 
 def _again(record: CaseRecord, stats: ComparisonStats) -> CaseRecord:
+    if not -1 <= record.index < len(stats.candidates):
+        raise InputError(
+            f"{record.label} is number {record.index} of {len(stats.candidates)} in {record.samples_file}",
+            fix="restore the run's records, or measure again",
+        )
     candidate = stats.candidates[record.index]
     if record.latency is None or candidate is None:  # it was lost, and the record says why
         return record

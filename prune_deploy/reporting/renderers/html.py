@@ -22,7 +22,6 @@ from prune_deploy.reporting.renderers.layers import explained, link, traced
 from prune_deploy.reporting.renderers.palette import dark_edition
 from prune_deploy.reporting.renderers.plotly_figures import figure
 from prune_deploy.reporting.renderers.receipts import machine_differences, machines, receipts
-from prune_deploy.runs import TRACES_DIR
 from prune_deploy.specs.options import as_options
 
 _ASSETS = Path(__file__).with_name("assets")
@@ -129,8 +128,5 @@ def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
 def _trace_links(report: Report, folder: Path) -> dict[str, str]:
     """Map the id of a case to the link to its trace."""
     return {
-        line.id: link(run.run.folder / TRACES_DIR / run.traces[line.trace].chrome_file, folder)
-        for run in report.runs
-        for line in run.lines
-        if line.trace
+        line.id: link(run.run.folder, run.traces[line.trace], folder) for run in report.runs for line in run.lines if line.trace
     }

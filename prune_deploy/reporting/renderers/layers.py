@@ -98,7 +98,7 @@ def _traced(run: ReportedRun, trace: Trace, folder: Path) -> TracePart:
     backend = f"{case.backend}:{case.options.variant}" if case.options.variant else case.backend
     return TracePart(
         name=f"{trace.label}, {backend_title(backend)}, {case.precision}, batch {case.batch}, {run.machine}",
-        link=link(run.run.folder / TRACES_DIR / trace.chrome_file, folder),
+        link=link(run.run.folder, trace, folder),
         sentence=f"{plural(trace.runs, 'run')}, {number(trace.run_ms)} ms each under the profiler, {number(trace.untraced_ms)} ms "
         f"without it: {trace.overhead:+.0%}",
         warnings=trace.warnings,
@@ -106,6 +106,10 @@ def _traced(run: ReportedRun, trace: Trace, folder: Path) -> TracePart:
     )
 
 
-def link(target: Path, folder: Path) -> str:
-    """Return a relative address of a file for a page in `folder`."""
-    return quote(os.path.relpath(target.resolve(), folder.resolve()))
+def link(run: Path, trace: Trace, folder: Path) -> str:
+    """Return a relative address of a run's Chrome trace for a page in `folder`.
+
+    The file itself is not looked at, since a stranger chose its name.
+    """
+    target = run.resolve() / TRACES_DIR / Path(trace.chrome_file).name
+    return quote(os.path.relpath(target, folder.resolve()), errors="replace")

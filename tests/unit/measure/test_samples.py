@@ -85,6 +85,32 @@ def test_a_flipped_byte_is_refused_or_harmless(samples: Samples) -> None:
         assert pack(restored) == content, place
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda samples: replace(samples, device="tpu"),
+        lambda samples: replace(samples, roles=("dense", "copy", "spy")),
+        lambda samples: replace(samples, candidates=(1, 2, 3)),
+        lambda samples: replace(samples, seed=-1),
+        lambda samples: replace(samples, unsteady=((-1, 0),)),
+        lambda samples: _with_block(samples, candidate=3),
+        lambda samples: _with_block(samples, launch=-1),
+        lambda samples: _with_block(samples, leading=-1),
+        lambda samples: _with_block(samples, samples_ns=np.array([-5, 5])),
+        lambda samples: _with_block(samples, samples_ns=np.array([5, 1 << 62])),
+        lambda samples: _with_block(samples, readings={"sm_clock_mhz": float("inf")}),
+    ],
+)
+def test_what_no_measurement_gives_is_refused(samples: Samples, change: Callable[[Samples], Samples]) -> None:
+    """A stranger's file may be whole, with the right hash, and make no sense."""
+    with pytest.raises(InputError, match="no file of samples"):
+        unpack(pack(change(samples)), source="here")
+
+
+def _with_block(samples: Samples, **changes: object) -> Samples:
+    return replace(samples, blocks=(replace(samples.blocks[0], **changes), *samples.blocks[1:]))  # type: ignore[arg-type]
+
+
 def test_an_array_that_claims_more_than_it_holds_takes_no_memory(samples: Samples) -> None:
     """160 bytes may claim eight pebibytes."""
     header = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -175,3 +176,15 @@ def test_damaged_samples_and_bundles_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "bundles" / "net" / "bundle.json").write_text("{}", encoding="utf-8")
     report = make_report([Run(tmp_path, run_record(), (case_record(),), 0)])
     assert "is not a BundleRecord" in Page(render_html(report, tmp_path).decode()).text
+
+
+def test_a_trace_s_file_is_linked_and_never_looked_at(tmp_path: Path, report: Report) -> None:
+    """A stranger chose its name, and what lies there."""
+    run = next(each for each in report.runs if each.traces)
+    stem, trace = next(iter(run.traces.items()))
+    for name in ("loop.json.gz", "../../../etc/passwd", "\0", "\ud800", "x" * 5000, ""):
+        (tmp_path / "traces").mkdir(exist_ok=True)
+        with contextlib.suppress(OSError, ValueError):
+            (tmp_path / "traces" / "loop.json.gz").symlink_to("loop.json.gz")
+        moved = replace(run, run=replace(run.run, folder=tmp_path), traces={**run.traces, stem: replace(trace, chrome_file=name)})
+        assert b"etc/passwd" not in render_html(Report(runs=(moved,)), tmp_path)

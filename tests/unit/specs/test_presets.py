@@ -243,3 +243,28 @@ def test_a_truncated_file_is_refused_by_its_name(tmp_path: Path, length: int) ->
         read_sweep(path)
     assert caught.value.message.startswith(str(path))
     assert caught.value.fix
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["a", '"a"', "'a.b'", '"\\""'])
+@pytest.mark.parametrize("dot", [".", " . "])
+def test_a_key_without_end_is_refused_before_it_is_parsed(tmp_path: Path, part: str, dot: str) -> None:
+    for text in ("{} = 1", "[{}]", "x = {{ {} = 1 }}"):
+        with pytest.raises(InputError, match="too many parts"):
+            read_sweep(file(tmp_path, text.format(dot.join([part] * 100_000))))
+
+
+def test_texts_with_dots_are_no_keys(tmp_path: Path) -> None:
+    assert read_sweep(file(tmp_path, GOOD + f'protocol = "{"." * 100}"\n# {". " * 100}\n')).blocks[0].protocol == "." * 100
+
+
+def test_deep_tables_and_a_text_of_megabytes_are_refused_shortly(tmp_path: Path) -> None:
+    for text in (
+        "x = " + "[" * 100_000,
+        "x = " + "{a=" * 100_000,
+        f'together = "{"x" * 500_000}"',
+        f"together = {[1] * 200_000}",
+    ):
+        with pytest.raises(InputError) as caught:
+            read_sweep(file(tmp_path, text))
+        assert len(caught.value.message) < 5000

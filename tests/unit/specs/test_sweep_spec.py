@@ -116,3 +116,12 @@ def test_masks_and_sweeps_that_make_no_sense() -> None:
 def test_a_block_of_more_models_than_anybody_measures_is_refused_at_once() -> None:
     with pytest.raises(InputError, match=r"300,000 models are more"):
         Block(models=("test_resnet",), seeds=tuple(range(300_000)))
+
+
+def test_a_sweep_for_years_is_refused_before_it_is_planned() -> None:
+    block = Block(models=("resnet18",), seeds=tuple(range(10_000)))
+    assert block.size == 10_000
+    with pytest.raises(InputError, match="110,000 cases"):
+        SweepSpec(blocks=(block,) * 11, backends=("ort",))
+    with pytest.raises(InputError, match="200,000 cases"):
+        SweepSpec(blocks=(block,), backends=("ort", "eager"), batches=tuple(range(1, 11)))

@@ -120,3 +120,43 @@ def test_nothing_but_a_checkpoint_is_discarded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"notes\.txt"):
         discard(checkpoint.folder)
     assert (checkpoint.folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"seen": 10**400},
+        {"seconds": 1e308 * 10},
+        {"top1_before": 7.0},
+        {"step": 10**13},
+        {"epochs": [{"number": 1, "loss": 1.0, "top1": 2.0, "lr": 0.1, "seconds": 1.0}]},
+        {"epochs": [{"number": 1, "loss": 1.0, "top1": 0.5, "lr": -0.1, "seconds": 1.0}]},
+    ],
+)
+def test_a_history_that_no_training_has_is_refused(tmp_path: Path, history: dict[str, Any]) -> None:
+    checkpoint, _ = saved(tmp_path / "training")
+    state = checkpoint.folder / STATE_FILE
+    document = json.loads(state.read_text())
+    state.write_text(json.dumps(document | {"history": document["history"] | history}))
+    with pytest.raises(InputError, match=r"state\.json"):
+        checkpoint.read()
+
+
+def test_steps_that_are_not_those_of_the_epochs_are_refused() -> None:
+    with pytest.raises(InputError, match="not those of 0 epochs"):
+        Trainer(lively(Plain()), setup(), Silent()).resume(State(history=History(step=10**6), tensors={}, scaler={}))
+
+
+@pytest.mark.parametrize("damage", ["name", "number", "key", "shape", "missing"])
+def test_tensors_of_another_optimizer_are_refused_before_a_step_fails(damage: str) -> None:
+    states: list[State] = []
+    Trainer(lively(Plain()), setup(), Silent()).run(states.append)
+    tensors = dict(states[0].tensors)
+    name = next(name for name in tensors if name.startswith("optimizer.") and name.endswith("exp_avg"))
+    tensor = tensors.pop(name)
+    if damage != "missing":
+        other = {"name": "optimizer.x.exp_avg", "number": "optimizer.999.exp_avg", "key": f"{name}_other", "shape": name}[damage]
+        tensors[other] = tensor[..., :1].repeat(*[1] * (tensor.dim() - 1), 7) if damage == "shape" else tensor
+    with pytest.raises(InputError, match="not this optimizer's"):
+        Trainer(lively(Plain()), setup(), Silent()).resume(replace(states[0], tensors=tensors))
+    Trainer(lively(Plain()), setup(), Silent()).resume(states[0])
