@@ -4,6 +4,9 @@ The value of a block is the median of its counted runs. Rounds 2k and 2k+1 of a 
 orders, so within such a pair every candidate is timed at the same moment on average. Drift that is linear from block to block
 slows all means of a pair alike and cancels in their ratio. Of any other drift, only the second-order part within one pair is
 left.
+
+Another process that takes a core slows a quick model more than a slow one, since each of its runs waits for the core's next turn. The
+kernel tells how long threads waited. Pairs in which any of the four blocks waited long are left out, whatever their times are.
 """
 
 from __future__ import annotations
@@ -15,6 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_deploy.measure.samples import Block, Samples
+
+WAITED = "waited_share"
+"""Reading of the time that a block's threads waited for a core, over the block's own."""
+
+UNDISTURBED = 0.05
+"""Largest share of waiting of a pair that counts."""
+
+_FEWEST_PAIRS, _FEWEST_LAUNCHES = 3, 0.4
+"""Fewest such pairs, and the least share of launches that must have one."""
+
+_LEAST_SHARE = 0.25
 
 Pair = tuple[int, int]
 """Launch, and the number k of the pair within it."""
@@ -51,43 +65,73 @@ def _value_ns(block: Block) -> float:
 
 
 def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = None) -> list[NDArray[np.float64]]:
-    """Return log(dense mean / other mean) of every pair that both completed.
+    """Return log(dense mean / other mean) of every pair that both completed, and that counts.
 
     There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value is multiplied by
     what was read beside its block. Blocks without that reading are left out.
     """
     ours, theirs = _complete(_pairs(dense, reading)), _complete(_pairs(other, reading))
-    return _by_launch({pair: math.log(mean / theirs[pair]) for pair, mean in ours.items() if pair in theirs})
+    both = {
+        pair: _Pair(value=math.log(of_dense.value / theirs[pair].value), waited=max(of_dense.waited, theirs[pair].waited))
+        for pair, of_dense in ours.items()
+        if pair in theirs
+    }
+    return _undisturbed(both)
 
 
 def log_means(blocks: TimedBlocks) -> list[NDArray[np.float64]]:
-    """Return the log of a candidate's mean nanoseconds in every pair.
+    """Return the log of a candidate's mean nanoseconds in every pair that counts.
 
     There is one array of shape (pairs,) per launch. Half a pair counts too.
     """
-    return _by_launch({pair: math.log(_mean(rounds)) for pair, rounds in _pairs(blocks, None).items()})
+    pairs = {pair: _joined(rounds) for pair, rounds in _pairs(blocks, None).items()}
+    return _undisturbed({pair: _Pair(value=math.log(each.value), waited=each.waited) for pair, each in pairs.items()})
 
 
-def _pairs(timed: TimedBlocks, reading: str | None) -> dict[Pair, dict[int, float]]:
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A value, and the largest share of a block's time that threads waited for a core."""
+
+    value: float
+    waited: float
+
+
+def _pairs(timed: TimedBlocks, reading: str | None) -> dict[Pair, dict[int, _Pair]]:
     """Map each pair to its rounds, and each round to its value."""
-    pairs: dict[Pair, dict[int, float]] = {}
+    pairs: dict[Pair, dict[int, _Pair]] = {}
     for block, value_ns in zip(timed.blocks, timed.values_ns, strict=True):
         factor = 1.0 if reading is None else block.readings.get(reading)
         if factor is not None and factor > 0:
-            pairs.setdefault((block.launch, block.round // 2), {})[block.round] = value_ns * factor
+            waited = block.readings.get(WAITED, 0.0)
+            pairs.setdefault((block.launch, block.round // 2), {})[block.round] = _Pair(value_ns * factor, waited)
     return pairs
 
 
-def _complete(pairs: dict[Pair, dict[int, float]]) -> dict[Pair, float]:
-    return {pair: _mean(rounds) for pair, rounds in pairs.items() if len(rounds) == 2}
+def _complete(pairs: dict[Pair, dict[int, _Pair]]) -> dict[Pair, _Pair]:
+    return {pair: _joined(rounds) for pair, rounds in pairs.items() if len(rounds) == 2}
 
 
-def _mean(rounds: dict[int, float]) -> float:
-    return sum(rounds.values()) / len(rounds)
+def _joined(rounds: dict[int, _Pair]) -> _Pair:
+    values = [each.value for each in rounds.values()]
+    return _Pair(value=sum(values) / len(values), waited=max(each.waited for each in rounds.values()))
 
 
-def _by_launch(values: dict[Pair, float]) -> list[NDArray[np.float64]]:
-    launches: dict[int, list[float]] = {}
-    for (launch, _), value in sorted(values.items()):
-        launches.setdefault(launch, []).append(value)
-    return [np.array(launch) for launch in launches.values()]
+def _undisturbed(pairs: dict[Pair, _Pair]) -> list[NDArray[np.float64]]:
+    """Return the values of the pairs that count, one array per launch.
+
+    These are the pairs that hardly waited for a core. Launches without any are left out. Where too little would be left, the quarter of
+    each launch's pairs that waited least counts.
+    """
+    launches: dict[int, list[_Pair]] = {}
+    for (launch, _), pair in sorted(pairs.items()):
+        launches.setdefault(launch, []).append(pair)
+    calm = [[each for each in of_launch if each.waited <= UNDISTURBED] for of_launch in launches.values()]
+    calm = [of_launch for of_launch in calm if of_launch]
+    enough = sum(map(len, calm)) >= _FEWEST_PAIRS and len(calm) >= _FEWEST_LAUNCHES * len(launches)
+    kept = calm if enough else [_least_waiting(of_launch) for of_launch in launches.values()]
+    return [np.array([each.value for each in of_launch]) for of_launch in kept]
+
+
+def _least_waiting(of_launch: list[_Pair]) -> list[_Pair]:
+    limit = float(np.quantile([each.waited for each in of_launch], _LEAST_SHARE, method="higher"))
+    return [each for each in of_launch if each.waited <= max(limit, UNDISTURBED)]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_deploy.measure.estimates import estimate
-from prune_deploy.measure.pairing import log_ratios, timed_blocks
+from prune_deploy.measure.pairing import WAITED, log_ratios, timed_blocks
 from prune_deploy.measure.samples import Block, Samples
 from prune_deploy.measure.verdicts import is_converged
 from prune_deploy.records import Estimate, Role
@@ -24,6 +24,8 @@ MS = 1_000_000
 """Nanoseconds in a millisecond."""
 
 Times = NDArray[np.float64]
+
+_EPISODE_ENDS = 0.15
 
 PAIR: tuple[Role, ...] = ("dense", "candidate")
 WITH_COPY: tuple[Role, ...] = ("dense", "copy", "candidate")
@@ -162,3 +164,20 @@ def covers(figure: Estimate, truth: float) -> bool:
 def share(outcomes: Sequence[bool]) -> float:
     """Return the share of the outcomes that are true."""
     return sum(outcomes) / len(outcomes)
+
+
+def contended(random: np.random.Generator, samples: Samples, *, on: float, slowing: Sequence[float]) -> Samples:
+    """Return the samples as beside a process that takes a core, on and off.
+
+    A share `on` of the time is such an episode, of several blocks. A block that waits for a core for a share w of its time takes
+    1 + w · `slowing` of its candidate as long. Blocks say how long they waited, which is a little in quiet times too.
+    """
+    blocks, busy = [], False
+    for block in samples.blocks:
+        if random.random() < _EPISODE_ENDS:
+            busy = random.random() < on
+        waited = random.uniform(0.3, 1.2) if busy else random.uniform(0.0, 0.01)
+        factor = 1 + waited * slowing[block.candidate] if busy else 1.0
+        slowed = np.rint(block.samples_ns * factor).astype(np.int64)
+        blocks.append(replace(block, samples_ns=slowed, readings={WAITED: waited}))
+    return replace(samples, blocks=tuple(blocks))

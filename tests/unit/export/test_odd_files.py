@@ -18,6 +18,7 @@ from prune_deploy.export.bundle import load
 from prune_deploy.export.int8.calibration import _cached
 from prune_deploy.export.onnx import load_graph
 from prune_deploy.interfaces import Silent
+from prune_deploy.tensors import named_input
 from support import GOLDEN
 
 pytestmark = pytest.mark.timeout(60)
@@ -34,7 +35,7 @@ def test_a_graph_is_read_from_a_plain_file_only(tmp_path: Path) -> None:
     for name in ("pipe.onnx", "endless.onnx"):
         with (
             pytest.raises(InputError, match="no plain file"),
-            OrtBackend().open(tmp_path / name, np.zeros((1, 3, 8, 8), np.float32)),
+            OrtBackend().open(tmp_path / name, named_input(np.zeros((1, 3, 8, 8), np.float32))),
         ):
             pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,17 @@ from prune_deploy.measure.bootstrap import bootstrap_interval, width_ratio
 from prune_deploy.measure.estimates import estimate
 from prune_deploy.measure.pairing import log_ratios, timed_blocks
 from prune_deploy.measure.verdicts import required_margin, verdict
-from support.measuring import MS, Noise, covers, launches_until_converged, make_samples, noisy_times, session_with_copy, share
+from support.measuring import (
+    MS,
+    Noise,
+    contended,
+    covers,
+    launches_until_converged,
+    make_samples,
+    noisy_times,
+    session_with_copy,
+    share,
+)
 
 QUIET = Noise()
 LOUD = Noise(launch=0.006)
@@ -74,3 +85,25 @@ def test_a_loud_session_is_inconclusive_rather_than_wrong() -> None:
         assert candidate is not None
         assert candidate.speedup is not None
         assert candidate.speedup.verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("on", [0.3, 0.6])
+def test_a_process_that_takes_a_core_does_not_bend_the_ratio(on: float) -> None:
+    """It slows the quick model more. The second half proves that only the counted waiting tells the pairs apart."""
+    random = np.random.default_rng(8)
+    covered, controls, errors, blind = [], [], [], []
+    for _ in range(100):
+        samples = contended(random, session_with_copy(random, 4.0, QUIET), on=on, slowing=(1.0, 1.0, 2.5))
+        figure, control = ratio_estimate(samples, 2), ratio_estimate(samples, 1)
+        assert figure is not None
+        assert control is not None
+        covered.append(covers(figure, 4.0))
+        controls.append(covers(control, 1.0))
+        errors.append(abs(figure.value / 4.0 - 1))
+        untold = replace(samples, blocks=tuple(replace(block, readings={}) for block in samples.blocks))
+        blinded = ratio_estimate(untold, 2)
+        assert blinded is not None
+        blind.append(abs(blinded.value / 4.0 - 1))
+    assert share(covered) >= 0.93
+    assert share(controls) >= 0.93
+    assert np.quantile(errors, 0.95) < 0.3 * np.quantile(blind, 0.95)
