@@ -29,6 +29,14 @@ _LARGEST_DOCUMENT = 1 << 30
 _RESTORE = "restore it from its source"
 
 
+def resolved(path: Path) -> Path:
+    """Return an absolute path, its links followed as far as possible.
+
+    Links in a circle stay in it, and whoever reads the path says so. `Path.resolve` would raise a RuntimeError.
+    """
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def open_plain(path: Path, *, fix: str = _RESTORE) -> Iterator[BufferedReader]:
     """Open a plain file to read.

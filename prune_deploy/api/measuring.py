@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from prune_deploy.api.arguments import Folder, folders_of, names_of, sizes_of, spec_of
 from prune_deploy.errors import InputError
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress, Silent
 from prune_deploy.runs import PROFILES_DIR, Run, new_run_id, read_run
 from prune_deploy.specs import (
@@ -159,7 +160,7 @@ def _measure_spec(spec: MeasureSpec | None, fields: dict[str, Any]) -> MeasureSp
 
 
 def _run_folder(command: str, bundles: Sequence[Path], out: Folder | None) -> Path:
-    return Path(out) if out is not None else PROFILES_DIR / new_run_id(command, "-".join(each.resolve().name for each in bundles))
+    return Path(out) if out is not None else PROFILES_DIR / new_run_id(command, "-".join(resolved(each).name for each in bundles))
 
 
 def _compare_line(pair: Sequence[Path], request: BenchRequest) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_deploy.execution.failure import Failure
+from prune_deploy.files import resolved
 from prune_deploy.records import BundleRecord
 from prune_deploy.store import is_exported, read_bundle
 
@@ -24,7 +25,7 @@ class LoadedBundle:
     @property
     def label(self) -> str:
         """The bundle's name in tables."""
-        return self.folder.resolve().name
+        return resolved(self.folder).name
 
 
 def read_loaded_bundle(folder: Path) -> LoadedBundle:

@@ -177,7 +177,10 @@ def unpack(content: bytes, *, source: str) -> Samples:
 
 
 def _check_sense(samples: Samples) -> None:
-    """Refuse what no measurement gives, since the analysis computes with all of it."""
+    """Refuse what no measurement gives.
+
+    The analysis computes with all of it.
+    """
     words = (*samples.candidates, *samples.roles)
     known = ((samples.device, Device), (samples.mode, Mode), (samples.rigor, Rigor), *((role, Role) for role in samples.roles))
     if not all(isinstance(word, str) for word in words) or not all(word in get_args(choices) for word, choices in known):

@@ -11,6 +11,7 @@ from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, ne
 from prune_deploy.execution.comparison import ComparisonInterrupted, predicted_s
 from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
 from prune_deploy.execution.planning import PlannedComparison, RunConfig, parse_run_configs, plan
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord
 from prune_deploy.runs import trace_stem
@@ -49,7 +50,7 @@ def plan_bench(request: BenchRequest, progress: Progress) -> list[PlannedCompari
     configs = parse_run_configs(request.backends, request.precisions)
     _check_required(request.require, request.backends)
     bundles = []
-    for folder in dict.fromkeys(path.resolve() for path in request.bundles):
+    for folder in dict.fromkeys(resolved(path) for path in request.bundles):
         progress.stage("check bundle", folder.name)
         bundles.append(read_loaded_bundle(folder))
     planned = [
@@ -152,7 +153,7 @@ def _with_baseline(
     others = [bundle for bundle in group if bundle is not dense]
     if dense is None:
         folder = dense_bundle(others[0].record, [], needed_files(configs), progress=progress)
-        dense = read_loaded_bundle(folder.resolve())
+        dense = read_loaded_bundle(resolved(folder))
     return dense, others
 
 

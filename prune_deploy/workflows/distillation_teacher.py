@@ -10,6 +10,7 @@ from torch import nn
 from prune_deploy.errors import InputError
 from prune_deploy.execution.baseline import identity, is_dense
 from prune_deploy.export import bundle as bundles
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.models import create_model
 from prune_deploy.records import BundleRecord
@@ -30,7 +31,7 @@ def find_teacher(folder: Path, record: BundleRecord, progress: Progress) -> tupl
             f"`distill` learns from the dense model, whose weights are {record.weights.label}: its answers mean nothing",
             fix="leave `distill` out, or start from trained weights (`weights` of the export)",
         )
-    for beside in sorted(path.parent for path in folder.resolve().parent.glob(f"*/{BUNDLE_FILE}")):
+    for beside in sorted(path.parent for path in resolved(folder).parent.glob(f"*/{BUNDLE_FILE}")):
         if _is_teacher(beside, record):
             return bundles.load(beside), beside.name
     progress.stage("load teacher", f"{record.model.name}, weights {record.weights.label}")

@@ -16,6 +16,7 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, RunConfig, parse_run_configs, plan_case
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions
@@ -84,7 +85,7 @@ def plan_evaluation(request: EvaluationRequest) -> list[PlannedCase]:
     """
     from prune_deploy.data import open_images  # imports torch
 
-    bundles = [read_loaded_bundle(folder) for folder in dict.fromkeys(path.resolve() for path in request.bundles)]
+    bundles = [read_loaded_bundle(folder) for folder in dict.fromkeys(resolved(path) for path in request.bundles)]
     parse_run_configs(request.backends, request.precisions or ("fp32",))  # what is misspelt is told before files are looked for
     open_images(request.data)  # is told before anything is opened
     planned = [case for bundle in bundles for case in _cases(bundle, request)]

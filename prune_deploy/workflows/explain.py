@@ -16,7 +16,7 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
-from prune_deploy.files import write_text
+from prune_deploy.files import resolved, write_text
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Explanation, Status, Trace, to_json
 from prune_deploy.reporting.explain.alignment import alignment_of
@@ -72,7 +72,7 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
         )
     configs = parse_run_configs(request.backends, (against, *request.precisions))
     tracer_for(configs[0].backend.name)
-    bundles = [read_loaded_bundle(folder.resolve()) for folder in request.bundles]
+    bundles = [read_loaded_bundle(resolved(folder)) for folder in request.bundles]
     planned = [
         each for bundle in bundles for each in plan(bundle, (), configs, request.batches, request.spec, across="precisions")
     ]

@@ -16,7 +16,7 @@ from prune_deploy.backends.pytorch.settings import require_cuda_build
 from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles
-from prune_deploy.files import write_bytes
+from prune_deploy.files import resolved, write_bytes
 from prune_deploy.interfaces import Progress
 from prune_deploy.models import LoadedModel
 from prune_deploy.pipeline import Network, export_bundle
@@ -55,7 +55,7 @@ class FinetuneRequest:
     @property
     def folder(self) -> Path:
         """The folder of the new bundle."""
-        return self.out if self.out is not None else self.bundle.parent / f"{self.bundle.resolve().name}-finetuned"
+        return self.out if self.out is not None else self.bundle.parent / f"{resolved(self.bundle).name}-finetuned"
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -96,7 +96,7 @@ def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     """
     record = read_bundle(request.bundle)
     parent = _parent(request.bundle, record)
-    if request.folder.resolve() == request.bundle.resolve():
+    if resolved(request.folder) == resolved(request.bundle):
         raise InputError(
             f"{setting('out', request.folder)} is the bundle that is trained",
             fix="name another folder with `out=DIR`",
@@ -180,7 +180,7 @@ def _parent(folder: Path, record: BundleRecord) -> Parent:
     whole = weights is not None and is_complete(folder, record)
     if weights is None or not whole or file_sha256(folder / weights.name) != weights.sha256:
         raise InputError(f"{folder} is not whole, or its weights were changed", fix=f"see: prune-deploy verify {folder}")
-    return Parent(name=folder.resolve().name, key=record.key, weights_sha256=weights.sha256)
+    return Parent(name=resolved(folder).name, key=record.key, weights_sha256=weights.sha256)
 
 
 def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, progress: Progress) -> Network:

@@ -16,6 +16,7 @@ from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
 from prune_deploy.execution.workers.process import WorkerError
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Trace
 from prune_deploy.runs import trace_stem
@@ -69,7 +70,7 @@ def plan_traces(request: TraceRequest) -> list[PlannedComparison]:
         CannotRunError: the backend cannot run or be traced here, or the bundle has nothing that it opens.
         VerificationError: the bundle's files are not those that were exported.
     """
-    bundle = read_loaded_bundle(request.bundle.resolve())
+    bundle = read_loaded_bundle(resolved(request.bundle))
     config = parse_run_configs((request.backend,), (request.precision,))[0]
     tracer_for(config.backend.name)
     planned = plan(bundle, (), (config,), request.batches, request.spec)

@@ -11,7 +11,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "prune_deploy"
 FOLDERS = sorted({path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")})
-SCRIPTS = ["docs", "tests/docs", "tests/support", "tests/support/fakes", "tests/support/models"]
+SCRIPTS = ["docs", "tests/docs", "tests/fuzz", "tests/support", "tests/support/fakes", "tests/support/models"]
 DOCUMENTS = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "engines/*.md", "profiles/*.md")

@@ -1,4 +1,4 @@
-"""Mutated files and odd options: none of them may end in a traceback.
+"""Mutated files and odd options, which never end in a traceback.
 
 Strangers hand in bundles, runs, sweeps, images and options. Hypothesis mutates small real ones. Each reader must return a value or raise
 a `PruneDeployError` with a fix. Each command must end with a documented exit code. Nothing outside the test's folder may be written, and

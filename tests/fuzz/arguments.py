@@ -195,7 +195,7 @@ def make_oddities(folder: Path) -> None:
 
 @st.composite
 def command_lines(draw: st.DrawFn, name: str, command: click.Command) -> list[str]:
-    """Draw the arguments of a command: some of its options, and its positional ones.
+    """Draw a command's arguments: some options, and the positional ones.
 
     Few, half or no values are hostile, so that some lines get far.
     """

@@ -1,4 +1,4 @@
-"""Profiles of Hypothesis, the time of each test, and the counts at the end."""
+"""Hypothesis's profiles, the time of each test, and the counts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Run a test with other examples until its share of the time is over."""
+    """Repeat a test with other examples until its time is over."""
     counts.clear()
     begun = time.monotonic()
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}

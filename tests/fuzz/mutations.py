@@ -1,4 +1,4 @@
-"""Changes of bytes and of JSON documents, small enough to get past the first check."""
+"""Small changes of bytes and of JSON documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may come of a stranger's input: a value or a short error, and nothing else."""
+"""Judge of strangers' inputs: each gives a value or a short error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class HangingError(BaseException):
 
 
 class Guard:
-    """Watches every file that is opened to be written, every connection and every program.
+    """Watches files that are written, connections and programs.
 
     An audit hook cannot be taken away again, so there is one for the process, which looks only between `begin` and `end`.
     """
@@ -133,7 +133,10 @@ def watched(folder: Path, programs: Collection[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Refuse memory beyond what small inputs need, so that the machine survives a size that was believed."""
+    """Refuse memory beyond what small inputs need.
+
+    The machine survives a size that was believed.
+    """
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY_BYTES, before[1]))
@@ -166,7 +169,7 @@ def _limited_time() -> Iterator[None]:
 
 
 def attempt(read: Callable[[], T], folder: Path) -> T | None:
-    """Return what a reader returns, or None where it refuses as it should.
+    """Return a reader's value, or None where it refuses correctly.
 
     An error of the tree with a message and a fix is such a refusal. Everything else fails the test.
     """

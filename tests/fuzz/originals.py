@@ -23,7 +23,7 @@ _KEPT = (RUN_FILE, f"{SAMPLES_DIR}/*ort-fp32-b8*", f"{TRACES_DIR}/*l2*", f"{EXPL
 
 
 def copy_run(folder: Path) -> Path:
-    """Write a run of `RECORDS` with their samples, a trace and an explanation."""
+    """Write a run of `RECORDS`, with samples, trace and explanation."""
     for pattern in _KEPT:
         for path in RUN.glob(pattern):
             target = folder / path.relative_to(RUN)
@@ -34,7 +34,7 @@ def copy_run(folder: Path) -> Path:
 
 
 def write_records(folder: Path, records: Any) -> None:
-    """Write records.jsonl of any value, a line for each item of a list."""
+    """Write any value as records.jsonl, a list line by line."""
     lines = [json.dumps(record) for record in (records if isinstance(records, list) else [records])]
     (folder / RECORDS_FILE).write_text("".join(f"{line}\n" for line in lines), errors="surrogatepass")
 

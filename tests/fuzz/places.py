@@ -1,4 +1,4 @@
-"""What may lie in the place of a file or of a folder."""
+"""Odd things in the place of a file or of a folder."""
 
 from __future__ import annotations
 

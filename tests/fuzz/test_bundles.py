@@ -1,4 +1,4 @@
-"""Bundles of strangers: damaged, with their hashes made right or left wrong, they are refused or used."""
+"""Damaged bundles, whose hashes are right or wrong, are refused or used."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _with_own_hash(record: Any) -> bytes:
 
 @st.composite
 def _weights(draw: st.DrawFn, content: bytes) -> bytes:
-    """Draw a mutated safetensors file: its bytes, or the values of its header."""
+    """Draw a safetensors file with mutated bytes or a mutated header."""
     if draw(st.booleans()):
         return draw(changed_bytes(content))
     length = int.from_bytes(content[:8], "little")

@@ -1,4 +1,4 @@
-"""Options of every command: a documented exit code, a message with a fix, and no traceback."""
+"""Odd options end with a documented exit code and a fix."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _reached(*_arguments: Any, **_options: Any) -> NoReturn:
 
 
 def _usable_quickly(name: str) -> Backend:
-    """Return a backend as `run` looks it up, unless it would compile for a minute."""
+    """Return a backend, unless it would compile for a minute."""
     backend = usable(name)
     return _reached() if backend.compiles else backend
 

@@ -1,4 +1,4 @@
-"""Odd things in the place of a file or a folder: nobody waits for them, and nobody reads them without end."""
+"""Odd things in the place of a file are not waited for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _FILE_USES: dict[str, Callable[[Path], object]] = {
 
 
 def _every(original: Path, uses: dict[str, Callable[[Path], object]], tmp_path: Path) -> None:
-    """Put everything odd in the place of each file and folder of `original`, and use it in every way."""
+    """Use copies of `original` with odd things in every file's place."""
     folder = tmp_path / "copy"
     for path in sorted(original.rglob("*")):
         for kind in ODD:

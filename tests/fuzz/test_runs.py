@@ -1,4 +1,4 @@
-"""Runs of strangers: records and samples are read or refused, and what was read can be shown."""
+"""Damaged runs are refused, and what was read can be shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def _show(folder: Path, formats: Sequence[Format] = _FORMATS) -> None:
-    """Read a run and use it in every way that takes no runtime."""
+    """Use a run in every way that takes no runtime."""
     place = folder.parent
     read = attempt(lambda: read_run(folder), place)
     if read is None:

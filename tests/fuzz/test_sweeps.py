@@ -39,7 +39,10 @@ _ENDLESS = {
 
 
 def _toml(value: Any) -> str:
-    """Write a value as inline TOML. What TOML has no word for becomes a text."""
+    """Write a value as inline TOML.
+
+    What TOML has no word for becomes a text.
+    """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)} = {_toml(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

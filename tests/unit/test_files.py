@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from prune_deploy.errors import InputError
-from prune_deploy.files import read_file
+from prune_deploy.files import read_file, resolved
+from support import ROOT
 
 
 def test_a_plain_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:
@@ -34,3 +35,16 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
         stream.truncate(1 << 40)  # sparse: it takes no room
     with pytest.raises(InputError, match="1,099,511,627,776 bytes"):
         read_file(tmp_path / "large")
+
+
+def test_links_are_followed_as_far_as_they_lead(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    assert resolved(tmp_path / "link") == resolved(tmp_path / "file")
+    assert resolved(tmp_path / "loop" / "below").name == "below"
+
+
+def test_no_module_resolves_a_path_that_may_be_a_circle_of_links() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "prune_deploy").rglob("*.py")]
+    assert len(sources) > 200
+    assert not any(".resolve()" in source for source in sources)

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from prune_deploy.files import resolved
+
 FOLDER_VARIABLE = "PRUNE_DEPLOY_KERNEL_CACHE"
 """Environment variable that names the caches' folder. Without it there are none."""
 
@@ -19,7 +21,7 @@ def cache_file(artifact: Path) -> Path | None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return None
-    digest = hashlib.sha256(os.fsencode(artifact.resolve())).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(resolved(artifact))).hexdigest()[:16]
     return Path(folder) / f"{artifact.stem}-{digest}.kernels"
 
 

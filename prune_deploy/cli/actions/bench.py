@@ -14,6 +14,7 @@ from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.execution.planning import PlannedComparison
+from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import FAILED_STATUSES, CaseRecord
 from prune_deploy.reporting.figures.rows import row
@@ -34,7 +35,7 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
     bench_request = request(bundles, _DEFAULT_BACKENDS, values, across=across)
     with StageLines() as progress:
         planned = plan_bench(bench_request, progress)
-        folder = run_folder("bench", "-".join(path.resolve().name for path in bundles), values["out"])
+        folder = run_folder("bench", "-".join(resolved(path).name for path in bundles), values["out"])
         records = measure(planned, bench_request.spec, folder, progress)
         traced = list(trace_measured(planned, records, bench_request.spec, folder, progress)) if values["trace"] else []
     if not values["trace"]:

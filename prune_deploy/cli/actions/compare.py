@@ -14,6 +14,7 @@ from prune_deploy.cli.actions.bench import exit_code, request, run, show
 from prune_deploy.cli.options.measure import device
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.errors import InputError, RegressionError, UndecidedError
+from prune_deploy.files import resolved
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
 from prune_deploy.reporting.figures.gates import Gated, gate_slower, parse_share, worst
@@ -41,7 +42,7 @@ def compare(old: Path, new: Path, as_json: bool, values: dict[str, Any]) -> int:
 def _compare_bundles(old: Path, new: Path, as_json: bool, allowed: float | None, values: dict[str, Any]) -> int:
     default = ("trt",) if device(values["device"]) == "cuda" else ("ort",)
     bench_request = request((old, new), default, values)
-    bundle = f"{old.resolve().name}-{new.resolve().name}"
+    bundle = f"{resolved(old).name}-{resolved(new).name}"
     folder, records = run(lambda each, _: plan_pair(old, new, each), bench_request, "compare", bundle, values["out"])
     news = [record for record in records if record.role == "candidate"]
     gated = [] if allowed is None else [_gate(each, allowed) for each in news]

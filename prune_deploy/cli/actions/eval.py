@@ -11,6 +11,7 @@ from prune_deploy.cli.options.measure import run_options
 from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
+from prune_deploy.files import resolved
 from prune_deploy.gpus import local_target
 from prune_deploy.records import FAILED_STATUSES, Accuracy
 from prune_deploy.reporting.figures.formatting import MISSING, percent
@@ -29,7 +30,7 @@ def eval_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, Any
     """
     request = _request(bundles, values)
     with StageLines() as progress:
-        progress.stage("check bundle", ", ".join(path.resolve().name for path in bundles))
+        progress.stage("check bundle", ", ".join(resolved(path).name for path in bundles))
         rows = list(evaluate_all(plan_evaluation(request), request, progress))
     if as_json:
         emit_json({"data": request.data, "rows": [_document(row) for row in rows]})

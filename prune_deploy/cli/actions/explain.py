@@ -12,6 +12,7 @@ from prune_deploy.cli.options.measure import measure_spec
 from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.progress import StageLines
+from prune_deploy.files import resolved
 from prune_deploy.records import FAILED_STATUSES, CaseRecord, Explanation
 from prune_deploy.reporting.explain.waterfall import waterfall
 from prune_deploy.reporting.figures.formatting import interval, number
@@ -30,7 +31,7 @@ def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
     request = _request(bundle, values)
     with StageLines() as progress:
         planned = plan_explanation(request, progress, against=values["against"])
-        folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", bundle.resolve().name)
+        folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", resolved(bundle).name)
         records = measure(planned, request.spec, folder, progress)
         explained: list[Explained] = []
         rest = list(records)

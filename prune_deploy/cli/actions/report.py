@@ -10,7 +10,7 @@ from typing import cast
 from prune_deploy.cli.output.console import data_console, emit_json, emit_text, say
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.errors import InputError, VerificationError, storage_errors
-from prune_deploy.files import write_bytes
+from prune_deploy.files import resolved, write_bytes
 from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.reporting.figures.report import Report, make_report
 from prune_deploy.reporting.renderers import Format, render
@@ -30,8 +30,7 @@ def report_runs(folders: Sequence[Path], form: str | None, out: Path | None, aga
         VerificationError: the samples give other figures than the records.
         StorageError: the report cannot be written.
     """
-    resolved = [folder.resolve() for folder in folders]
-    if len(set(resolved)) < len(resolved):
+    if len({resolved(folder) for folder in folders}) < len(folders):
         raise InputError("a run is named twice", fix="name each run once")
     runs = [_read(folder, again) for folder in folders]
     report = make_report(runs)

@@ -13,6 +13,7 @@ from prune_deploy.cli.options.values import only
 from prune_deploy.cli.output.console import data_console, emit_json, table
 from prune_deploy.cli.output.latency_table import print_reasons
 from prune_deploy.cli.output.progress import StageLines
+from prune_deploy.files import resolved
 from prune_deploy.records import CaseRecord, LayerTime, Trace
 from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.runs import TRACES_DIR
@@ -28,7 +29,7 @@ def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
     """
     request = _request(bundle, values)
     planned = plan_traces(request)
-    folder = run_folder("trace", bundle.resolve().name, values["out"])
+    folder = run_folder("trace", resolved(bundle).name, values["out"])
     with StageLines() as progress:
         done = list(trace_bundle(planned, request, folder, sys.argv[1:], progress))
     records = [record for record, _ in done]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from prune_deploy.files import resolved
 from prune_deploy.records import Trace
 from prune_deploy.reporting.charts.waterfall import CAUSES, explanation_name
 from prune_deploy.reporting.figures.formatting import MISSING, number, share
@@ -107,9 +108,9 @@ def _traced(run: ReportedRun, trace: Trace, folder: Path) -> TracePart:
 
 
 def link(run: Path, trace: Trace, folder: Path) -> str:
-    """Return a relative address of a run's Chrome trace for a page in `folder`.
+    """Return a Chrome trace's relative address for a page in `folder`.
 
     The file itself is not looked at, since a stranger chose its name.
     """
-    target = run.resolve() / TRACES_DIR / Path(trace.chrome_file).name
-    return quote(os.path.relpath(target, folder.resolve()), errors="replace")
+    target = resolved(run) / TRACES_DIR / Path(trace.chrome_file).name
+    return quote(os.path.relpath(target, resolved(folder)), errors="replace")

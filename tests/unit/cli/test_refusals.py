@@ -1,4 +1,4 @@
-"""What ends a command shortly, whatever it was doing."""
+"""Refusals that can meet any command, whatever it was doing."""
 
 from __future__ import annotations
 

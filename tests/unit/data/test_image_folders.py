@@ -47,7 +47,7 @@ def test_a_folder_nested_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_things_is_refused_before_all_of_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with as many images as a large data set has must pass, and the root of the file system must not."""
+    """A file system's root is refused, a large data set is not."""
     monkeypatch.setattr(folders, "_TELLING", 100)
     images = [f"a/{number}.png" for number in range(150)]
     assert len(list_images(_filled(tmp_path / "images", *images))) == 150

@@ -1,4 +1,4 @@
-"""Files of unknown origin that an export or a bundle names: none is waited for, and none ends in a traceback."""
+"""Odd files that an export or a bundle names are short errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures made again from samples: a record that points elsewhere is bad input."""
+"""Figures made again from samples, whose records may point elsewhere."""
 
 from __future__ import annotations
 
