@@ -256,7 +256,8 @@ class Preprocessing:
 class WeightsSource:
     """Origin of the dense weights.
 
-    It is "random" with its seed, "pretrained" with timm's tag, or "file" with its hash.
+    It is "random" with its seed, "pretrained" with timm's tag, or "file" with its hash. `note` tells how a file was read, if it was no
+    plain state dict of the model.
     """
 
     kind: Literal["random", "pretrained", "file"]
@@ -264,13 +265,14 @@ class WeightsSource:
     tag: str | None = None
     path: str | None = None
     sha256: str | None = None
+    note: str = ""
 
     @property
     def label(self) -> str:
         """A few words for tables."""
-        return {"random": f"random, seed {self.seed}", "pretrained": f"pretrained {self.tag}", "file": f"file {self.path}"}[
-            self.kind
-        ]
+        if self.kind == "file":
+            return f"file {self.path}{f' ({self.note})' if self.note else ''}"
+        return f"random, seed {self.seed}" if self.kind == "random" else f"pretrained {self.tag}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

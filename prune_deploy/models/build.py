@@ -1,34 +1,29 @@
-"""Models by short code or timm name, with recorded weights."""
+"""Modules of resolved models, with random, pretrained or given weights."""
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from timm.data import resolve_data_config
 from timm.layers import PatchEmbed
-from timm.models import get_pretrained_cfg, is_model, split_model_name_tag
+from timm.models import get_pretrained_cfg
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from prune_deploy.data import synthetic_images
-from prune_deploy.errors import CannotRunError, InputError, first_line, setting
+from prune_deploy.errors import CannotRunError, InputError, first_line
+from prune_deploy.models.checkpoints import load_weights
+from prune_deploy.models.names import require_registered, resolve
 from prune_deploy.records import Preprocessing, WeightsSource
-from prune_deploy.specs import SHORT_CODES, ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs import ModelSpec, ResolvedModel, weights_path
 from prune_deploy.store import file_sha256
 
-SHORT_CODE_CLASSES = 10
 _STATISTICS_IMAGES = 4
-_SHOWN = 100
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +34,6 @@ class LoadedModel:
     resolved: ResolvedModel
     weights: WeightsSource
     preprocessing: Preprocessing
-
-
-def resolve(spec: ModelSpec) -> ResolvedModel:
-    """Decide everything that a request leaves open.
-
-    Short codes become timm's names.
-
-    Raises:
-        InputError: timm knows no such model, or no such weights of it.
-    """
-    name = SHORT_CODES.get(spec.name, spec.name)
-    require_registered(name)
-    config = get_pretrained_cfg(name)
-    classes = spec.num_classes
-    if classes is None:
-        reference = spec.name in SHORT_CODES and spec.weights == "random"
-        classes = SHORT_CODE_CLASSES if reference else int(getattr(config, "num_classes", None) or 1000)
-    size = spec.input_size or tuple(getattr(config, "input_size", None) or (3, 224, 224))
-    return ResolvedModel(
-        name=name,
-        num_classes=classes,
-        input_size=(int(size[0]), int(size[1]), int(size[2])),
-        weights=spec.weights,
-        seed=spec.seed,
-    )
-
-
-def require_registered(name: str) -> None:
-    """Refuse what timm's registry does not hold.
-
-    timm itself would look for other names on a hub or in a folder ("hf-hub:…", "local-dir:…"), and build what it is told there.
-
-    Raises:
-        InputError: there is no such architecture, or no such weights of it.
-    """
-    architecture, tag = split_model_name_tag(name)
-    if not is_model(architecture):
-        near = difflib.get_close_matches(architecture, [*timm.list_models(), *SHORT_CODES.values()], n=3, cutoff=0.5)
-        raise InputError(
-            f"unknown model {name[:_SHOWN]!r}",
-            fix=f"did you mean {', '.join(near)}?" if near else "see: prune-deploy models --filter '*resnet*'",
-        )
-    if not tag:
-        return
-    tags = [split_model_name_tag(each)[1] for each in timm.list_pretrained(f"{architecture}.*")]
-    if tag not in tags:
-        listed = ", ".join(tags) or "none"
-        raise InputError(f"{architecture} has no weights {tag[:_SHOWN]!r}", fix=f"one of its tags: {listed}; or leave it out")
 
 
 def create_model(spec: ModelSpec) -> LoadedModel:
@@ -109,8 +56,8 @@ def create_model(spec: ModelSpec) -> LoadedModel:
         module, source = _pretrained(resolved)
     else:
         module = _build(resolved)
-        load_weights(module, path)
-        source = WeightsSource(kind="file", path=path.name, sha256=file_sha256(path))
+        note = load_weights(module, path)
+        source = WeightsSource(kind="file", path=path.name, sha256=file_sha256(path), note=note)
     return LoadedModel(module.eval(), resolved, source, preprocessing_of(module, resolved.input_size))
 
 
@@ -213,65 +160,6 @@ def _take_batch_statistics(module: nn.Module, input_size: tuple[int, int, int]) 
     module.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file or a state-dict checkpoint into `module`, strictly.
-
-    Only tensors are unpickled.
-
-    Raises:
-        InputError: no such file, a damaged one, or one whose tensors do not fit. It names the first mismatching tensor.
-    """
-    state = _read_state(path)
-    expected = module.state_dict()
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    for name, tensor in expected.items():
-        if name not in state:
-            raise InputError(
-                f"{path} lacks the tensor {name} of shape {tuple(tensor.shape)}", fix="use the weights of this model"
-            )
-        if state[name].shape != tensor.shape:
-            raise InputError(
-                f"{path}: {name} has shape {tuple(state[name].shape)}, the model needs {tuple(tensor.shape)}",
-                fix="set `num_classes` and `input_size` as the weights were trained, or use the weights of this model",
-            )
-    extra = [name for name in state if name not in expected]
-    if extra:
-        raise InputError(f"{path} has a tensor the model does not know: {extra[0]}", fix="use the weights of this model")
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:  # a tensor of the right shape and of a kind that cannot be copied: sparse, quantised
-        raise InputError(
-            f"{path} does not fit the model: {str(error).strip().splitlines()[-1].strip()[:200]}", fix="save dense float tensors"
-        ) from error
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise InputError(
-            f"{setting('weights', path)}: no such file",
-            fix="use random, pretrained, or the path of a safetensors or state-dict file",
-            field="weights",
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"{path} is not a whole safetensors file: {error}", fix="fetch or copy the file again") from error
-    except Exception as error:  # torch.load raises all kinds of errors for a damaged archive
-        raise InputError(
-            f"{path} cannot be read as a state dict: {first_line(error, 160)}",
-            fix="save it with torch.save(model.state_dict(), PATH) or as safetensors; whole pickled models are refused",
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-            break
-    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()):
-        raise InputError(f"{path} holds no state dict", fix="save it with torch.save(model.state_dict(), PATH)")
-    return loaded
 
 
 def preprocessing_of(module: nn.Module, input_size: tuple[int, int, int]) -> Preprocessing:
