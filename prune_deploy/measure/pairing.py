@@ -65,9 +65,9 @@ def _value_ns(block: Block) -> float:
 
 
 def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = None) -> list[NDArray[np.float64]]:
-    """Return log(dense mean / other mean) of every pair that both completed, and that counts.
+    """Return log(dense mean / other mean) of every pair that counts.
 
-    There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value is multiplied by
+    Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value is multiplied by
     what was read beside its block. Blocks without that reading are left out.
     """
     ours, theirs = _complete(_pairs(dense, reading)), _complete(_pairs(other, reading))
@@ -80,7 +80,7 @@ def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = 
 
 
 def log_means(blocks: TimedBlocks) -> list[NDArray[np.float64]]:
-    """Return the log of a candidate's mean nanoseconds in every pair that counts.
+    """Return the log of the mean nanoseconds in every pair that counts.
 
     There is one array of shape (pairs,) per launch. Half a pair counts too.
     """
@@ -90,7 +90,7 @@ def log_means(blocks: TimedBlocks) -> list[NDArray[np.float64]]:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A value, and the largest share of a block's time that threads waited for a core."""
+    """A value, and the largest share of waiting in a block."""
 
     value: float
     waited: float

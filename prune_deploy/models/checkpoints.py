@@ -1,4 +1,4 @@
-"""Weights from files as they come: wrapped, with prefixes, or with more in them than tensors."""
+"""Weights from files as they come: wrapped, prefixed, with more than tensors."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _harmless() -> list[Any]:
 
 
 def _state_of(loaded: Any, path: Path) -> tuple[State, str]:
-    """Return the state dict of a checkpoint, and the key that it was under."""
+    """Return the state dict of a checkpoint, and its key there."""
     if _is_state(loaded):
         return loaded, ""
     if isinstance(loaded, dict):

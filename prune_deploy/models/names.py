@@ -1,4 +1,4 @@
-"""Names of models: short codes, timm's registry, and names of hubs that have another name here."""
+"""Names of models: short codes, those of timm's registry, those of hubs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def require_registered(name: str) -> None:
 
 
 def _elsewhere(name: str) -> str:
-    """Return the way to a model that is named as on a hub or by a folder, "" for any other name."""
+    """Return the way to a model with a hub's or a folder's name.
+
+    It is "" for any other name.
+    """
     if name.startswith(_FOLDERS):
         return "name the architecture, and the file in that folder with `weights=PATH`"
     bare = name

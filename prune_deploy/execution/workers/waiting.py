@@ -1,6 +1,6 @@
-"""Time that threads of this process waited for a core, as Linux counts it.
+"""Time that threads of this process waited for a core.
 
-Documentation/scheduler/sched-stats.rst of the kernel: the second field of a task's `schedstat` is the nanoseconds that it was ready
+Linux counts it. Documentation/scheduler/sched-stats.rst of the kernel: the second field of a task's `schedstat` is the nanoseconds that it was ready
 and not running.
 """
 
