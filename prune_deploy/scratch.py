@@ -94,7 +94,7 @@ class Scratch:
 
 
 def _require_room(folder: Path) -> None:
-    """Try whether a file can be written that is a little larger than the largest.
+    """Try to write a file a little larger than the largest.
 
     Raises:
         StorageError: it cannot.

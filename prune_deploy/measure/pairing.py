@@ -67,8 +67,8 @@ def _value_ns(block: Block) -> float:
 def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = None) -> list[NDArray[np.float64]]:
     """Return log(dense mean / other mean) of every pair that counts.
 
-    Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value is multiplied by
-    what was read beside its block. Blocks without that reading are left out.
+    Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value
+    is multiplied by what was read beside its block. Blocks without that reading are left out.
     """
     ours, theirs = _complete(_pairs(dense, reading)), _complete(_pairs(other, reading))
     both = {

@@ -67,7 +67,7 @@ def require_registered(name: str) -> None:
 
 
 def _elsewhere(name: str) -> str:
-    """Return the way to a model with a hub's or a folder's name.
+    """Return the way to a model that a hub or folder names.
 
     It is "" for any other name.
     """

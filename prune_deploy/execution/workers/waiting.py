@@ -1,7 +1,7 @@
 """Time that threads of this process waited for a core.
 
-Linux counts it. Documentation/scheduler/sched-stats.rst of the kernel: the second field of a task's `schedstat` is the nanoseconds that it was ready
-and not running.
+Linux counts it. The second field of a task's `schedstat` is the nanoseconds that it was ready and not running (the kernel's
+Documentation/scheduler/sched-stats.rst).
 """
 
 from __future__ import annotations
