@@ -53,8 +53,16 @@ class _Refusal(click.ClickException):
         group, name = ctx.command, ctx.invoked_subcommand
         command = group.get_command(ctx, name) if isinstance(group, click.Group) and name is not None else None
         with click.Context(command or group):
-            super().__init__(in_options(str(error)))
+            super().__init__(in_options(f"{_indented(error.message)}\nFix: {_indented(error.fix)}"))
         self.code = error.exit_code
+
+
+def _indented(text: str) -> str:
+    """Return a text whose further lines are indented.
+
+    A line break in a name can thus not begin another message.
+    """
+    return "\n  ".join(line for line in text.splitlines() if line.strip())
 
 
 class LazyGroup(click.Group):
