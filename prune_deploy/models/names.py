@@ -1,19 +1,15 @@
-"""Names of models: short codes, those of timm's registry, those of hubs."""
+"""Names of models, and everything that a request leaves open."""
 
 from __future__ import annotations
-
-import difflib
 
 import timm
 from timm.models import get_pretrained_cfg, is_model, split_model_name_tag
 
 from prune_deploy.errors import InputError
 from prune_deploy.specs import SHORT_CODES, ModelSpec, ResolvedModel
+from prune_deploy.timm_names import SHOWN, require_architecture
 
 SHORT_CODE_CLASSES = 10
-_SHOWN = 100
-_HUBS = ("hf-hub:", "hf_hub:", "timm/")
-_FOLDERS = ("local-dir:", "local_dir:")
 
 
 def resolve(spec: ModelSpec) -> ResolvedModel:
@@ -51,34 +47,11 @@ def require_registered(name: str) -> None:
     """
     architecture, tag = split_model_name_tag(name)
     if not is_model(architecture):
-        if fix := _elsewhere(name):
-            raise InputError(f"unknown model {name[:_SHOWN]!r}: models are named as in timm's registry", fix=fix)
-        near = difflib.get_close_matches(architecture, [*timm.list_models(), *SHORT_CODES.values()], n=3, cutoff=0.5)
-        raise InputError(
-            f"unknown model {name[:_SHOWN]!r}",
-            fix=f"did you mean {', '.join(near)}?" if near else "see: prune-deploy models --filter '*resnet*'",
-        )
+        require_architecture(name)
+        raise InputError(f"unknown model {name[:SHOWN]!r}", fix="see: prune-deploy models --filter '*resnet*'")
     if not tag:
         return
     tags = [split_model_name_tag(each)[1] for each in timm.list_pretrained(f"{architecture}.*")]
     if tag not in tags:
         listed = ", ".join(tags) or "none"
-        raise InputError(f"{architecture} has no weights {tag[:_SHOWN]!r}", fix=f"one of its tags: {listed}; or leave it out")
-
-
-def _elsewhere(name: str) -> str:
-    """Return the way to a model that a hub or folder names.
-
-    It is "" for any other name.
-    """
-    if name.startswith(_FOLDERS):
-        return "name the architecture, and the file in that folder with `weights=PATH`"
-    bare = name
-    for hub in _HUBS:
-        bare = bare.removeprefix(hub)
-    if bare == name and "/" not in name:
-        return ""
-    bare = bare.rsplit("/", 1)[-1]
-    if is_model(split_model_name_tag(bare)[0]):
-        return f"name it {bare}; `weights='pretrained'` fetches its weights"
-    return "name the architecture, and a downloaded file of its weights with `weights=PATH`"
+        raise InputError(f"{architecture} has no weights {tag[:SHOWN]!r}", fix=f"one of its tags: {listed}; or leave it out")

@@ -31,7 +31,7 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
-from prune_deploy.specs.model import SHORT_CODES, ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs.model import SHORT_CODE_PARAMS, SHORT_CODES, ModelSpec, ResolvedModel, weights_path
 from prune_deploy.specs.precision import (
     PRECISIONS,
     ParityThreshold,
@@ -78,6 +78,7 @@ __all__ = [
     "LOCAL_TARGETS",
     "PRECISIONS",
     "SHORT_CODES",
+    "SHORT_CODE_PARAMS",
     "TARGETS",
     "Across",
     "Block",

@@ -22,6 +22,21 @@ They are those of PyTorch-Pruning's vision benchmark, and default to 10 classes.
 """
 
 
+SHORT_CODE_PARAMS: dict[str, int] = {
+    "c": 196_245_706,
+    "e": 17_566_546,
+    "s": 195_010_846,
+    "v": 303_311_882,
+    "m": 31_322_674,
+    "r": 58_183_530,
+    "x": 86_762_826,
+}
+"""Parameters of the dense reference models with 10 classes.
+
+They are stated here, because counting them takes an import of seconds. A test counts them.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """Request for a network: a timm name, its classes, input and weights.

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-
-import timm
+import fnmatch
 
 from prune_deploy import backends
-from prune_deploy.cli.output.console import data_console, emit_json, table
+from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.interfaces import Backend
-from prune_deploy.models import resolve, skeleton
 from prune_deploy.pruning import methods
-from prune_deploy.pruning.counting import count_params
-from prune_deploy.specs import SHORT_CODES, ModelSpec
+from prune_deploy.specs import SHORT_CODE_PARAMS, SHORT_CODES
+from prune_deploy.timm_names import architectures
 
 
 def print_models(pattern: str | None, as_json: bool) -> None:
     """Print the seven short codes with their dense parameters.
 
-    On request, timm's names follow.
+    With a pattern only models that match are printed, timm's among them.
     """
-    codes = {code: count_params(skeleton(resolve(ModelSpec(name=code)))) for code in SHORT_CODES}
-    names: list[str] = timm.list_models(pattern) if pattern else []
+    codes = [code for code, name in SHORT_CODES.items() if pattern is None or fnmatch.fnmatch(name, pattern)]
+    names = [] if pattern is None else sorted(fnmatch.filter(architectures(), pattern))
     if as_json:
-        emit_json({"short_codes": [{"code": c, "model": SHORT_CODES[c], "params": n} for c, n in codes.items()], "timm": names})
+        described = [{"code": code, "model": SHORT_CODES[code], "params": SHORT_CODE_PARAMS[code]} for code in codes]
+        emit_json({"short_codes": described, "timm": names})
         return
-    rows = table("code", "timm model", "dense parameters, 10 classes")
-    for code, params in codes.items():
-        rows.add_row(code, SHORT_CODES[code], f"{params:,}")
-    data_console.print(rows)
+    if codes:
+        rows = table("code", "timm model", "dense parameters, 10 classes")
+        for code in codes:
+            rows.add_row(code, SHORT_CODES[code], f"{SHORT_CODE_PARAMS[code]:,}")
+        data_console.print(rows)
     if names:
         data_console.print("\n".join(names), soft_wrap=True)
-    if not pattern:
-        data_console.print(f"\nAnd every timm name: {len(timm.list_models()):,} of them; see --filter '*resnet50*'.")
+    if pattern is None:
+        data_console.print(f"\nAnd every timm name: {len(architectures()):,} of them; see --filter '*resnet50*'.")
+    elif not names:
+        say(f"no model of timm has a name like {pattern}; see: prune-deploy models --filter '*resnet*'")
 
 
 def print_methods(as_json: bool) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
-from prune_deploy.evaluation.classify import classify
 from prune_deploy.store import read_bundle
 
 
@@ -19,6 +18,8 @@ def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool,
     record = read_bundle(bundle)
     if record.is_untrained:
         say(f"the weights are {record.weights.label}: the classes below mean nothing")
+    from prune_deploy.evaluation.classify import classify  # PyTorch takes seconds, and a wrong folder is said before
+
     result = classify(bundle, image, backend=backend, top=top, check_hashes=check_hashes)
     if as_json:
         emit_json({"bundle": str(bundle), "backend": backend, **dataclasses.asdict(result)})

@@ -17,6 +17,7 @@ from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.specs import SweepSpec
+from prune_deploy.timm_names import require_architecture
 from prune_deploy.workflows.sweep import Sweep, folder_of, open_sweep, resumed
 from prune_deploy.workflows.sweep_accuracy import require_data
 from prune_deploy.workflows.sweep_plan import measuring_s, plan_sweep
@@ -45,6 +46,8 @@ def carry_out(spec: SweepSpec, folder: Path, values: dict[str, Any], as_json: bo
 
     `step` prints each comparison as it ends, `whole` all of it.
     """
+    for name in dict.fromkeys(name for block in spec.blocks for name in block.models):
+        require_architecture(name)
     if values["dry_run"]:
         require_data(spec)
         _print_plan(spec, folder, as_json)

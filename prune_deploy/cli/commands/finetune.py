@@ -9,6 +9,7 @@ import click
 
 from prune_deploy.cli.options.common import batch_option, options
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.store import read_bundle
 
 image_options = options(
     click.option(
@@ -74,6 +75,7 @@ def command(bundle: Path, as_json: bool, **values: Any) -> None:
     prune-deploy finetune engines/resnet50-l2-r0.50 --data imagefolder:data/train --val-data imagefolder:data/val --epochs 10
     prune-deploy finetune engines/resnet18-l2-r0.50 --data digits --epochs 5 --distill 0.5
     """
+    read_bundle(bundle)  # a wrong folder is said before seconds of imports
     from prune_deploy.cli.actions.finetune import finetune_bundle  # its imports are not for --help
 
     finetune_bundle(bundle, as_json, values)

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from prune_deploy.cli.options.values import BATCHES, SIZE, WORDS, ListOption, build, complete_list
 from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import SHORT_CODES, ModelSpec, Precision, weights_path
+from prune_deploy.timm_names import architectures, require_architecture
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,9 +29,7 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    import timm
-
-    names = [*SHORT_CODES, *timm.list_models(f"{incomplete}*")]
+    names = [*SHORT_CODES, *sorted(architectures())]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -178,8 +177,9 @@ def model_spec(values: Mapping[str, Any]) -> ModelSpec:
     """The ModelSpec of parsed options.
 
     Raises:
-        InputError: the weights are a file that is not there.
+        InputError: there is no such architecture, or the weights are a file that is not there.
     """
+    require_architecture(values["model"])
     weights = weights_path(values["weights"])
     if weights is not None and not weights.is_file():
         raise InputError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from prune_deploy.interfaces import LayerGroup, Need, ScoreFunction
 from prune_deploy.records import WidthPlan
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class WeightsOnly:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-import torch_pruning as tp
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
 from prune_deploy.pruning.methods.base import WeightsOnly
+
+if TYPE_CHECKING:
+    import torch
+
+Importance = Callable[[Any], "torch.Tensor | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,16 @@ class _GroupView:
 class TorchPruningImportance(WeightsOnly):
     """One of torch-pruning's importance classes as a Method."""
 
-    def __init__(self, name: str, summary: str, source: str, importance: Callable[[Any], torch.Tensor | None]) -> None:
+    def __init__(self, name: str, summary: str, source: str, make: Callable[[], Importance]) -> None:
         self.name = name
         self.summary = summary
         self.source = source
-        self._importance = importance
+        self._make = make
+
+    @cached_property
+    def _importance(self) -> Importance:
+        """Made when it is first needed: methods are listed without torch-pruning."""
+        return self._make()
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
         """Return scores of shape (channels,).
@@ -90,7 +98,7 @@ class _FilterDistances:
     """
 
     def __init__(self) -> None:
-        self._importance = tp.importance.FPGMImportance()
+        self._importance = _upstream("FPGMImportance")
 
     def __call__(self, view: _GroupView) -> torch.Tensor | None:
         result: torch.Tensor | None = self._importance(_GroupView([item for item in view if not _is_grouped_input(item)]))
@@ -98,30 +106,40 @@ class _FilterDistances:
 
 
 def _is_grouped_input(item: _Item) -> bool:
+    import torch_pruning as tp
+
     dependency, _ = item
     return bool(dependency.pruning_fn == tp.prune_conv_in_channels and dependency.layer.groups > 1)
 
 
-_CRITERIA: dict[str, tuple[str, str, Callable[[], Any]]] = {
+def _upstream(name: str, **options: Any) -> Importance:
+    """Return one of torch-pruning's importance objects."""
+    import torch_pruning as tp
+
+    made: Importance = getattr(tp.importance, name)(**options)
+    return made
+
+
+_CRITERIA: dict[str, tuple[str, str, Callable[[], Importance]]] = {
     "l1": (
         "L1 norm of the weights, mean over the group",
         "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017 (arXiv 1608.08710)",
-        lambda: tp.importance.GroupMagnitudeImportance(p=1),
+        lambda: _upstream("GroupMagnitudeImportance", p=1),
     ),
     "l2": (
         "L2 norm of the weights, mean over the group",
         "Fang et al., DepGraph, CVPR 2023 (arXiv 2301.12900)",
-        lambda: tp.importance.GroupMagnitudeImportance(p=2),
+        lambda: _upstream("GroupMagnitudeImportance", p=2),
     ),
     "bn-scale": (
         "scale of the batch norms; groups without one get no score",
         "Liu et al., Network Slimming, ICCV 2017 (arXiv 1708.06519)",
-        lambda: tp.importance.BNScaleImportance(),
+        lambda: _upstream("BNScaleImportance"),
     ),
     "lamp": (
         "magnitude relative to what would remain",
         "Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning, ICLR 2021 (arXiv 2010.07611)",
-        lambda: tp.importance.LAMPImportance(),
+        lambda: _upstream("LAMPImportance"),
     ),
     "fpgm": (
         "distance to the other filters: replaceable ones go",
@@ -132,8 +150,8 @@ _CRITERIA: dict[str, tuple[str, str, Callable[[], Any]]] = {
 
 
 def _factory(name: str) -> Callable[[int], Method]:
-    summary, source, importance = _CRITERIA[name]
-    return lambda _seed: TorchPruningImportance(name, summary, source, importance())
+    summary, source, make = _CRITERIA[name]
+    return lambda _seed: TorchPruningImportance(name, summary, source, make)
 
 
 METHODS: dict[str, Callable[[int], Method]] = {name: _factory(name) for name in _CRITERIA}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-
-import torch
+from typing import TYPE_CHECKING
 
 from prune_deploy.interfaces import LayerGroup, Method
 from prune_deploy.pruning.methods.base import WeightsOnly
+
+if TYPE_CHECKING:
+    import torch
 
 
 class RandomScores(WeightsOnly):
@@ -26,6 +28,8 @@ class RandomScores(WeightsOnly):
 
     def scores(self, group: LayerGroup) -> torch.Tensor | None:
         """Return scores of shape (channels,)."""
+        import torch  # not at the top: methods are listed without it
+
         # The seed goes into the hash, because PyTorch's CPU generator uses the low 32 bits only.
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {group.name}".encode()))
         return torch.rand(group.channels, generator=generator)
