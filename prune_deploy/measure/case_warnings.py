@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prune_deploy.measure.bootstrap import width_ratio
-from prune_deploy.measure.pairing import TimedBlocks
+from prune_deploy.measure.pairing import UNDISTURBED, WAITED, TimedBlocks
 from prune_deploy.measure.samples import Samples
 from prune_deploy.measure.verdicts import CONTROL_LIMIT, has_clock_effect
 from prune_deploy.records import Speedup
@@ -13,6 +13,7 @@ from prune_deploy.records import Speedup
 _CONTENTION = 0.01
 _BOOTSTRAP_FACTOR = 2.0
 _POWER_SHARE = 0.01
+_WAITING_SHARE = 0.25
 
 
 def unsteady_launches(samples: Samples, candidate: int) -> tuple[int, ...]:
@@ -30,16 +31,22 @@ def side_warnings(samples: Samples, candidate: int, timed: TimedBlocks, *, name:
         yield f"{name} had not settled when the warm-up of {count} ended"
     if (share := _share_above_zero(timed, "power_capped")) > _POWER_SHARE:
         yield f"{name} was slowed by the power limit in {share:.0%} of its blocks"
+    if (share := _share_above(timed, WAITED, UNDISTURBED)) > _WAITING_SHARE:
+        yield f"{name} waited for a core in {share:.0%} of its blocks: other work ran, or it has more threads than there are cores"
     if (share := _share_above_zero(timed, "allocator_retries")) > 0:
         yield f"the GPU's memory was full in {share:.0%} of the blocks of {name}: PyTorch freed its caches in timed runs"
 
 
 def _share_above_zero(timed: TimedBlocks, reading: str) -> float:
-    """Return the share of blocks with a reading above 0.
+    return _share_above(timed, reading, 0.0)
+
+
+def _share_above(timed: TimedBlocks, reading: str, bound: float) -> float:
+    """Return the share of blocks with a reading above a bound.
 
     Only blocks with that reading count.
     """
-    above = [block.readings[reading] > 0 for block in timed.blocks if reading in block.readings]
+    above = [block.readings[reading] > bound for block in timed.blocks if reading in block.readings]
     return sum(above) / len(above) if above else 0.0
 
 

@@ -28,8 +28,6 @@ UNDISTURBED = 0.05
 _FEWEST_PAIRS, _FEWEST_LAUNCHES = 3, 0.4
 """Fewest such pairs, and the least share of launches that must have one."""
 
-_LEAST_SHARE = 0.25
-
 Pair = tuple[int, int]
 """Launch, and the number k of the pair within it."""
 
@@ -119,8 +117,7 @@ def _joined(rounds: dict[int, _Pair]) -> _Pair:
 def _undisturbed(pairs: dict[Pair, _Pair]) -> list[NDArray[np.float64]]:
     """Return the values of the pairs that count, one array per launch.
 
-    These are the pairs that hardly waited for a core. Launches without any are left out. Where too little would be left, the quarter of
-    each launch's pairs that waited least counts.
+    These are the pairs that hardly waited for a core. Launches without any are left out. Where too little would be left, all count.
     """
     launches: dict[int, list[_Pair]] = {}
     for (launch, _), pair in sorted(pairs.items()):
@@ -128,10 +125,4 @@ def _undisturbed(pairs: dict[Pair, _Pair]) -> list[NDArray[np.float64]]:
     calm = [[each for each in of_launch if each.waited <= UNDISTURBED] for of_launch in launches.values()]
     calm = [of_launch for of_launch in calm if of_launch]
     enough = sum(map(len, calm)) >= _FEWEST_PAIRS and len(calm) >= _FEWEST_LAUNCHES * len(launches)
-    kept = calm if enough else [_least_waiting(of_launch) for of_launch in launches.values()]
-    return [np.array([each.value for each in of_launch]) for of_launch in kept]
-
-
-def _least_waiting(of_launch: list[_Pair]) -> list[_Pair]:
-    limit = float(np.quantile([each.waited for each in of_launch], _LEAST_SHARE, method="higher"))
-    return [each for each in of_launch if each.waited <= max(limit, UNDISTURBED)]
+    return [np.array([each.value for each in of_launch]) for of_launch in (calm if enough else launches.values())]

@@ -33,6 +33,7 @@ _SUMMARY: dict[str, dict[str, Callable[[Sequence[float]], float]]] = {
     "steal_share": {"steal_share_mean": statistics.fmean, "steal_share_max": max},
     "pressure_cpu_share": {"pressure_cpu_share_mean": statistics.fmean, "pressure_cpu_share_max": max},
     "involuntary_switches": {"involuntary_switches": sum},
+    "waited_share": {"waited_share_median": statistics.median, "waited_share_max": max},
     "cpu_mhz": {"cpu_mhz_median": statistics.median, "cpu_mhz_min": min, "cpu_mhz_max": max},
     "cpu_temperature_c": {"cpu_temperature_c_median": statistics.median, "cpu_temperature_c_max": max},
     "sm_clock_mhz": {"sm_clock_mhz_median": statistics.median, "sm_clock_mhz_min": min, "sm_clock_mhz_max": max},

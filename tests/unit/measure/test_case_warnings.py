@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from prune_deploy.measure.analysis import analyze
+from prune_deploy.measure.pairing import WAITED
 from prune_deploy.measure.samples import Samples
 from prune_deploy.records import CandidateStats
 from support.measuring import MS, WITH_COPY, Noise, clock_times, make_samples, noisy_times
@@ -138,3 +139,10 @@ def test_memory_that_was_full_in_timed_runs_is_named_on_its_side() -> None:
     full = read(plain(), "allocator_retries", 0, 0, 2)
     assert "the GPU's memory was full in 100% of the blocks of it: PyTorch freed its caches in timed runs" in warned(full)
     assert "memory was full" not in warned(read(plain(), "allocator_retries", 0, 0, 0))
+
+
+def test_a_candidate_that_often_waited_for_a_core_says_so() -> None:
+    calm, busy = read(plain(), WAITED, 0.01, 0.01, 0.01), read(plain(), WAITED, 0.01, 0.01, 0.6)
+    assert "waited for a core" not in warned(calm)
+    assert "it waited for a core in 100% of its blocks" in warned(busy)
+    assert stats_of(busy).speedup == stats_of(calm).speedup, "where all pairs waited, all count"
