@@ -6,12 +6,14 @@ slows all means of a pair alike and cancels in their ratio. Of any other drift, 
 left.
 
 Another process that takes a core slows a quick model more than a slow one, since each of its runs waits for the core's next turn. The
-kernel tells how long threads waited. Pairs in which any of the four blocks waited long are left out, whatever their times are.
+kernel tells how long threads waited. Blocks that waited long are left out, whatever their times are. Where that breaks most pairs of a
+launch, its calm blocks are matched with the nearest calm ones of the other candidate.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +25,10 @@ WAITED = "waited_share"
 """Reading of the time that a block's threads waited for a core, over the block's own."""
 
 UNDISTURBED = 0.05
-"""Largest share of waiting of a pair that counts."""
+"""Largest share of waiting of a calm block."""
 
-_FEWEST_PAIRS, _FEWEST_LAUNCHES = 3, 0.4
-"""Fewest such pairs, and the least share of launches that must have one."""
-
-Pair = tuple[int, int]
-"""Launch, and the number k of the pair within it."""
+_MOSTLY_CALM = 0.8
+_FEWEST_VALUES, _FEWEST_LAUNCHES = 3, 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,61 +67,79 @@ def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = 
     Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value
     is multiplied by what was read beside its block. Blocks without that reading are left out.
     """
-    ours, theirs = _complete(_pairs(dense, reading)), _complete(_pairs(other, reading))
-    both = {
-        pair: _Pair(value=math.log(of_dense.value / theirs[pair].value), waited=max(of_dense.waited, theirs[pair].waited))
-        for pair, of_dense in ours.items()
-        if pair in theirs
-    }
-    return _undisturbed(both)
+    ours, theirs = _by_launch(dense, reading), _by_launch(other, reading)
+    every: dict[int, list[float]] = {}
+    calm: dict[int, list[float]] = {}
+    for launch in sorted(ours.keys() & theirs.keys()):
+        first, second = _complete(ours[launch]), _complete(theirs[launch])
+        both = {pair: (first[pair], second[pair]) for pair in first.keys() & second.keys()}
+        if not both:
+            continue
+        ratios = {pair: math.log(_mean(one) / _mean(two)) for pair, (one, two) in sorted(both.items())}
+        quiet = [ratios[pair] for pair in ratios if all(block.is_calm for side in both[pair] for block in side)]
+        every[launch] = list(ratios.values())
+        calm[launch] = quiet if len(quiet) >= _MOSTLY_CALM * len(ratios) else _matched(ours[launch], theirs[launch])
+    return _chosen(calm, every)
 
 
 def log_means(blocks: TimedBlocks) -> list[NDArray[np.float64]]:
     """Return the log of the mean nanoseconds in every pair that counts.
 
-    There is one array of shape (pairs,) per launch. Half a pair counts too.
+    There is one array of shape (pairs,) per launch. Half a pair counts too, and so does its calm half.
     """
-    pairs = {pair: _joined(rounds) for pair, rounds in _pairs(blocks, None).items()}
-    return _undisturbed({pair: _Pair(value=math.log(each.value), waited=each.waited) for pair, each in pairs.items()})
+    every: dict[int, list[float]] = {}
+    calm: dict[int, list[float]] = {}
+    for launch, pairs in sorted(_by_launch(blocks, None).items()):
+        every[launch] = [math.log(_mean(pair)) for _, pair in sorted(pairs.items())]
+        halves = [[block for block in pair if block.is_calm] for _, pair in sorted(pairs.items())]
+        calm[launch] = [math.log(_mean(pair)) for pair in halves if pair]
+    return _chosen(calm, every)
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """A value, and the largest share of waiting in a block."""
+class _Value:
+    """Value of one block: when it began, and whether its threads hardly waited."""
 
     value: float
-    waited: float
+    started_ns: int
+    is_calm: bool
 
 
-def _pairs(timed: TimedBlocks, reading: str | None) -> dict[Pair, dict[int, _Pair]]:
-    """Map each pair to its rounds, and each round to its value."""
-    pairs: dict[Pair, dict[int, _Pair]] = {}
+def _by_launch(timed: TimedBlocks, reading: str | None) -> dict[int, dict[int, list[_Value]]]:
+    """Map each launch to its pairs, and each pair to its values."""
+    launches: dict[int, dict[int, list[_Value]]] = {}
     for block, value_ns in zip(timed.blocks, timed.values_ns, strict=True):
         factor = 1.0 if reading is None else block.readings.get(reading)
         if factor is not None and factor > 0:
-            waited = block.readings.get(WAITED, 0.0)
-            pairs.setdefault((block.launch, block.round // 2), {})[block.round] = _Pair(value_ns * factor, waited)
-    return pairs
+            value = _Value(value_ns * factor, block.started_ns, block.readings.get(WAITED, 0.0) <= UNDISTURBED)
+            launches.setdefault(block.launch, {}).setdefault(block.round // 2, []).append(value)
+    return launches
 
 
-def _complete(pairs: dict[Pair, dict[int, _Pair]]) -> dict[Pair, _Pair]:
-    return {pair: _joined(rounds) for pair, rounds in pairs.items() if len(rounds) == 2}
+def _complete(pairs: dict[int, list[_Value]]) -> dict[int, list[_Value]]:
+    return {pair: values for pair, values in pairs.items() if len(values) == 2}
 
 
-def _joined(rounds: dict[int, _Pair]) -> _Pair:
-    values = [each.value for each in rounds.values()]
-    return _Pair(value=sum(values) / len(values), waited=max(each.waited for each in rounds.values()))
+def _mean(values: Sequence[_Value]) -> float:
+    return sum(each.value for each in values) / len(values)
 
 
-def _undisturbed(pairs: dict[Pair, _Pair]) -> list[NDArray[np.float64]]:
-    """Return the values of the pairs that count, one array per launch.
+def _matched(dense: dict[int, list[_Value]], other: dict[int, list[_Value]]) -> list[float]:
+    """Return log ratios of calm blocks that are nearest in time.
 
-    These are the pairs that hardly waited for a core. Launches without any are left out. Where too little would be left, all count.
+    Each calm block of the candidate with fewer of them is matched once.
     """
-    launches: dict[int, list[_Pair]] = {}
-    for (launch, _), pair in sorted(pairs.items()):
-        launches.setdefault(launch, []).append(pair)
-    calm = [[each for each in of_launch if each.waited <= UNDISTURBED] for of_launch in launches.values()]
-    calm = [of_launch for of_launch in calm if of_launch]
-    enough = sum(map(len, calm)) >= _FEWEST_PAIRS and len(calm) >= _FEWEST_LAUNCHES * len(launches)
-    return [np.array([each.value for each in of_launch]) for of_launch in (calm if enough else launches.values())]
+    ours, theirs = ([each for pair in side.values() for each in pair if each.is_calm] for side in (dense, other))
+    few, many = (ours, theirs) if len(ours) <= len(theirs) else (theirs, ours)
+    if not few:
+        return []
+    sign = 1 if few is ours else -1
+    nearest = [min(many, key=lambda found: abs(found.started_ns - each.started_ns)) for each in few]
+    return [sign * math.log(each.value / found.value) for each, found in zip(few, nearest, strict=True)]
+
+
+def _chosen(calm: dict[int, list[float]], every: dict[int, list[float]]) -> list[NDArray[np.float64]]:
+    """Return the calm values, or all where too few are calm."""
+    kept = {launch: values for launch, values in calm.items() if values}
+    enough = sum(map(len, kept.values())) >= _FEWEST_VALUES and len(kept) >= _FEWEST_LAUNCHES * len(every)
+    return [np.array(values) for values in (kept if enough else every).values()]
