@@ -6,7 +6,7 @@ This module handles files and records, without torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prune_deploy.errors import InputError
 from prune_deploy.files import open_plain, read_file, write_text
 from prune_deploy.records import Artifact, BundleRecord, from_json, to_json
-from prune_deploy.specs import SHORT_CODES, ExportSpec
+from prune_deploy.specs import SHORT_CODES, ExportSpec, ModelSpec, weights_path
 
 if TYPE_CHECKING:
     pass  # collections.abc.Buffer from Python 3.12 on
@@ -27,9 +27,10 @@ _ZEROS = "0" * 64
 def bundle_name(spec: ExportSpec) -> str:
     """Return the folder name of a bundle: model, method and amount.
 
-    Examples are `resnet50-l2-r0.50` and `resnet50-mask-2to4-r0.50`.
+    Examples are `resnet50-l2-r0.50` and `resnet50-mask-2to4-r0.50`. What was asked for beside the model's own stands behind its name, as in
+    `resnet50-pretrained-10classes-96px-l2-r0.50`.
     """
-    model = SHORT_CODES.get(spec.model.name, spec.model.name)
+    model = "-".join((SHORT_CODES.get(spec.model.name, spec.model.name), *_traits(spec.model)))
     prune = spec.prune
     if spec.mask is not None:
         return f"{model}-mask-{spec.mask.kind.replace(':', 'to')}-{_share(spec.mask.ratio)}"
@@ -44,6 +45,22 @@ def bundle_name(spec: ExportSpec) -> str:
     else:
         amount = f"params{_tidy(str(prune.target_params))}"
     return f"{model}-{prune.method}-{amount}"
+
+
+def _traits(model: ModelSpec) -> Iterator[str]:
+    """Yield words for weights, classes and input size that were asked for."""
+    path = weights_path(model.weights)
+    if path is not None:
+        yield f"w{file_sha256(path)[:8]}"
+    elif model.weights != "random":
+        yield model.weights
+    elif model.seed:
+        yield f"seed{model.seed}"
+    if model.num_classes is not None:
+        yield f"{model.num_classes}classes"
+    if model.input_size is not None:
+        channels, height, width = model.input_size
+        yield f"{height}px" if (channels, height) == (3, width) else f"{channels}x{height}x{width}"
 
 
 def _share(ratio: float) -> str:

@@ -31,6 +31,11 @@ def discover() -> dict[str, Backend]:
     return dict(sorted(by_name.items()))
 
 
+def offered() -> tuple[str, ...]:
+    """Return the names of the backends that compute something."""
+    return tuple(name for name, backend in discover().items() if backend.consumes != "nothing")
+
+
 def usable(name: str) -> Backend:
     """The backend called `name`, known to work here.
 
@@ -39,7 +44,7 @@ def usable(name: str) -> Backend:
         CannotRunError: its runtime does not work on this machine.
     """
     if name not in discover():
-        raise InputError(f"unknown backend {name!r}", fix=f"one of {', '.join(discover())}")
+        raise InputError(f"unknown backend {name!r}", fix=f"one of {', '.join(offered())}")
     backend = discover()[name]
     state = backend.available()
     if not state.available:

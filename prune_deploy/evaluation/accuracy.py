@@ -16,7 +16,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import Batches
 from prune_deploy.data.classes import classes_of
 from prune_deploy.errors import InputError, OutputError, setting
-from prune_deploy.evaluation.logits import scores_of
+from prune_deploy.evaluation.logits import require_classes, scores_of
 from prune_deploy.interfaces import Session
 from prune_deploy.records import LATENCY_ONLY, NAMES_KEPT, Accuracy, BundleRecord
 from prune_deploy.specs import RunOptions
@@ -55,6 +55,7 @@ def artifact_accuracy(
         OutputError: the artifact's outputs are not finite numbers.
         CannotRunError, BuildError, InputError: as the backend documents.
     """
+    require_classes(record)
     if record.num_classes != batches.classes and reference is None:
         raise _misfit(record.num_classes, batches)
     with usable(backend).open(artifact, named_input(np.zeros(batches.shape, dtype=np.float32)), options) as session:

@@ -14,7 +14,7 @@ from prune_deploy.backends import usable
 from prune_deploy.data import synthetic_images
 from prune_deploy.data.preprocessing import open_image, transform_of
 from prune_deploy.errors import InputError
-from prune_deploy.evaluation.logits import scores_of
+from prune_deploy.evaluation.logits import require_classes, scores_of
 from prune_deploy.evaluation.time_limit import bounded
 from prune_deploy.records import BundleRecord, Preprocessing
 from prune_deploy.specs import RunOptions
@@ -58,6 +58,7 @@ def classify(folder: Path, image: Path | None, *, backend: str = "ort", top: int
         CannotRunError: the backend does not work here.
     """
     record = read_bundle(folder)
+    require_classes(record)
     runtime = usable(backend)
     if runtime.consumes == "nothing":
         raise InputError(

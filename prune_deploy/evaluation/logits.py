@@ -8,7 +8,7 @@ import numpy as np
 
 from prune_deploy.data.classes import classes_of
 from prune_deploy.errors import InputError
-from prune_deploy.records import ParityCheck
+from prune_deploy.records import BundleRecord, ParityCheck
 from prune_deploy.specs import ParityThreshold
 from prune_deploy.tensors import Arrays, only
 
@@ -28,6 +28,19 @@ def scores_of(outputs: Arrays) -> Logits:
             fix="compare its outputs with prune-deploy verify; scores are read from networks that classify",
         )
     return scores
+
+
+def require_classes(record: BundleRecord) -> None:
+    """Refuse a network that gives embeddings.
+
+    Raises:
+        InputError: it was made with 0 classes.
+    """
+    if record.num_classes == 0:
+        raise InputError(
+            "the network gives embeddings, not scores of classes (`num_classes=0`)",
+            fix="measure its latency, or export it with its classes",
+        )
 
 
 def compare(expected: Logits, got: Logits, output: str = "") -> ParityCheck:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prune_deploy.backends import discover
+from prune_deploy.backends import discover, offered
 from prune_deploy.errors import InputError, setting
 from prune_deploy.execution.candidate import Candidate
 from prune_deploy.execution.failure import Failure
@@ -72,13 +72,13 @@ def parse_run_configs(names: Sequence[str], precisions: Sequence[str]) -> tuple[
         InputError: an unknown backend, variant or precision, or one that is named twice.
     """
     if not names:
-        raise InputError("`backends` names none", fix=f"one or more of {', '.join(discover())}", field="backends")
+        raise InputError("`backends` names none", fix=f"one or more of {', '.join(offered())}", field="backends")
     ordered = parse_precisions(precisions)
     configs = []
     for name in names:
         base, _, variant = name.partition(":")
         if base not in discover():
-            raise InputError(f"unknown backend {base!r}", fix=f"one of {', '.join(discover())}")
+            raise InputError(f"unknown backend {base!r}", fix=f"one of {', '.join(offered())}")
         backend = discover()[base]
         if variant and variant not in backend.variants:
             known = ", ".join(f"{base}:{each}" for each in backend.variants if each) or f"{base} alone"

@@ -98,7 +98,7 @@ def log_means(blocks: TimedBlocks) -> list[NDArray[np.float64]]:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """Value of one block: when it began, and whether its threads hardly waited."""
+    """Value of one block, its beginning, and whether its threads hardly waited."""
 
     value: float
     started_ns: int

@@ -31,7 +31,7 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
-from prune_deploy.specs.model import SHORT_CODE_PARAMS, SHORT_CODES, ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs.model import RANDOM_WEIGHTS, SHORT_CODE_PARAMS, SHORT_CODES, ModelSpec, ResolvedModel, weights_path
 from prune_deploy.specs.precision import (
     PRECISIONS,
     ParityThreshold,
@@ -77,6 +77,7 @@ __all__ = [
     "IN_MEMORY",
     "LOCAL_TARGETS",
     "PRECISIONS",
+    "RANDOM_WEIGHTS",
     "SHORT_CODES",
     "SHORT_CODE_PARAMS",
     "TARGETS",

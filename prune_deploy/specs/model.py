@@ -42,7 +42,8 @@ class ModelSpec:
     """Request for a network: a timm name, its classes, input and weights.
 
     `input_size` is (channels, height, width) in pixels. `weights` is "random" (seeded), "pretrained" or a file's path.
-    `num_classes` and `input_size` of None mean the model's own. `seed` seeds random weights.
+    `num_classes` and `input_size` of None mean the model's own, and 0 classes an
+    embedding in place of scores. `seed` seeds random weights.
     """
 
     name: str
@@ -54,9 +55,11 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not self.name:
             raise InputError("the model's name is empty", fix="name a timm model or a short code; see: prune-deploy models")
-        if self.num_classes is not None and self.num_classes < 1:
+        if self.num_classes is not None and self.num_classes < 0:
             raise InputError(
-                f"`num_classes` must be at least 1, got {self.num_classes}", fix="ask for one class or more", field="num_classes"
+                f"`num_classes` must be at least 0, got {self.num_classes}",
+                fix="ask for one class or more, or for 0 to get embeddings",
+                field="num_classes",
             )
         if self.input_size is not None and (len(self.input_size) != 3 or min(self.input_size) < 1):
             raise InputError(
@@ -88,6 +91,10 @@ class ResolvedModel:
         return ModelSpec(
             name=self.name, num_classes=self.num_classes, input_size=self.input_size, weights=self.weights, seed=self.seed
         )
+
+
+RANDOM_WEIGHTS = "the weights are random: sizes and latency are real, answers are not"
+"""Said wherever somebody might take a random network's answers for real."""
 
 
 def weights_path(weights: str) -> Path | None:

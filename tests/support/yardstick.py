@@ -38,9 +38,9 @@ class Slices:
 
     @property
     def holds_one(self) -> bool:
-        """Tell whether the first file's ratio to itself is 1 within its 95 % interval, which is within ±2 %."""
+        """Tell whether the 95 % interval of the first file's ratio to itself holds 1."""
         centre, half = interval(self.controls)
-        return abs(centre) <= half <= 0.02
+        return abs(centre) <= half
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_records import BUNDLE
@@ -46,6 +47,26 @@ def request(model: str = "resnet50", prune: PruneSpec | None = None) -> ExportSp
 )
 def test_a_bundle_is_named_after_model_method_and_amount(spec: ExportSpec, name: str) -> None:
     assert bundle_name(spec) == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "traits"),
+    [
+        ({"weights": "pretrained"}, "pretrained-"),
+        ({"seed": 3}, "seed3-"),
+        ({"num_classes": 10, "input_size": (3, 96, 96)}, "10classes-96px-"),
+        ({"input_size": (1, 96, 192), "weights": "pretrained"}, "pretrained-1x96x192-"),
+    ],
+)
+def test_bundles_of_other_weights_classes_and_sizes_have_other_names(asked: dict[str, Any], traits: str) -> None:
+    spec = ExportSpec(model=ModelSpec(name="resnet50", **asked), prune=PruneSpec(ratio=0.5), engine=EngineSpec())
+    assert bundle_name(spec) == f"resnet50-{traits}l2-r0.50"
+
+
+def test_a_bundle_of_given_weights_is_named_after_their_content(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"{}")
+    spec = ExportSpec(model=ModelSpec(name="resnet50", weights=str(tmp_path / "w.pt")), prune=None, engine=EngineSpec())
+    assert bundle_name(spec) == f"resnet50-w{hashlib.sha256(b'{}').hexdigest()[:8]}-dense"
 
 
 def test_a_bundle_from_a_plan_is_named_after_the_plans_content(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def show(folder: Path, records: Sequence[CaseRecord], as_json: bool, **more: Any
         emit_json({"run": str(folder), "cases": documents(records), **more})
     else:
         print_records(records)
-        data_console.print(f"run: {folder}", soft_wrap=True)
+        data_console.print(f"run: {folder} (a page with plots: prune-deploy report {folder})", soft_wrap=True)
 
 
 def run(

@@ -9,11 +9,10 @@ from prune_deploy.cli.actions.sweep import carry_out
 from prune_deploy.cli.options.sweep import block_settings, sweep_of
 from prune_deploy.cli.options.values import build
 from prune_deploy.cli.output.console import data_console, say, table
-from prune_deploy.cli.output.latency_table import print_reasons, print_warnings
+from prune_deploy.cli.output.latency_table import print_reasons, print_remarks
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.curve import Curve, CurvePoint, curves
 from prune_deploy.reporting.figures.formatting import interval, percent
-from prune_deploy.reporting.figures.rows import row
 from prune_deploy.specs import Block
 from prune_deploy.workflows.sweep import folder_of
 
@@ -57,7 +56,7 @@ def _print_curves(records: Sequence[CaseRecord]) -> None:
     for curve in curves(records):
         _print_curve(curve)
     print_reasons(records)
-    print_warnings([row(record) for record in records])
+    print_remarks(records)
 
 
 def _print_curve(curve: Curve) -> None:

@@ -19,7 +19,7 @@ from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes
 from prune_deploy.errors import InputError
 from prune_deploy.pipeline import Exported, export_bundle
 from prune_deploy.records import LATENCY_ONLY, Artifact, EngineRecord
-from prune_deploy.specs import EngineSpec, ExportSpec, MaskSpec, PruneSpec, parse_precisions
+from prune_deploy.specs import RANDOM_WEIGHTS, EngineSpec, ExportSpec, MaskSpec, PruneSpec, parse_precisions
 
 
 def export(values: Mapping[str, Any], as_json: bool) -> None:
@@ -29,6 +29,8 @@ def export(values: Mapping[str, Any], as_json: bool) -> None:
         PruneDeployError: as `export_bundle`.
     """
     spec = export_spec(values)
+    if spec.model.weights == "random":
+        say(f"{RANDOM_WEIGHTS}; name real ones with --weights")
     with StageLines() as progress:
         exported = export_bundle(
             spec,
@@ -123,11 +125,13 @@ def _show(exported: Exported) -> None:
     _show_engine(exported)
     _show_quantization(exported)
     data_console.print(
-        f"\nNext:  prune-deploy run {exported.folder} --image cat.jpg\n"
+        f"\nNext:  prune-deploy bench {exported.folder}\n"
         f"       prune-deploy verify {exported.folder}\n"
         f"       python -c 'import prune_deploy; model = prune_deploy.load(\"{exported.folder}\")'",
         soft_wrap=True,
     )
+    if record.is_untrained:
+        data_console.print(f"\n{RANDOM_WEIGHTS[:1].upper()}{RANDOM_WEIGHTS[1:]}.")
 
 
 def _parity_text(parity: Any) -> str:

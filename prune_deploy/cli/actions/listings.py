@@ -51,7 +51,7 @@ def print_methods(as_json: bool) -> None:
 
 def print_backends(as_json: bool) -> None:
     """Print the runtimes for bundles, and whether they work here."""
-    known = backends.discover()
+    known = {name: backends.discover()[name] for name in backends.offered()}
     states = {name: backend.available() for name, backend in known.items()}
     if as_json:
         emit_json([{**_described(known[name]), **dataclasses.asdict(state)} for name, state in states.items()])

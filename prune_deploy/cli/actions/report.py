@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from prune_deploy.cli.output.console import data_console, emit_json, emit_text, say
-from prune_deploy.cli.output.latency_table import print_records
+from prune_deploy.cli.output.latency_table import print_records, print_remarks
 from prune_deploy.errors import InputError, VerificationError, storage_errors
 from prune_deploy.files import resolved, write_bytes
 from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.reporting.figures.report import Report, make_report
+from prune_deploy.reporting.figures.summary import summaries
 from prune_deploy.reporting.renderers import Format, render
 from prune_deploy.reporting.renderers.json_document import document
 from prune_deploy.runs import Run, read_run
@@ -20,10 +21,12 @@ from prune_deploy.runs import Run, read_run
 _PLOTS_DIR = "plots"
 
 
-def report_runs(folders: Sequence[Path], form: str | None, out: Path | None, again: bool, as_json: bool) -> None:
-    """Show runs as a table and a page, or in one format.
+def report_runs(
+    folders: Sequence[Path], form: str | None, out: Path | None, again: bool, as_json: bool, *, with_table: bool = False
+) -> None:
+    """Show runs as findings and a page, or in one format.
 
-    With `again`, figures are computed again from the samples.
+    With `again`, figures are computed again from the samples. `with_table` prints the cases too.
 
     Raises:
         InputError: a folder is no run, a run is named twice, or --out says what no file can be.
@@ -40,7 +43,7 @@ def report_runs(folders: Sequence[Path], form: str | None, out: Path | None, aga
     if as_json:
         emit_json({**document(report), "report": None if written is None else str(written)})
     elif form is None:
-        _print_table(runs, report)
+        _print_findings(runs, report, with_table=with_table)
     if written is not None and not as_json:
         say(f"report: {written}") if form is not None else data_console.print(f"report: {written}", soft_wrap=True)
 
@@ -68,11 +71,16 @@ def _read(folder: Path, again: bool) -> Run:
     return replace(read, cases=tuple(each.record for each in done))
 
 
-def _print_table(runs: Sequence[Run], report: Report) -> None:
-    for run, reported in zip(runs, report.runs, strict=True):
+def _print_findings(runs: Sequence[Run], report: Report, *, with_table: bool) -> None:
+    for run, summary in zip(runs, summaries(report), strict=True):
         if len(runs) > 1:
-            data_console.print(f"\n{reported.machine}, {reported.id}", style="bold")
-        print_records(run.cases)
+            data_console.print(f"\n{summary.machine}, {summary.id}", style="bold")
+        if with_table:
+            print_records(run.cases)
+        else:
+            for line in summary.sentences:
+                data_console.print(line)
+            print_remarks(run.cases)
         data_console.print(f"run: {run.folder}", soft_wrap=True)
 
 

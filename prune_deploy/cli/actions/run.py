@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
+from prune_deploy.specs import RANDOM_WEIGHTS
 from prune_deploy.store import read_bundle
 
 
@@ -17,7 +18,9 @@ def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool,
     """
     record = read_bundle(bundle)
     if record.is_untrained:
-        say(f"the weights are {record.weights.label}: the classes below mean nothing")
+        say(RANDOM_WEIGHTS)
+    if image is None:
+        say("no image was named: the classes are those of a synthetic one")
     from prune_deploy.evaluation.classify import classify  # PyTorch takes seconds, and a wrong folder is said before
 
     result = classify(bundle, image, backend=backend, top=top, check_hashes=check_hashes)

@@ -9,6 +9,7 @@ import click
 
 from prune_deploy.cli.options.measure import how_options, what_options
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.cli.output.table_options import table_option
 
 
 @click.command("bench")
@@ -24,6 +25,7 @@ from prune_deploy.cli.output.console import json_option
 )
 @click.option("--trace", is_flag=True, help="Have the profiler look at every measured case afterwards.")
 @how_options
+@table_option
 @json_option
 def command(bundles: tuple[Path, ...], as_json: bool, **values: Any) -> int:
     """Measure BUNDLES against their dense models, side by side, through several backends.

@@ -9,6 +9,7 @@ import click
 
 from prune_deploy.cli.options.measure import how_options, what_options
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.cli.output.table_options import table_option
 
 
 @click.command("compare")
@@ -16,6 +17,7 @@ from prune_deploy.cli.output.console import json_option
 @click.argument("new", type=click.Path(path_type=Path))
 @what_options
 @how_options
+@table_option
 @click.option("--fail-if-slower", metavar="SHARE", help="Exit code 1 if NEW takes surely more than this longer, for example 3%.")
 @click.option("--require-verdict", is_flag=True, help="Exit code 3 if a case stays INCONCLUSIVE.")
 @json_option

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.cli.output.table_options import table_option
 
 
 @click.command("report")
@@ -25,12 +26,14 @@ from prune_deploy.cli.output.console import json_option
 @click.option(
     "--reanalyze", "again", is_flag=True, help="Compute every figure again from the raw samples; exit code 1 if one differs."
 )
+@click.option("--table", "with_table", is_flag=True, help="Print the table of cases too, as bench does.")
+@table_option
 @json_option
-def command(runs: tuple[Path, ...], form: str | None, out: Path | None, again: bool, as_json: bool) -> None:
+def command(runs: tuple[Path, ...], form: str | None, out: Path | None, again: bool, with_table: bool, as_json: bool) -> None:
     """Show one or several runs, without a GPU or a runtime.
 
-    Without --format the table is printed and report.html written into the first run's folder. Runs of several machines stand side by
-    side in one report.
+    Without --format the findings are printed and report.html written into the first run's folder. Runs of several machines stand side
+    by side in one report.
 
     \b
     prune-deploy report profiles/20261121-101500-bench-resnet50-l2-r0.50-1a2b
@@ -38,4 +41,4 @@ def command(runs: tuple[Path, ...], form: str | None, out: Path | None, again: b
     """
     from prune_deploy.cli.actions.report import report_runs  # its imports are not for --help
 
-    report_runs(runs, form, out, again, as_json)
+    report_runs(runs, form, out, again, as_json, with_table=with_table)

@@ -22,6 +22,7 @@ from prune_deploy.cli.options.quantize import quantize_options
 from prune_deploy.cli.options.sweep import MASKS, RATIOS, SEEDS
 from prune_deploy.cli.options.values import WORDS
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.cli.output.table_options import table_option
 
 grid_options = options(
     click.option("--models", type=WORDS, metavar="LIST", default="", help="Short codes or timm names, comma-separated."),
@@ -92,6 +93,7 @@ run_options = options(
 @width_options
 @run_options
 @how_options
+@table_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **values: Any) -> int:
@@ -129,6 +131,7 @@ _CURVE = {"rigor": "quick", "round_to": 2, "ignore": "none", "backend": "eager,c
 @width_options
 @run_options
 @how_options
+@table_option
 @json_option
 def curve(as_json: bool, **values: Any) -> int:
     """Prune a model iteratively and measure every step beside the dense model.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import click
 from click.shell_completion import CompletionItem
 
-from prune_deploy.cli.options.values import BATCHES, SIZE, WORDS, ListOption, build, complete_list
+from prune_deploy.cli.options.values import BACKENDS, BATCHES, PRECISIONS, RATIO, SIZE, WORDS, ListOption, build, complete_list
 from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import SHORT_CODES, ModelSpec, Precision, weights_path
 from prune_deploy.timm_names import architectures, require_architecture
@@ -51,7 +51,7 @@ def backend_option(help_text: str, default: str | None = None) -> Callable[[F], 
         "--backend",
         cls=ListOption,
         aliases=("--backends",),
-        type=WORDS,
+        type=BACKENDS,
         metavar="LIST",
         default=default,
         show_default=default is not None,
@@ -66,7 +66,7 @@ def precision_option(help_text: str, default: str) -> Callable[[F], F]:
         "--precision",
         cls=ListOption,
         aliases=("--precisions",),
-        type=WORDS,
+        type=PRECISIONS,
         metavar="LIST",
         default=default,
         show_default=bool(default),
@@ -155,7 +155,7 @@ width_options = options(
 )
 
 pruning_options = options(
-    click.option("--ratio", type=float, help="Share of each group's channels to remove, between 0 and 1."),
+    click.option("--ratio", type=RATIO, help="Share of each group's channels to remove, 0.5 or 50%."),
     click.option("--target-macs", help="Aim for this many MACs: 0.5x or 2.0G."),
     click.option("--target-params", help="Aim for this many parameters: 0.5x or 50M."),
     click.option("--plan", type=click.Path(dir_okay=False), help="Take the widths from a plan.json."),

@@ -15,6 +15,19 @@ S = TypeVar("S")
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
+_BACKENDS = {
+    "tensorrt": "trt",
+    "trt-rtx": "trt",
+    "onnxruntime": "ort",
+    "pytorch": "eager",
+    "torch": "eager",
+    "torch.compile": "compile",
+    "inductor": "compile",
+}
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+"""Other names in use."""
+
+
 class _Parsed(click.ParamType[Any]):
     """Parameter type that parses a text with a function.
 
@@ -48,6 +61,17 @@ class ListOption(click.Option):
 def words(text: str) -> tuple[str, ...]:
     """Return the words of a comma list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def backend_words(text: str) -> tuple[str, ...]:
+    """Return the backends of a comma list by their names here."""
+    pairs = (word.partition(":") for word in words(text))
+    return tuple(f"{_BACKENDS.get(name.lower(), name.lower())}{colon}{variant}" for name, colon, variant in pairs)
+
+
+def precision_words(text: str) -> tuple[str, ...]:
+    """Return the precisions of a comma list by their names here."""
+    return tuple(_PRECISIONS.get(word.lower(), word.lower()) for word in words(text))
 
 
 def parse_batches(text: str) -> tuple[int, ...]:
@@ -85,13 +109,16 @@ def parse_size(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _share(text: str) -> float:
-    """Return 0.005 for "0.5%". A plain number stays unchanged."""
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        fix = "for example --max-drop 0.5% or 0.005"
-        raise InputError(f"`max_drop` got {text!r}, not a share", fix=fix, field="max_drop") from None
+def share_of(field: str, example: str) -> click.ParamType[Any]:
+    """Return the type of a share: "0.5%" is 0.005, plain numbers stay."""
+
+    def parse(text: str) -> float:
+        try:
+            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            raise InputError(f"`{field}` got {text!r}, not a share", fix=f"for example {example}", field=field) from None
+
+    return _Parsed("share", parse)
 
 
 def numbers_of(field: str, kind: Callable[[str], Any], example: str) -> click.ParamType[Any]:
@@ -108,9 +135,12 @@ def numbers_of(field: str, kind: Callable[[str], Any], example: str) -> click.Pa
 
 
 WORDS = _Parsed("list", words)
+BACKENDS = _Parsed("list", backend_words)
+PRECISIONS = _Parsed("list", precision_words)
 BATCHES = _Parsed("list", parse_batches)
 SIZE = _Parsed("size", parse_size)
-SHARE = _Parsed("share", _share)
+SHARE = share_of("max_drop", "--max-drop 0.5% or 0.005")
+RATIO = share_of("ratio", "--ratio 0.5 or 50%")
 
 
 def only(values: Mapping[str, Any], option: str, what: str) -> Any:

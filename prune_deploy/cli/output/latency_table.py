@@ -2,70 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from rich.table import Table
-
-from prune_deploy.cli.output.console import data_console
+from prune_deploy.cli.output.console import data_console, printable
+from prune_deploy.cli.output.table_options import table_options
 from prune_deploy.records import CaseRecord
+from prune_deploy.reporting.figures.closing import caution, closing
 from prune_deploy.reporting.figures.formatting import MISSING, interval, number, percent, ratio, with_half_width
+from prune_deploy.reporting.figures.naming import plural
 from prune_deploy.reporting.figures.rows import Row, row
 from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
 
-_COLUMNS = (
-    ("bundle", "left"),
-    ("backend", "left"),
-    ("precision", "left"),
-    ("batch", "right"),
-    ("ms", "right"),
-    ("ms/image", "right"),
-    ("images/s", "right"),
-    ("speed-up", "right"),
-    ("verdict", "left"),
-    ("MACs", "right"),
-    ("eff.", "right"),
-    ("start s", "right"),
-    ("peak MiB", "right"),
-)
-_ACCURACY = ("top-1 %", "right")
 _NAMED = 3
 """Number of cases that a warning names.
 
 A sweep may have it for hundreds.
 """
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its name, its side, and its text of a row."""
+
+    name: str
+    is_number: bool
+    text: Callable[[Row], str]
+
+    def width(self, rows: Sequence[Row]) -> int:
+        """Return the width of its longest text, with a gap."""
+        return max(len(self.name), *(len(printable(self.text(each))) for each in rows)) + _GAP
+
+
+_BUNDLE = _Column("bundle", False, lambda each: each.bundle)
+_SHORT = _Column("model", False, lambda each: _short(each))
+_PRECISION = _Column("precision", False, lambda each: each.precision_text)
+_TOP1 = _Column("top-1 %", True, lambda each: percent(each.top1, each.top1_low, each.top1_high))
+_TOP1_ALONE = _Column("top-1 %", True, lambda each: percent(each.top1))
+_BACKEND = _Column("backend", False, lambda each: each.backend)
+_BATCH = _Column("batch", True, lambda each: str(each.batch))
+_MS = _Column("ms", True, lambda each: with_half_width(each.latency_ms, each.latency_high_ms))
+_SPEEDUP = _Column("speed-up", True, lambda each: interval(each.speedup, each.speedup_low, each.speedup_high))
+_FURTHER = (
+    _Column("MACs", True, lambda each: MISSING if each.role == "dense" else ratio(each.macs_ratio)),
+    _Column("eff.", True, lambda each: number(each.efficiency) if _is_known(each) else MISSING),
+    _Column("images/s", True, lambda each: number(each.images_per_s)),
+    _Column("peak MiB", True, lambda each: MISSING if each.peak_mib is None else f"{each.peak_mib:,.0f}"),
+    _Column("start s", True, lambda each: number(each.startup_s)),
+    _Column("ms/image", True, lambda each: number(each.per_image_ms)),
+)
+"""Columns that are shown where there is room, the most telling first."""
 
 
 def print_records(records: Sequence[CaseRecord]) -> None:
-    """Print the table of cases, then reasons, warnings and A/A controls."""
+    """Print the table of cases, what it says in sentences, and reasons."""
     rows = [row(record) for record in records]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    scored = any(case.top1 is not None for case in rows)
-    for name, side in (*_COLUMNS, *([_ACCURACY] if scored else [])):
-        # The first column holds names that users copy, so they stay on one line.
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold", no_wrap=name == "bundle")
-    for case in rows:
-        table.add_row(*_cells(case), *([percent(case.top1, case.top1_low, case.top1_high)] if scored else []))
-    data_console.print(table)
+    if rows:
+        _print_table(rows)
     print_reasons(records)
-    _print_sentences(records, rows)
+    for sentence in closing(rows):
+        data_console.print(sentence)
+    print_remarks(records)
 
 
-def _cells(case: Row) -> tuple[str, ...]:
-    return (
-        case.bundle,
-        case.backend,
-        case.precision_text,
-        str(case.batch),
-        with_half_width(case.latency_ms, case.latency_high_ms),
-        number(case.per_image_ms),
-        number(case.images_per_s),
-        interval(case.speedup, case.speedup_low, case.speedup_high),
-        case.verdict_text,
-        MISSING if case.role == "dense" else ratio(case.macs_ratio),
-        number(case.efficiency),
-        number(case.startup_s),
-        MISSING if case.peak_mib is None else f"{case.peak_mib:,.0f}",
-    )
+def print_remarks(records: Sequence[CaseRecord]) -> None:
+    """Print what accuracies are of, a line of caution, details on request."""
+    rows = [row(record) for record in records]
+    for line in (*accuracies(rows), caution(rows)):
+        if line:
+            data_console.print(line)
+    if table_options().verbose:
+        _print_details(records, rows)
+    elif hidden := warned(rows):
+        data_console.print(f"{plural(len(hidden), 'remark')} on these measurements: --verbose, or the report")
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    """Print the columns that answer, then those for which there is room.
+
+    Where bundles' names leave no room, rows stand below their model's name. Names that are too long even then have lines of their own.
+    """
+    width, answers = data_console.width, _answers(rows)
+    needed = sum(column.width(rows) for column in answers) - _GAP
+    if needed > width:
+        answers = tuple(_TOP1_ALONE if column is _TOP1 else column for column in answers)
+    if table_options().wide:
+        _print_columns(rows, (_BUNDLE, *answers, *_FURTHER))
+    elif needed + _BUNDLE.width(rows) <= width:
+        _print_columns(rows, (_BUNDLE, *answers, *_fitting(rows, width - needed - _BUNDLE.width(rows))))
+    else:
+        stacked = needed + _SHORT.width(rows) > width
+        for model, group in groupby(rows, key=lambda each: each.model):
+            of_model = list(group)
+            data_console.print(model, style="bold", soft_wrap=True)
+            if not stacked:
+                _print_columns(of_model, (_SHORT, *answers, *_fitting(rows, width - needed - _SHORT.width(rows))), sized_by=rows)
+                continue
+            _print_columns([], answers, sized_by=rows)
+            for name, cases in groupby(of_model, key=_short):
+                data_console.print(name, soft_wrap=True)
+                _print_columns(list(cases), answers, sized_by=rows, with_head=False)
+
+
+def _answers(rows: Sequence[Row]) -> tuple[_Column, ...]:
+    """Return the columns that say which model is faster, and how surely.
+
+    The precision is one of them unless all is FP32, and so is an accuracy that was taken.
+    """
+    marks = len({each.converged for each in rows if each.converged is not None}) > 1
+    verdict = _Column("verdict", False, lambda each: each.verdict_text if marks else each.verdict_text.rstrip("*"))
+    precision = (_PRECISION,) if {each.precision for each in rows} != {"fp32"} else ()
+    top1 = (_TOP1,) if any(each.top1 is not None for each in rows) else ()
+    return _BACKEND, *precision, _BATCH, _MS, _SPEEDUP, verdict, *top1
+
+
+def _fitting(rows: Sequence[Row], room: int) -> list[_Column]:
+    """Return the further columns that fit into so many characters."""
+    fitting = []
+    for column in _FURTHER:
+        if column.width(rows) > room:
+            break
+        room -= column.width(rows)
+        fitting.append(column)
+    return fitting
+
+
+def _print_columns(
+    rows: Sequence[Row], columns: Sequence[_Column], sized_by: Sequence[Row] | None = None, *, with_head: bool = True
+) -> None:
+    """Print rows, in columns as wide as those of `sized_by` need.
+
+    A library's table would drop or fold columns that its console has no room for.
+    """
+    widths = [column.width(sized_by or rows) - _GAP for column in columns]
+
+    def line(texts: Sequence[str]) -> str:
+        sides = zip(columns, texts, widths, strict=True)
+        return (" " * _GAP).join(t.rjust(width) if column.is_number else t.ljust(width) for column, t, width in sides).rstrip()
+
+    if with_head:
+        data_console.print(line([column.name for column in columns]), style="bold", soft_wrap=True)
+    for each in rows:
+        data_console.print(line([printable(column.text(each)) for column in columns]), soft_wrap=True)
+
+
+def _short(each: Row) -> str:
+    """Return a bundle's name without its model's."""
+    return each.bundle.removeprefix(f"{each.model}-")
+
+
+def _is_known(each: Row) -> bool:
+    """Tell whether a speed-up is known well enough to compute with it."""
+    return each.verdict in ("FASTER", "SLOWER", "SAME")
 
 
 def print_reasons(records: Sequence[CaseRecord]) -> None:
@@ -78,23 +168,16 @@ def print_reasons(records: Sequence[CaseRecord]) -> None:
         )
 
 
-def _print_sentences(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
+def _print_details(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
     """Print what compiling took, warnings, and the A/A controls."""
     for case in rows:
         if sentence := compile_sentence(case):
             data_console.print(f"{case.name}: {sentence}", soft_wrap=True)
-    print_warnings(rows)
-    for control in controls(records):
-        data_console.print(f"{control.comparison}: the baseline against its own copy {control.text}")
-    if any(case.converged is False for case in rows):
-        data_console.print(UNCONVERGED)
-
-
-def print_warnings(rows: Sequence[Row]) -> None:
-    """Print each warning once with its cases, and what accuracies are of."""
     for warning, cases in warned(rows):
         names = "; ".join(case.name for case in cases[:_NAMED])
         more = f"; and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
         data_console.print(f"{warning}: {names}{more}", soft_wrap=True)
-    for sentence in accuracies(rows):
-        data_console.print(sentence, soft_wrap=True)
+    for control in controls(records):
+        data_console.print(f"{control.comparison}: the baseline against its own copy {control.text}")
+    if any(case.converged is False for case in rows):
+        data_console.print(UNCONVERGED)

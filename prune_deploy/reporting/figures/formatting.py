@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from prune_deploy.records import Estimate
 
 MISSING = "-"
+_ROUNDING = 1e-9
+"""So that a half-width of 0.1 that was computed as 0.0999… has one decimal place."""
 
 
 def number(value: float | None) -> str:
@@ -26,12 +30,18 @@ def share(value: float) -> str:
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Format a figure with its interval."""
+    """Format a figure with its interval, in the digits that this allows.
+
+    An interval that reaches beyond twice the figure says nothing, and is not printed.
+    """
     if value is None:
         return MISSING
     if low is None or high is None:
         return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+    if not is_known(value, high):
+        return f"{number(value)} [not known]"
+    digits = _decimals(value, (high - low) / 2)
+    return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
 def with_half_width(value: float | None, high: float | None) -> str:
@@ -41,8 +51,27 @@ def with_half_width(value: float | None, high: float | None) -> str:
     """
     if value is None or high is None:
         return number(value)
-    half = high / value - 1
-    return f"{number(value)} ±{share(half) if half <= 1 else '>100%'}"
+    if not is_known(value, high):
+        return f"{number(value)} ± not known"
+    return f"{value:,.{_decimals(value, high - value)}f} ±{share(high / value - 1)}"
+
+
+def is_known(value: float, high: float) -> bool:
+    """Return whether an interval says anything: it ends within twice the figure."""
+    return high <= 2 * value
+
+
+def _decimals(value: float, half: float) -> int:
+    """Return the decimal places at which the interval's half-width begins.
+
+    A figure below 10 has one at least, and none has more than four significant digits.
+    """
+    if value <= 0:
+        return 3
+    most = max(0, 3 - math.floor(math.log10(value)))
+    if half <= 0:
+        return most
+    return min(most, max(-math.floor(math.log10(half) + _ROUNDING), 1 if value < 10 else 0))
 
 
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:

@@ -63,7 +63,7 @@ def _unfinished(run: ReportedRun) -> Iterator[Sentence]:
 
 
 def _where(row: Row) -> dict[str, str | int]:
-    return {"bundle": row.bundle, "backend": row.backend, "batch": row.batch}
+    return {"bundle": row.bundle, "backend": row.backend, "batch": row.batch, "precision": row.precision}
 
 
 def _span(row: Row) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prune_deploy.reporting.figures.formatting import number, percent
+from prune_deploy.reporting.figures.formatting import interval, number, percent
 from prune_deploy.reporting.figures.naming import backend_title, plural
 from prune_deploy.reporting.figures.sentence import Sentence, Texts, render
 
@@ -28,9 +28,9 @@ def _open(done: int) -> str:
     return f"The run is not finished: {plural(done, 'case')} so far."
 
 
-def _claim(verdict: str, bundle: str, backend: str, batch: int, **span: float | None) -> str:
+def _claim(verdict: str, bundle: str, backend: str, batch: int, precision: str = "fp32", **span: float | None) -> str:
     """One case against its dense model."""
-    where = f"on {backend_title(backend)} at batch {batch}"
+    where = f"on {backend_title(backend)}{'' if precision == 'fp32' else f' in {precision.upper()}'} at batch {batch}"
     claims = {
         "FASTER": f"{bundle} is {_span(**span)} faster than dense {where}.",
         "SLOWER": f"{bundle} is slower than dense {where}: {_span(**span)} its speed.",
@@ -107,12 +107,8 @@ TEXTS: Texts = {
 def _span(speedup: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return f"{number(speedup)}× (too few rounds for an interval)"
-    return f"{_short(speedup)}× [{_short(low)}, {_short(high)}]"
-
-
-def _short(value: float | None) -> str:
-    """Three significant digits: a sentence is read, not computed with."""
-    return number(value) if value is None or value >= 100 else f"{value:#.3g}"
+    value, _, span = interval(speedup, low, high).partition(" ")
+    return f"{value}× {span}"
 
 
 def _top1(top1: float | None, low: float | None, high: float | None) -> str:

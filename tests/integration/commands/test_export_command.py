@@ -14,6 +14,7 @@ import pytest
 import timm
 
 import prune_deploy
+from prune_deploy.specs import RANDOM_WEIGHTS
 from support.commands import SHARED, TINY, Made, bundle, call, engine_of, here, made, refused, remains, spawn
 
 __all__ = ["bundle", "here", "made"]  # fixtures
@@ -207,7 +208,7 @@ def test_without_an_engine_the_rest_is_made_and_the_reason_is_told(here: Path) -
     assert "no GPU here" not in result.stderr, "a target that nothing is built for is nobody's business"
     assert [path.name for path in here.iterdir()] == ["engines"]
     (folder,) = (here / "engines").iterdir()
-    assert folder.name == "test_byobnet-l2-r0.50"
+    assert folder.name == "test_byobnet-10classes-l2-r0.50"
     assert list(folder.glob("*.engine")) == []
     for message in (
         "test_byobnet, 10 classes, weights random, seed 0",
@@ -217,7 +218,10 @@ def test_without_an_engine_the_rest_is_made_and_the_reason_is_told(here: Path) -
         "passed",
     ):
         assert message in result.stdout
-    assert "prune-deploy verify engines/test_byobnet-l2-r0.50" in result.stdout, "the next step can be copied"
+    assert "prune-deploy verify engines/test_byobnet-10classes-l2-r0.50" in result.stdout, "the next step can be copied"
+    assert "Next:  prune-deploy bench engines/" in result.stdout
+    assert result.stderr.startswith(RANDOM_WEIGHTS)
+    assert result.stdout.rstrip().lower().endswith(f"{RANDOM_WEIGHTS}.")
 
 
 @pytest.mark.locked

@@ -32,11 +32,11 @@ def runs(here: Path) -> tuple[Path, Path]:
     return here / GOLDEN_RUNS[0].name, here / GOLDEN_RUNS[1].name
 
 
-def test_without_a_format_the_table_is_printed_and_the_page_written(runs: tuple[Path, Path]) -> None:
+def test_without_a_format_the_findings_are_printed_and_the_page_written(runs: tuple[Path, Path]) -> None:
     result = call("report", *runs)
     assert result.code == 0, result.stderr
     assert "RTX A2000 12GB, 20261121-bench-resnet50" in result.stdout
-    assert "the baseline against its own copy" in result.stdout
+    assert "the baseline against its own copy" in call("report", *runs, "--verbose").stdout
     assert f"report: {runs[0] / 'report.html'}" in result.stdout
     assert (runs[0] / "report.html").read_bytes().startswith(b"<!doctype html>")
     assert not (runs[1] / "report.html").exists()

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 import prune_deploy.export.bundle
+from prune_deploy.specs import RANDOM_WEIGHTS
 from support.commands import TINY, Made, bundle, call, here, made, refused
 
 __all__ = ["bundle", "here", "made"]  # fixtures
@@ -70,7 +71,7 @@ def test_the_table_says_that_random_weights_mean_nothing(made: Made) -> None:
     assert result.code == 0
     assert len(re.findall(r"^\d +\d+\.\d\d", result.stdout, flags=re.MULTILINE)) == 3
     assert "one run, not a measurement" in result.stdout
-    assert "the weights are random, seed 0: the classes below mean nothing" in result.stderr
+    assert RANDOM_WEIGHTS in result.stderr
 
 
 def test_files_that_are_no_picture_are_bad_input(made: Made, here: Path) -> None:

@@ -183,7 +183,7 @@ WORDING: list[tuple[Sentence, str]] = [
     ),
     (
         sentence("may-be-noise", speedup=3.3, low=2.57, high=4.237, macs_ratio=4.0),
-        "The gap may be noise: the speed-up, 3.300 [2.570, 4.237], reaches the MACs ratio, 4.00.",
+        "The gap may be noise: the speed-up, 3.3 [2.6, 4.2], reaches the MACs ratio, 4.00.",
     ),
     (sentence("no-gap", difference=0.04), "There is no gap: measured and predicted time differ by 4.0%."),
     (sentence("faster-than-predicted", difference=0.2), "There is no gap: it is 20% faster than its MACs predict."),

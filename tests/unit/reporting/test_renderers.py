@@ -126,7 +126,7 @@ def test_the_page_has_every_case_with_its_figures_reasons_and_commands(page: str
         if line.row.reason:
             assert line.row.reason in parsed.text
             assert line.row.fix in parsed.text
-    assert "2.245× [2.228, 2.263]" in parsed.text
+    assert "2.25× [2.23, 2.26]" in parsed.text
     for section in ("summary", "cases", "machines", "curves", "tradeoffs", "distributions", "layers", "failures", "receipts"):
         assert section in ids
     assert "no dense speed-up expected" in parsed.text

@@ -27,7 +27,7 @@ def stated(*records: CaseRecord, run: RunRecord | None = None) -> tuple[Sentence
     return findings(found)
 
 
-WHERE = {"bundle": "net-l2-r0.50", "backend": "ort", "batch": 8}
+WHERE = {"bundle": "net-l2-r0.50", "backend": "ort", "batch": 8, "precision": "fp32"}
 
 
 @pytest.mark.parametrize(("verdict", "ratio"), [("FASTER", 3.7), ("SLOWER", 0.75), ("SAME", 1.0), ("INCONCLUSIVE", 1.01)])
@@ -128,7 +128,7 @@ WORDING: list[tuple[Sentence, str]] = [
     ),
     (
         sentence("claim", verdict="SAME", **WHERE, speedup=1.0, low=0.995, high=1.01),
-        "net-l2-r0.50 is as fast as dense on ONNX Runtime at batch 8: 1.00× [0.995, 1.01].",
+        "net-l2-r0.50 is as fast as dense on ONNX Runtime at batch 8: 1.000× [0.995, 1.010].",
     ),
     (
         sentence("claim", verdict="INCONCLUSIVE", **WHERE, speedup=1.01, low=1.0, high=1.02),
@@ -137,6 +137,10 @@ WORDING: list[tuple[Sentence, str]] = [
     (
         sentence("claim", verdict="INCONCLUSIVE", **WHERE, speedup=2.0, low=None, high=None),
         "Whether net-l2-r0.50 is faster than dense on ONNX Runtime at batch 8 is undecided: 2.000× (too few rounds for an interval).",
+    ),
+    (
+        sentence("claim", verdict="FASTER", **{**WHERE, "precision": "int8"}, speedup=3.731, low=3.075, high=4.526),
+        "net-l2-r0.50 is 3.7× [3.1, 4.5] faster than dense on ONNX Runtime in INT8 at batch 8.",
     ),
     (
         sentence("counts", cases=5, verdicts={"FASTER": 4, "SLOWER": 1}),

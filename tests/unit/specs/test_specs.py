@@ -87,7 +87,7 @@ def test_options_of_pruning_that_make_no_sense_are_refused(wrong: dict[str, Any]
     ("wrong", "named"),
     [
         ({"name": ""}, "name"),
-        ({"name": "resnet50", "num_classes": 0}, "`num_classes`"),
+        ({"name": "resnet50", "num_classes": -1}, "`num_classes`"),
         ({"name": "resnet50", "input_size": (3, 224)}, "`input_size`"),
         ({"name": "resnet50", "input_size": (3, 0, 224)}, "`input_size`"),
         ({"name": "resnet50", "input_size": (3, -1, 224)}, "`input_size`"),
