@@ -47,7 +47,13 @@ def open_plain(path: Path, *, fix: str = _RESTORE) -> Iterator[BufferedReader]:
         InputError: it cannot be read, or is no plain file.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a stranger's name that no file can have
+        raise InputError(f"cannot read {str(path)!a}: {error}", fix=fix) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+    try:
+        with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise InputError(f"{path} is no plain file", fix=fix)
             yield stream

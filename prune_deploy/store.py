@@ -6,6 +6,7 @@ This module handles files and records, without torch.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BUNDLE_FILE = "bundle.json"
 ENGINES_DIR = Path("engines")
 _ZEROS = "0" * 64
+_LONGEST_NAME = 255
+_SHOWN = 100
 
 
 def bundle_name(spec: ExportSpec) -> str:
@@ -104,12 +107,21 @@ def read_bundle(folder: Path) -> BundleRecord:
         if not record.is_file():
             raise InputError(f"{folder} is no bundle: it has no {BUNDLE_FILE}", fix="make one with prune-deploy export")
         read = from_json(BundleRecord, read_file(record, fix="check the path and its permissions"), source=str(record))
-        outside = [artifact.name for artifact in read.artifacts if artifact.name != Path(artifact.name).name]
-        if outside:  # bundles come from unknown sources, and the files they name are opened
-            raise InputError(f"{record} names a file outside the bundle: {outside[0]}", fix="do not use this bundle")
+        # Bundles come from unknown sources, and the files they name are opened.
+        outside = [artifact.name for artifact in read.artifacts if not _is_file_name(artifact.name)]
+        if outside:
+            raise InputError(f"{record} names a file outside the bundle: {outside[0][:_SHOWN]}", fix="do not use this bundle")
         return read
     except OSError as error:
         raise InputError(f"cannot read {record}: {error.strerror}", fix="check the path and its permissions") from error
+
+
+def _is_file_name(name: str) -> bool:
+    """Return whether a file in a folder can have this name."""
+    try:
+        return name != ".." and name == Path(name).name and "\0" not in name and 0 < len(os.fsencode(name)) <= _LONGEST_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def write_record(folder: Path, record: BundleRecord) -> None:

@@ -5,7 +5,6 @@ They are derived from raw samples stored beside them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +35,10 @@ FAILED_STATUSES: frozenset[Status] = frozenset({"failed", "timeout", "graph_brea
 """Statuses that make a command end with exit code 1."""
 
 
+_LEAST = 1e-30
+"""Bound of times and ratios on both sides. Quotients of them are finite and have logarithms."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Figure with its interval.
@@ -52,8 +55,9 @@ class Estimate:
     count: int
 
     def __post_init__(self) -> None:
-        bounds = [bound for bound in (self.low, self.high) if bound is not None]
-        if not all(math.isfinite(number) and number > 0 for number in (self.value, *bounds)):
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not _LEAST <= low <= self.value <= high <= 1 / _LEAST:
             raise ValueError(f"an estimate of {self.value} [{self.low}, {self.high}] is no time and no ratio")
 
 

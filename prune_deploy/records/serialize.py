@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +16,12 @@ from prune_deploy.records.upgrades import SCHEMA_VERSION, is_changed, upgrade
 
 T = TypeVar("T")
 
+_LARGEST = 1e100
+"""Largest number of a record. Figures multiply and divide several of them."""
+
+_DIGITS = 20
+"""Digits of a whole number: those of 64 bits, or a sign and one fewer."""
+
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, prefer_attrib_converters=False)
 
 
@@ -24,8 +29,13 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
     """Return a record or spec as JSON text.
 
     Bytes of a path that are no text are escaped, since no file could hold them otherwise.
+
+    Raises:
+        InputError: a whole number is too large to be read again.
     """
     data = _CONVERTER.unstructure(value)
+    if _largest_whole(data) >= 10 ** (_DIGITS - 1):
+        raise InputError("a number has too many digits to be stored", fix="use smaller numbers")
     text = json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
     return text if _is_encodable(text) else json.dumps(data, indent=indent, allow_nan=False)
 
@@ -47,7 +57,7 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
         InputError: not JSON, not this record, or written by a newer schema.
     """
     try:
-        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_number, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not valid JSON: {error}", fix="write it again, or restore it from its source") from None
     version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
@@ -64,11 +74,26 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
         raise InputError(f"{source} is not a {cls.__name__}: {problems}", fix="write it again with this release") from None
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if not abs(number) <= _LARGEST:
         raise ValueError(f"{text[:20]} is too large a number")
     return number
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _DIGITS:  # of a million digits, int() would take a minute or refuse
+        raise ValueError(f"{text[:20]}… is too large a number")
+    return int(text)
+
+
+def _largest_whole(data: Any) -> int:
+    """Return the largest magnitude of the whole numbers in plain data."""
+    if isinstance(data, dict):
+        return max(map(_largest_whole, data.values()), default=0)
+    if isinstance(data, (list, tuple)):
+        return max(map(_largest_whole, data), default=0)
+    return abs(data) if isinstance(data, int) else 0
 
 
 def _refuse_constant(name: str) -> None:

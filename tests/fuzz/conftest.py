@@ -30,7 +30,7 @@ os.environ["MPLCONFIGDIR"] = os.environ["XDG_CACHE_HOME"]
 set_hypothesis_home_dir(os.environ["XDG_CACHE_HOME"])
 settings.load_profile("nightly" if MINUTES else "gate")
 
-_MARGIN_S = 120.0
+_MARGIN_S = 600.0
 _PROPERTY = "inputs of the fuzz test"
 _SHARE_S = pytest.StashKey[float]()
 

@@ -99,6 +99,17 @@ def documents(draw: st.DrawFn, original: Any) -> Any:
     return document
 
 
+@st.composite
+def with_one_odd_value(draw: st.DrawFn, original: Any) -> Any:
+    """Draw a document of which one value is another of its type."""
+    document = copy.deepcopy(original)
+    leaves = [path for path in places(document) if path and not isinstance(_at(document, path), (dict, list))]
+    path = leaves[draw(st.integers(0, len(leaves) - 1))]
+    parent = _at(document, path[:-1])
+    parent[path[-1]] = draw(_alike(parent[path[-1]]))
+    return document
+
+
 def _alike(value: Any) -> st.SearchStrategy[Any]:
     """Draw another value of the same type."""
     if isinstance(value, bool):

@@ -19,6 +19,9 @@ _ALL = [json.loads(line) for line in (RUN / RECORDS_FILE).read_text().splitlines
 RECORDS = [record for record in _ALL if "ort-fp32-b8" in record["comparison"] or record["status"] != "ok"]
 """Records of the comparison that was traced and explained, and one of a case without figures."""
 
+DENSE, PRUNED = RECORDS[2:4]
+"""The dense and the pruned model of that comparison."""
+
 _KEPT = (RUN_FILE, f"{SAMPLES_DIR}/*ort-fp32-b8*", f"{TRACES_DIR}/*l2*", f"{EXPLANATIONS_DIR}/*")
 
 

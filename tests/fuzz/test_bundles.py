@@ -137,7 +137,7 @@ def test_a_mutated_checkpoint_is_refused_or_resumed(data: st.DataObject, tmp_pat
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
 @given(data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=70)
 def test_mutated_weights_of_a_user_are_refused_or_loaded(name: str, data: st.DataObject, tmp_path: Path) -> None:
     module = nn.Linear(3, 2)
     path = tmp_path / name

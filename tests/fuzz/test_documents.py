@@ -68,7 +68,7 @@ READERS = {
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=120)
 def test_a_mutated_document_is_read_or_refused(name: str, data: st.DataObject, tmp_path: Path) -> None:
     reader = READERS[name]
     path = tmp_path / reader.name

@@ -79,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in (*_RUNNING, *_SLOW)])
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=120)
 def test_odd_options_end_with_a_documented_code(name: str, data: st.DataObject, folder: Path) -> None:
     _judge(name, data, folder)
 

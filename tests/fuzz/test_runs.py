@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.mutations import changed_bytes, documents, json_texts
+from fuzz.mutations import changed_bytes, documents, json_texts, with_one_odd_value
 from fuzz.oracle import attempt, use
-from fuzz.originals import RECORDS, RUN, copy_run, document, write_records
+from fuzz.originals import DENSE, PRUNED, RECORDS, RUN, copy_run, document, write_records
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.measure.analysis import analyze
 from prune_deploy.measure.samples import pack, unpack
@@ -58,10 +58,17 @@ def test_mutated_records_are_refused_or_shown(records: Any, run: Path) -> None:
     _show(run)
 
 
-@given(records=documents(RECORDS))
-@settings(max_examples=4)
-def test_mutated_records_are_refused_or_drawn(records: Any, run: Path) -> None:
-    write_records(run, records)
+@given(record=with_one_odd_value(PRUNED))
+@settings(max_examples=80)
+def test_an_odd_figure_is_refused_or_shown(record: Any, run: Path) -> None:
+    write_records(run, [DENSE, record])
+    _show(run)
+
+
+@given(record=with_one_odd_value(PRUNED))
+@settings(max_examples=5)
+def test_an_odd_figure_is_refused_or_drawn(record: Any, run: Path) -> None:
+    write_records(run, [DENSE, record])
     _show(run, ("html", "png"))
 
 

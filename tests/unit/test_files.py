@@ -48,3 +48,9 @@ def test_no_module_resolves_a_path_that_may_be_a_circle_of_links() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "prune_deploy").rglob("*.py")]
     assert len(sources) > 200
     assert not any(".resolve()" in source for source in sources)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+def test_a_name_that_no_file_has_is_bad_input(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_file(tmp_path / name)

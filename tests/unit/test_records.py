@@ -18,6 +18,7 @@ from prune_deploy.records import (
     EngineProfile,
     EngineRecord,
     Environment,
+    Estimate,
     GroupWidth,
     Parity,
     ParityCheck,
@@ -284,3 +285,23 @@ def test_shortfalls_are_groups_that_keep_more_for_a_reason_nobody_asked_for() ->
 )
 def test_weights_are_labelled_with_their_origin(source: WeightsSource, label: str) -> None:
     assert source.label == label
+
+
+@pytest.mark.parametrize("number", ["1" * 21, "1" * 100_000, "-" + "1" * 20, "1e101", "-1e200"])
+def test_numbers_that_no_figure_can_be_computed_with_are_refused(number: str) -> None:
+    text = to_json(Counts(params=1, macs=2, macs_with_attention=3)).replace("2", number)
+    with pytest.raises(InputError, match="too large a number"):
+        from_json(Counts, text, source="here")
+
+
+def test_a_number_that_could_not_be_read_again_is_not_written() -> None:
+    with pytest.raises(InputError, match="too many digits"):
+        to_json(Counts(params=1, macs=10**400, macs_with_attention=3))
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(5e-324, None, None), (1e31, None, None), (1.0, 1.1, 1.2), (1.0, 0.9, 0.99)])
+def test_an_estimate_lies_within_its_interval_and_has_a_sensible_size(
+    value: float, low: float | None, high: float | None
+) -> None:
+    with pytest.raises(ValueError, match="no time and no ratio"):
+        Estimate(value=value, low=low, high=high, confidence=0.975, unit="round", count=5)

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -291,3 +292,13 @@ def test_a_file_of_another_size_is_not_hashed_for_hours(tmp_path: Path) -> None:
     damage = read_loaded_bundle(bundle).damage
     assert damage is not None
     assert "its hash differs" in damage.reason
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "", ".", "..", "x" * 256, "a\0b", "\ud800"])
+def test_a_record_with_a_name_that_no_file_has_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = shutil.copytree(GOLDEN / "bundle_v2", tmp_path / "bundle")
+    record = json.loads((bundle / "bundle.json").read_text())
+    record["artifacts"][0]["name"] = name
+    (bundle / "bundle.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="outside the bundle"):
+        read_bundle(bundle)

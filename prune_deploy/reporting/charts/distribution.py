@@ -5,6 +5,8 @@ It shows more than a median and its interval.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from prune_deploy.errors import InputError, VerificationError
@@ -55,7 +57,8 @@ def _baselines(run: ReportedRun) -> list[CaseRecord]:
     """
     first: dict[str, CaseRecord] = {}
     for record in run.run.cases:
-        if record.samples_file and (run.run.folder / record.samples_file).is_file():
+        # A stranger's name may be one that no file can have. Path.is_file would raise for it.
+        if record.samples_file and os.path.isfile(run.run.folder / record.samples_file):  # noqa: PTH113
             first.setdefault(record.samples_file, record)
     return list(first.values())
 

@@ -43,7 +43,7 @@ def of_backend(name: str) -> tuple[Tone, str, str]:
 
     Unknown backends share three.
     """
-    return _BACKENDS.get(name) or _OTHERS[sum(name.encode()) % len(_OTHERS)]
+    return _BACKENDS.get(name) or _OTHERS[sum(name.encode(errors="surrogatepass")) % len(_OTHERS)]
 
 
 def dark_edition() -> dict[str, str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_deploy.reporting.charts import (
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 _DPI = 160
 _WIDTH_IN = 7.0
 _ROW_IN = 0.55
+_NOTE_CHARACTERS = 140
+_LONGEST_NAME = 120
+_LONGEST_TEXT = 1000
+_UNDRAWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render_plots(report: Report) -> Iterator[tuple[str, bytes]]:
@@ -45,7 +51,22 @@ def render_plots(report: Report) -> Iterator[tuple[str, bytes]]:
     for views in (curve_views(report), tradeoff_views(report), distribution_views(report), waterfall_views(report)):
         for view in views:
             for chart in view.charts:
-                yield f"{chart.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', view.name).strip('-')}.png", _draw(chart)
+                name = re.sub(r"[^A-Za-z0-9._-]+", "-", view.name)[:_LONGEST_NAME].strip("-")
+                yield f"{chart.name}-{name}.png", _draw(_drawable(chart))
+
+
+def _drawable(value: Any) -> Any:
+    """Return a chart with texts that a font has glyphs for.
+
+    Names come from unknown sources. Control characters and half surrogate pairs become question marks.
+    """
+    if isinstance(value, str):
+        return _UNDRAWABLE.sub("?", value)[:_LONGEST_TEXT]
+    if isinstance(value, tuple):
+        return tuple(map(_drawable, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _drawable(getattr(value, each.name)) for each in fields(value)})
+    return value
 
 
 def _draw(chart: Chart) -> bytes:
@@ -77,7 +98,9 @@ def _draw(chart: Chart) -> bytes:
             _draw_boxes(axes, chart)
         else:
             _draw_bars(axes, chart)
-        figure.supxlabel(chart.note, fontsize=7, color=MUTED.light, x=0.01, ha="left", wrap=True)
+        # matplotlib's own wrapping takes what stands between dollar signs for a formula.
+        note = textwrap.fill(chart.note, _NOTE_CHARACTERS)
+        figure.supxlabel(note, fontsize=7, color=MUTED.light, x=0.01, ha="left")
         stream = io.BytesIO()
         # The file contains no date and no version, so the same run gives the same file.
         figure.savefig(stream, format="png", metadata={"Software": None})

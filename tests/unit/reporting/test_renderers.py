@@ -188,3 +188,14 @@ def test_a_trace_s_file_is_linked_and_never_looked_at(tmp_path: Path, report: Re
             (tmp_path / "traces" / "loop.json.gz").symlink_to("loop.json.gz")
         moved = replace(run, run=replace(run.run, folder=tmp_path), traces={**run.traces, stem: replace(trace, chrome_file=name)})
         assert b"etc/passwd" not in render_html(Report(runs=(moved,)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "$\\frac{1$", "\0\x1b", "x" * 5000])
+def test_plots_have_no_trouble_with_a_stranger_s_names(name: str) -> None:
+    records = [case_record(batch=batch, label=name, model=name, comparison=name) for batch in (1, 8)]
+    records = [replace(each, case=replace(each.case, backend=name)) for each in records]
+    report = make_report([Run(Path("run"), run_record(), tuple(records), 0)])
+    forms: tuple[Format, ...] = ("png", "html")
+    for form in forms:
+        assert all(render(report, form, Path("run")).values())
+    assert all(len(file) < 255 for file in render(report, "png", Path("run")))
