@@ -207,6 +207,7 @@ Stage = Literal[
     "try model",
     # Making a bundle, in this order.
     "make bundle",
+    "load libraries",
     "build model",
     "prune",
     "mask",

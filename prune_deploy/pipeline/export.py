@@ -5,6 +5,7 @@ The stages are model → prune → ONNX files → parity → engines → bundle.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +85,14 @@ def export_bundle(
     folder, existing = find_bundle(spec, out, force=force, lineage=lineage)
     if existing is not None:
         return Exported(folder, existing, reused=True)
+    progress = progress or Silent()
+    if "torch" not in sys.modules:
+        progress.stage("load libraries")
     # The heavy imports come only now: a bundle that is there already must not cost them.
     from prune_deploy.export import bundle
     from prune_deploy.pipeline.files import ArtifactMaker
 
     _check_tools(spec)
-    progress = progress or Silent()
     made = network() if network is not None else build_network(spec, graph_limit_s, progress)
     loaded = made.loaded
     with new_folder(folder, BUNDLE_FILE) as working:

@@ -15,6 +15,7 @@ STAGE_TEXTS: dict[Stage, str] = {
     "check bundle": "checking {}",
     "try model": "trying {}",
     "make bundle": "making {}",
+    "load libraries": "loading PyTorch and timm",
     "build model": "building {}",
     "prune": "pruning",
     "mask": "masking",
