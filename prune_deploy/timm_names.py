@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from functools import cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from prune_deploy.errors import InputError
@@ -28,7 +28,7 @@ def architectures() -> frozenset[str]:
 
     They are the functions that its modules register.
     """
-    package = find_spec("timm")
+    package = PathFinder.find_spec("timm")  # whatever has been imported
     assert package is not None, "timm is a dependency"
     assert package.origin is not None
     files = (Path(package.origin).parent / "models").glob("*.py")

@@ -1,4 +1,7 @@
-"""A campaign of faults: commands that are killed, interrupted or run out of disk at random moments."""
+"""A campaign of faults, which strike commands at random moments.
+
+They are kills, signals and full disks.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _ORPHAN_LIMIT_S = 60.0
 
 @dataclass(frozen=True)
 class Subject:
-    """One command: its arguments, and the path below its folder that it makes.
+    """One command, and the path that it makes below its folder.
 
     `resumes` marks one that the same arguments continue or repeat. Any other gets a new name for what it makes.
     """
@@ -87,7 +90,10 @@ class Place:
         )
 
     def assert_whole(self, subject: Subject) -> None:
-        """Assert that nothing half-made is left, nobody lives on, and the bundle is as it was."""
+        """Assert that nothing half-made is left, and nobody lives on.
+
+        The bundle is as it was.
+        """
         assert [str(path) for path in self.folder.rglob(".unfinished-*")] == []
         assert self._of_bundle() == self.before
         deadline = time.monotonic() + _ORPHAN_LIMIT_S
@@ -100,7 +106,7 @@ class Place:
         return {path for path in self.scratch.glob("prune-deploy-*/scratch-*") if not (path / ".kept").exists()}
 
     def age(self) -> None:
-        """Let the temporary folders of killed commands look old enough to be swept up."""
+        """Let temporary folders look old enough to be swept up."""
         for path in self.temporary_folders():
             os.utime(path, (0, 0))
 
@@ -140,7 +146,7 @@ def undisturbed(place: Place, subject: Subject) -> tuple[float, set[str], int]:
 
 
 def files_of(place: Place, subject: Subject, number: int) -> dict[str, Path]:
-    """Return the files of what run number `number` made, by their names in it."""
+    """Return the files that a run made, by their names in it."""
     if not subject.makes:
         return {}
     root = place.folder / subject.made(number)

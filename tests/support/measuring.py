@@ -167,7 +167,7 @@ def share(outcomes: Sequence[bool]) -> float:
 
 
 def contended(random: np.random.Generator, samples: Samples, *, on: float, slowing: Sequence[float]) -> Samples:
-    """Return the samples as beside a process that takes a core, on and off.
+    """Return the samples as beside a process that takes a core.
 
     A share `on` of the time is such an episode, of several blocks. A block that waits for a core for a share w of its time takes
     1 + w · `slowing` of its candidate as long. Blocks say how long they waited, which is a little in quiet times too.

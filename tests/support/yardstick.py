@@ -1,4 +1,6 @@
-"""A yardstick for the ratio of two ONNX files: long slices of each alone, in turns, the others stopped.
+"""A yardstick for the ratio of two ONNX files.
+
+Long slices of each alone come in turns, while the others are stopped.
 
 It is independent of the harness that it judges: sessions of ONNX Runtime in processes of their own, and nothing else.
 
@@ -26,7 +28,7 @@ _DROPPED = 5
 
 @dataclass(frozen=True)
 class Slices:
-    """What some rounds of slices say: logarithms of ratios, one for each round."""
+    """Logarithms of ratios, one for each round of slices."""
 
     ratios: tuple[float, ...]
     controls: tuple[float, ...]
@@ -38,7 +40,7 @@ class Slices:
 
     @property
     def holds_one(self) -> bool:
-        """Tell whether the 95 % interval of the first file's ratio to itself holds 1."""
+        """Tell whether the interval of the control holds 1."""
         centre, half = interval(self.controls)
         return abs(centre) <= half
 
@@ -52,7 +54,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def slices(dense: Path, pruned: Path, *, batch: int, pixels: int, rounds: int, seconds: float, seed: int) -> Slices:
-    """Let dense, pruned and a second dense run alone for `seconds`, in random order, `rounds` times."""
+    """Let dense, pruned and a second dense run alone, in random order.
+
+    Each runs for `seconds` in each of `rounds`.
+    """
     order = random.Random(seed)
     seen: list[list[float]] = []
     with _workers((dense, pruned, dense), batch, pixels) as workers:

@@ -172,7 +172,7 @@ def test_a_resolved_model_is_written_as_the_request_for_it_and_read_only_whole()
     assert to_json(RESOLVED) == to_json(RESOLVED.spec) == to_json(MODEL)
     open_request = to_json(ModelSpec(name="resnet50", input_size=(3, 224, 224)))
     assert "num_classes" in refusal(ResolvedModel, open_request).message
-    impossible = to_json(MODEL).replace('"num_classes": 10', '"num_classes": 0')
+    impossible = to_json(MODEL).replace('"num_classes": 10', '"num_classes": -1')
     assert impossible != to_json(MODEL)
     assert "num_classes" in refusal(ResolvedModel, impossible).message
 

@@ -19,11 +19,11 @@ def run(bundle: Path, image: Path | None, backend: str, top: int, as_json: bool,
     record = read_bundle(bundle)
     if record.is_untrained:
         say(RANDOM_WEIGHTS)
-    if image is None:
-        say("no image was named: the classes are those of a synthetic one")
     from prune_deploy.evaluation.classify import classify  # PyTorch takes seconds, and a wrong folder is said before
 
     result = classify(bundle, image, backend=backend, top=top, check_hashes=check_hashes)
+    if image is None:
+        say("no image was named: the classes are those of a synthetic one")
     if as_json:
         emit_json({"bundle": str(bundle), "backend": backend, **dataclasses.asdict(result)})
         return

@@ -179,7 +179,8 @@ def model_spec(values: Mapping[str, Any]) -> ModelSpec:
     Raises:
         InputError: there is no such architecture, or the weights are a file that is not there.
     """
-    require_architecture(values["model"])
+    if values["model"]:
+        require_architecture(values["model"])
     weights = weights_path(values["weights"])
     if weights is not None and not weights.is_file():
         raise InputError(

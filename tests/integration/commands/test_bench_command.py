@@ -36,7 +36,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(made: Made, dense: Path, here: Path) -> Path:
     """The shared bundle, beside its dense model in engines/, in the current folder."""
     (here / "engines").mkdir()
-    shutil.copytree(dense, here / "engines" / "test_vit-dense")
+    shutil.copytree(dense, here / "engines" / "test_vit-10classes-dense")
     return Path(shutil.copytree(made.folder, here / "engines" / "pruned"))
 
 
@@ -55,9 +55,9 @@ def test_a_quick_bench_measures_and_can_be_recomputed(bundle: Path, here: Path) 
     result = call("bench", bundle, "--backends", "ort,null", "--batch", "1,2", "--json", *QUICK)
     assert result.code == 0, result.stderr
     rows = cases(result)
-    assert set(rows) == {(b, k, n) for b in ("test_vit-dense", "pruned") for k in ("ort", "null") for n in (1, 2)}
+    assert set(rows) == {(b, k, n) for b in ("test_vit-10classes-dense", "pruned") for k in ("ort", "null") for n in (1, 2)}
     for batch in (1, 2):
-        dense, pruned = rows["test_vit-dense", "ort", batch], rows["pruned", "ort", batch]
+        dense, pruned = rows["test_vit-10classes-dense", "ort", batch], rows["pruned", "ort", batch]
         assert dense["role"] == "dense"
         assert dense["speedup"] is None
         assert min(pruned["latency_ms"], dense["latency_ms"]) > rows["pruned", "null", batch]["latency_ms"]
@@ -180,7 +180,7 @@ def test_a_disk_that_is_full_ends_the_run_with_the_reason(bundle: Path, here: Pa
 def test_the_dense_model_is_exported_where_it_is_missing(made: Made, here: Path) -> None:
     result = call("bench", made.folder, "--backends", "null", "--json", *QUICK)
     assert result.code == 0, result.stderr
-    assert (here / "engines" / "test_vit-dense" / "bundle.json").is_file()
+    assert (here / "engines" / "test_vit-10classes-dense" / "bundle.json").is_file()
     assert "making the dense test_vit" in result.stderr
     assert {each["role"] for each in result.document["cases"]} == {"dense", "candidate"}
 
@@ -222,7 +222,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(bundle: Path, here
 
 @pytest.mark.release
 def test_compare_measures_two_bundles_and_gates(bundle: Path, here: Path) -> None:
-    dense = here / "engines" / "test_vit-dense"
+    dense = here / "engines" / "test_vit-10classes-dense"
     options = ("--backends", "ort", "--rigor", "quick", "--budget-s", "8", "--threads", "1")
     better = call("compare", dense, bundle, "--fail-if-slower", "3%", "--json", *options)
     assert better.code == 0, better.stderr

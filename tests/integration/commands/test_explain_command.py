@@ -65,7 +65,7 @@ def test_the_document_is_the_record_in_the_run(answered: Result, folder: Path) -
     assert document["status"] == "ok"
     assert document["sentences"] == list(found.sentences)
     assert [step["cause"] for step in document["steps"]] == [step.cause for step in found.steps]
-    assert set(read_traces(folder / "run")) == {stem, stem.replace("-odd", "-resnet18-dense")}
+    assert set(read_traces(folder / "run")) == {stem, stem.replace("-odd", "-resnet18-10classes-64px-dense")}
     assert len(read_run(folder / "run").cases) == 2
 
 

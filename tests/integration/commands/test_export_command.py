@@ -190,7 +190,7 @@ def test_a_link_stays_a_link_and_the_bundle_it_leads_to_is_replaced(bundle: Path
 def test_the_dense_model_is_exported_whole(here: Path) -> None:
     result = call(*TINY, "--dense", "--engine", "none", "--json")
     document = result.document
-    assert document["bundle"] == "engines/test_byobnet-dense"
+    assert document["bundle"] == "engines/test_byobnet-10classes-dense"
     assert (
         document["params_after"]
         == document["params_before"]

@@ -101,7 +101,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused(made: Made, here: Path,
 
 
 def test_unknown_backends_are_answered_with_the_known_ones(made: Made) -> None:
-    refused(call("run", made.folder, "--backend", "openvino"), 2, "one of compile, eager, null, ort, trt")
+    refused(call("run", made.folder, "--backend", "openvino"), 2, "one of compile, eager, ort, trt")
 
 
 @pytest.mark.parametrize(("backend", "name"), [("ort", "model.onnx"), ("eager", "weights.safetensors"), ("eager", "recipe.json")])
