@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prune_deploy.errors import InputError
@@ -79,7 +79,8 @@ def dense_bundle(record: BundleRecord, bundles: Iterable[Path], needed: Needed, 
         quantize=request.quantize if need_calibration(precisions) else None,
     )
     progress.stage("make bundle", f"the dense {record.model.name}, which every ratio is measured against")
-    exported = export_bundle(spec, _free_folder(bundle_name(spec)), progress=progress)
+    name = bundle_name(replace(spec, model=request.model))  # as the pruned bundle is named, which may leave the size open
+    exported = export_bundle(spec, _free_folder(name), progress=progress)
     if identity(exported.record) != identity(record):
         raise InputError(
             f"the weights file {record.model.weights} has changed since the bundle was made",

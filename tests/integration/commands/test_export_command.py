@@ -34,7 +34,7 @@ def test_the_document_is_all_of_stdout_and_the_story_is_on_stderr(made: Made) ->
     assert document["reused"] is False
     assert {group["name"] for group in document["receipt"]["groups"]} > {"head", "patch_embed.proj"}
     stages = re.findall(r"^\[ *\d+\.\d s\] (\w+)", made.result.stderr, flags=re.MULTILINE)
-    assert stages == ["building", "pruning", "writing", "exporting", "checking", "building"]
+    assert stages == ["loading", "building", "pruning", "writing", "exporting", "checking", "building"]
     assert "no GPU here" in made.result.stderr or engine_of(document)["target"] != "sm86"
 
 
