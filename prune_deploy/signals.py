@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -93,6 +94,20 @@ class ProgramSignals(StopRequest):
             self._unwinding_until = time.monotonic() + _UNWINDING_S
             raise KeyboardInterrupt
         # An exception in the midst of an import can end in C++ that initialises a module and aborts the process: try again soon.
+        self._send_soon(number)
+
+    def swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again whose exception nobody could catch: a `sys.unraisablehook`.
+
+        It came in a destructor or a weak reference's callback, where Python prints exceptions and goes on.
+        """
+        if unraisable.exc_type is not KeyboardInterrupt:
+            sys.__unraisablehook__(unraisable)
+            return
+        self._unwinding_until = 0.0
+        self._send_soon(signal.SIGINT)
+
+    def _send_soon(self, number: int) -> None:
         again = threading.Timer(_AGAIN_S, self._send, [number])
         again.daemon = True
         again.start()

@@ -268,3 +268,37 @@ def test_a_signal_after_the_work_is_done_changes_nothing(number: signal.Signals)
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "bn-scale" in ended.stdout
+
+
+IN_IMPORT = """
+import builtins, os, signal, sys
+whole = builtins.__import__
+def interrupted(name, *arguments, **options):
+    if name == "click":
+        builtins.__import__ = whole
+        os.kill(os.getpid(), signal.SIGINT)
+    return whole(name, *arguments, **options)
+builtins.__import__ = interrupted
+"""
+IN_DESTRUCTOR = """
+import os, signal, sys, time
+from prune_deploy.cli.actions import listings
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+def work(_):
+    Dying()
+    time.sleep(30)
+listings.print_methods = work
+"""
+
+
+@pytest.mark.parametrize("before", [IN_IMPORT, IN_DESTRUCTOR], ids=["in the first import", "in a destructor"])
+def test_ctrl_c_where_nobody_can_catch_it_still_ends_the_command(before: str) -> None:
+    """A shell's second Ctrl-C within a tenth of a second, or one that hits a callback of the garbage collector."""
+    command = "doctor" if before == IN_IMPORT else "methods"  # it takes a while longer than the signal needs to come again
+    program = f"{before}\nsys.argv[1:] = ['{command}']\nfrom prune_deploy.cli.entry import main\nmain()\n"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANGING_S, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.strip() == "interrupted: nothing half-made was left behind"
