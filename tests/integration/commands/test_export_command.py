@@ -255,7 +255,7 @@ def test_a_target_is_met_within_one_percent(here: Path) -> None:
     result = call(*TINY, "--target-macs", "0.5x", "--round-to", "1", "--engine", "none", "--json")
     document = result.document
     assert document["macs_after"] / document["macs_before"] == pytest.approx(0.5, rel=0.01)
-    assert document["bundle"] == "engines/test_byobnet-l2-macs0.50x"
+    assert document["bundle"] == "engines/test_byobnet-10classes-l2-macs0.50x"
 
 
 @pytest.mark.release
@@ -267,7 +267,7 @@ def test_a_plan_of_one_bundle_gives_another_the_same_widths(made: Made, here: Pa
     assert widths(Path(result.document["bundle"]) / "plan.json") == widths(plan)
     assert result.document["params_after"] == made.result.document["params_after"]
     assert result.document["macs_after"] == made.result.document["macs_after"]
-    assert re.fullmatch(r"engines/test_vit-l1-plan[0-9a-f]{8}", result.document["bundle"])
+    assert re.fullmatch(r"engines/test_vit-seed7-10classes-l1-plan[0-9a-f]{8}", result.document["bundle"])
 
 
 def widths(plan: Path) -> dict[str, tuple[int, int]]:

@@ -79,9 +79,9 @@ def test_a_folder_without_permission_is_told_before_any_work() -> None:
         )
         assert remains(Path(folder)) == []
         Path(folder).chmod(0o755)
-    error, fix = child.stderr.splitlines()
+    _, error, fix = child.stderr.splitlines()
     assert child.returncode == 4
-    assert re.fullmatch(r"Error: cannot write engines/test_byobnet-l2-r0\.50: no permission to write in \S+", error)
+    assert re.fullmatch(r"Error: cannot write engines/test_byobnet-10classes-l2-r0\.50: no permission to write in \S+", error)
     assert fix == "Fix: make that place writable, or choose another with --out DIR"
 
 

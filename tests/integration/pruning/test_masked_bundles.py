@@ -59,13 +59,13 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sparse")
     result = spawn(*SPARSE, folder=folder)
     assert result.code == 0, result.stderr
-    return folder / "engines" / "test_resnet-mask-2to4-r0.50"
+    return folder / "engines" / "test_resnet-10classes-mask-2to4-r0.50"
 
 
 def test_a_masked_bundle_has_all_its_shapes_and_fewer_weights(masked: tuple[Path, Result]) -> None:
     folder, result = masked
     document = result.document
-    assert document["bundle"] == "engines/test_resnet-mask-l1-unstructured-r0.30"
+    assert document["bundle"] == "engines/test_resnet-10classes-mask-l1-unstructured-r0.30"
     assert document["params_before"] == document["params_after"]
     assert document["macs_before"] == document["macs_after"]
     assert document["receipt"]["mask"] == {"kind": "l1-unstructured", "ratio": 0.3}
