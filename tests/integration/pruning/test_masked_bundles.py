@@ -174,7 +174,7 @@ def test_a_masked_bundle_is_measured_as_a_candidate_and_labelled(masked: tuple[P
     result = call("bench", bundle, "--backends", "null", "--rigor", "quick", "--budget-s", "1", "--json")
     assert result.code == 0, result.stderr
     dense, candidate = read_run(here / result.document["run"]).cases
-    assert (dense.role, dense.label, dense.nonzero_params) == ("dense", "test_resnet-dense", None)
+    assert (dense.role, dense.label, dense.nonzero_params) == ("dense", "test_resnet-10classes-dense", None)
     assert NO_DENSE_SPEEDUP not in dense.warnings
     assert (candidate.role, candidate.label) == ("candidate", "masked")
     assert candidate.warnings[0] == NO_DENSE_SPEEDUP
@@ -183,4 +183,4 @@ def test_a_masked_bundle_is_measured_as_a_candidate_and_labelled(masked: tuple[P
     assert dense.variant is not None
     assert candidate.variant is not None
     assert (dense.variant.method, candidate.variant.method) == ("dense", "mask-l1-unstructured")
-    assert candidate.variant.name == masked[0].name
+    assert candidate.variant.name == masked[0].name.replace("-10classes", "")
