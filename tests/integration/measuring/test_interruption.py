@@ -166,7 +166,7 @@ def test_a_kill_leaves_the_old_bundle_and_the_next_export_sweeps_up(here: Path) 
     assert "weights.safetensors" in remains(left)
     assert "bundle.json" not in remains(left)
     assert call(*TINY, "--dense", "--engine", "none").code == 0
-    assert sorted(path.name for path in place.parent.iterdir()) == ["bundle", "test_byobnet-dense"]
+    assert sorted(path.name for path in place.parent.iterdir()) == ["bundle", "test_byobnet-10classes-dense"]
 
 
 @pytest.mark.release
