@@ -150,7 +150,7 @@ from prune_deploy.backends.compile import CompiledSession
 from prune_deploy.errors import PruneDeployError
 from prune_deploy.specs import RunOptions
 from prune_deploy.tensors import named_input, only
-session = CompiledSession(nn.Conv2d(3, 4, 3).eval(), np.zeros((1, 3, 8, 8), np.float32), RunOptions())
+session = CompiledSession(nn.Conv2d(3, 4, 3).eval(), {"input": np.zeros((1, 3, 8, 8), np.float32)}, RunOptions())
 try:
     session.run()
     session.check()

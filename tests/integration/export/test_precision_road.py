@@ -81,7 +81,7 @@ def test_precisions_are_measured_against_each_other(road: tuple[Path, dict[str, 
     half = rows["candidate", "fp16"]
     assert half["status"] == "unavailable"
     assert "in FP32" in half["reason"]
-    assert {row["comparison"] for row in rows.values()} == {"test_resnet-dense-ort-across-precisions-b4"}
+    assert {row["comparison"] for row in rows.values()} == {"test_resnet-10classes-32px-dense-ort-across-precisions-b4"}
 
 
 @pytest.mark.release
