@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Candidate, memory_of, startup_of
+from prune_deploy.execution.costs import expected_of
 from prune_deploy.execution.device_memory import parts_that_fit
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, planning_warnings
@@ -17,7 +18,6 @@ from prune_deploy.execution.worker_group import WorkerGroup, placement
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import analyze
-from prune_deploy.measure.budget import predict
 from prune_deploy.measure.comparison import Comparison
 from prune_deploy.measure.samples import Samples, pack
 from prune_deploy.records import NO_DENSE_SPEEDUP, CaseRecord, ComparisonStats
@@ -49,14 +49,6 @@ class ComparisonInterrupted(KeyboardInterrupt):
     def __init__(self, records: Sequence[CaseRecord]) -> None:
         super().__init__()
         self.records = tuple(records)
-
-
-def predicted_s(cases: int, spec: MeasureSpec) -> float:
-    """Predict the most seconds that a comparison of so many cases takes.
-
-    Models that are very slow may take longer, since a least number of runs is always done.
-    """
-    return predict(spec, cases + 1).most_s  # the baseline runs twice
 
 
 def run_comparison(
@@ -114,7 +106,7 @@ def _measure(
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
     labels, roles = [candidate.label for candidate in candidates], [candidate.role for candidate in candidates]
-    comparison = Comparison(group, labels, roles, spec, progress)
+    comparison = Comparison(group, labels, roles, spec, progress, expected=expected_of(cases, spec))
     interrupted = False
     try:
         comparison.run()
