@@ -23,9 +23,9 @@ IMPORT_S = 3.5
 _PROCESS_S = 0.4
 _COMPILE_S = 17.0
 _RECOMPILE_S = 4.0  # from the cache that an equal model filled
-_MAKE_S = 6.0
+_MAKE_S = 4.5
 _MAKE_S_PER_PARAM = 1.2e-7
-_PRUNE_S = 2.0
+_PRUNE_S = 1.0
 _ENGINE_S = 5.0
 _ENGINE_S_PER_PARAM = 1e-7
 _TRACE_FILES_S = 2.0
@@ -71,7 +71,8 @@ def expected(cases: Sequence[tuple[Size, Backend]], batch: int, spec: MeasureSpe
     """Return what opening and running the cases, and the first one's copy, should take."""
     opening_s = sum(open_s(size, backend) for size, backend in cases) + open_s(*cases[0], again=True)
     runs_s = [run_s(size, batch, spec.options.device) for size, _ in (*cases, cases[0])]
-    return Expected(open_s=opening_s + sum(runs_s), run_s=tuple(runs_s))
+    in_pytorch = any(backend.consumes in OPENS_FOLDER for _, backend in cases)
+    return Expected(open_s=opening_s + sum(runs_s), run_s=tuple(runs_s), first_is_slower=in_pytorch)
 
 
 def expected_of(planned: Sequence[PlannedCase], spec: MeasureSpec) -> Expected:

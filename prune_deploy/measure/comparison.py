@@ -136,7 +136,8 @@ class Comparison:
         warmed_up = WarmUp(self._recording, runner, launch=number, order=order, device=device).run(limit_s, watch)
         if self._recording.is_over:
             return runner.now_s()
-        self._expected = replace(self._expected, run_s=tuple(warmed_up.run_s.values()))
+        run_s = tuple(warmed_up.run_s.values())
+        self._expected = replace(self._expected, run_s=run_s, first_is_slower=warmed_up.first_is_slower)
         plan = LaunchPlan(
             launch=number,
             seed=spec.seed,

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from prune_deploy.measure.budget import LOOKS, next_look, warmup_limit_s
 from prune_deploy.measure.launch import COPY_SHARE, LEAST_ABBA_PAIRS, MOST_ABBA_PAIRS
-from prune_deploy.measure.schedule import least_block_s, runs_lasting
+from prune_deploy.measure.schedule import LEAD_IN_S, least_block_s, runs_lasting
 from prune_deploy.measure.warmup import LEAST_WARMUP_S
 from prune_deploy.specs import MeasureSpec
 
@@ -22,10 +22,12 @@ class Expected:
     """Seconds that candidates are expected to need.
 
     `open_s` is for opening all of them, the copy of the dense model included. `run_s` is for one run of each, the copy's last.
+    `first_is_slower` tells whether the first runs after a switch are expected to be slower.
     """
 
     open_s: float
     run_s: tuple[float, ...]
+    first_is_slower: bool = False
 
 
 def unknown(candidates: int) -> Expected:
@@ -53,12 +55,20 @@ def _launch_s(spec: MeasureSpec, expected: Expected) -> float:
     least_warmup_s = fsum(max(LEAST_WARMUP_S[device], _WARMUP_RUNS * each) for each in run_s)
     limit_s = warmup_limit_s(share_s, len(run_s), device)
     warmup_s = max(_WARMUP_RUNS * fsum(run_s), min(limit_s, _USUAL_WARMUP * least_warmup_s))
-    pair_s = _abba_pair_s(least_block_s(device, spec.mode, spec.rigor), run_s)
+    lead_in_s = LEAD_IN_S[device] if expected.first_is_slower else 0.0
+    pair_s = _abba_pair_s(least_block_s(device, spec.mode, spec.rigor), lead_in_s, run_s)
     left_s = share_s - expected.open_s - warmup_s
     pairs = min(MOST_ABBA_PAIRS[spec.rigor], max(LEAST_ABBA_PAIRS, left_s / pair_s))
     return expected.open_s + warmup_s + pairs * pair_s
 
 
-def _abba_pair_s(block_s: float, run_s: Sequence[float]) -> float:
-    *others_s, copy_s = (2 * max(block_s, runs_lasting(block_s, max(each, 1e-9)) * each) for each in run_s)
+def _abba_pair_s(block_s: float, lead_in_s: float, run_s: Sequence[float]) -> float:
+    *others_s, copy_s = (2 * (_lasting_s(block_s, each) + _lasting_s(lead_in_s, each)) for each in run_s)
     return fsum(others_s) + min(copy_s, fsum(others_s) * COPY_SHARE / (1 - COPY_SHARE))
+
+
+def _lasting_s(least_s: float, run_s: float) -> float:
+    """Return the seconds of whole runs that last at least so long."""
+    if not least_s:
+        return 0.0
+    return max(least_s, runs_lasting(least_s, run_s) * run_s)

@@ -9,7 +9,7 @@ from functools import cache
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import CannotRunError, InputError
-from prune_deploy.execution.costs import Size, expected, making_s, open_s, run_s, traced_s
+from prune_deploy.execution.costs import IMPORT_S, Size, expected, making_s, open_s, run_s, traced_s
 from prune_deploy.execution.planning import RunConfig, parse_run_configs
 from prune_deploy.measure.prediction import predict
 from prune_deploy.specs import Case, ModelSpec, SweepSpec, Variant
@@ -85,7 +85,12 @@ def sweep_tasks(steps: Sequence[SweepStep], spec: SweepSpec) -> list[Task]:
         making = [_making(variant, sizes[variant.name], spec) for variant in step.variants]
         work = [*making, *_evaluating(step, sizes, spec), _measuring(step, sizes, spec), *_tracing(step, sizes, spec)]
         tasks |= {task.key: task for task in work if task.key not in tasks}
-    return list(tasks.values())
+    return _with_first_import(list(tasks.values()))
+
+
+def _with_first_import(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks, the first of which also starts the process that makes all models."""
+    return [replace(task, expected_s=task.expected_s + (0.0 if number else IMPORT_S)) for number, task in enumerate(tasks)]
 
 
 def _making(variant: Variant, size: Size, spec: SweepSpec) -> Task:
