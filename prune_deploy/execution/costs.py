@@ -1,4 +1,6 @@
-"""Seconds that work is expected to take, from sizes that are known before it.
+"""Seconds that work is expected to take.
+
+They follow from sizes that are known beforehand.
 
 The constants are from two CPU cores of a server (no GPU was at hand for them). Another machine is faster or slower as a whole, which
 `workflows.forecast` learns from the first work that ends.
@@ -58,9 +60,9 @@ def run_s(size: Size, batch: int, device: Device) -> float:
 
 
 def open_s(size: Size, backend: Backend, *, again: bool = False) -> float:
-    """Return the seconds until a new process has run the network once, its run not included.
+    """Return the seconds that a new process takes to open the network.
 
-    `again` says that the same network was opened before.
+    Compiling is included, the first run is not. `again` says that the same network was opened before.
     """
     imports_s = IMPORT_S if backend.consumes in OPENS_FOLDER else 0.0
     compiling_s = (_RECOMPILE_S if again else _COMPILE_S) if backend.compiles else 0.0
@@ -68,7 +70,10 @@ def open_s(size: Size, backend: Backend, *, again: bool = False) -> float:
 
 
 def expected(cases: Sequence[tuple[Size, Backend]], batch: int, spec: MeasureSpec) -> Expected:
-    """Return what opening and running the cases, and the first one's copy, should take."""
+    """Return what opening and running the cases should take.
+
+    The copy of the first one is included.
+    """
     opening_s = sum(open_s(size, backend) for size, backend in cases) + open_s(*cases[0], again=True)
     runs_s = [run_s(size, batch, spec.options.device) for size, _ in (*cases, cases[0])]
     in_pytorch = any(backend.consumes in OPENS_FOLDER for _, backend in cases)
@@ -76,7 +81,10 @@ def expected(cases: Sequence[tuple[Size, Backend]], batch: int, spec: MeasureSpe
 
 
 def expected_of(planned: Sequence[PlannedCase], spec: MeasureSpec) -> Expected:
-    """Return what is expected of the planned cases that can run, the baseline first."""
+    """Return what is expected of planned cases, the baseline first.
+
+    Those that cannot run are left out.
+    """
     running = [case for case in planned if case.candidate is not None]
     cases = [(Size.of(case.bundle.record.receipt.after), discover()[case.case.backend]) for case in running]
     return expected(cases, running[0].case.batch, spec)
@@ -97,7 +105,10 @@ def traced_s(size: Size, backend: Backend, batch: int, device: Device, runs: int
 
 
 def making_s(size: Size, *, pruned: bool, precisions: int = 1, engines: int = 0) -> float:
-    """Return the seconds of making a bundle in a process that has imported PyTorch."""
+    """Return the seconds of making a bundle.
+
+    The process has imported PyTorch before.
+    """
     return (
         _MAKE_S
         + (_PRUNE_S if pruned else 0.0)

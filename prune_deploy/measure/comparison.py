@@ -80,7 +80,7 @@ class Comparison:
         return self._recording.samples()
 
     def predicted_s(self) -> float:
-        """Predict the seconds of the whole comparison from what is known so far."""
+        """Predict the whole comparison's seconds from what is known so far."""
         return predict(self._spec, self._expected, self._launches_s)
 
     def run(self) -> Samples:

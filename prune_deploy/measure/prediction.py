@@ -49,7 +49,7 @@ def predict(spec: MeasureSpec, expected: Expected, launches_s: Sequence[float] =
 
 
 def _launch_s(spec: MeasureSpec, expected: Expected) -> float:
-    """Predict the first launch, as long as its share of the budget lets it be."""
+    """Predict the first launch within its share of the budget."""
     device, run_s = spec.options.device, expected.run_s
     share_s = spec.seconds / LOOKS[spec.rigor][0]
     least_warmup_s = fsum(max(LEAST_WARMUP_S[device], _WARMUP_RUNS * each) for each in run_s)

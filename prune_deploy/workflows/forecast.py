@@ -1,4 +1,7 @@
-"""Seconds that are left of planned work, corrected by what the work so far took."""
+"""Seconds that are left of planned work.
+
+What the work so far took corrects them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _OVERRUN = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A piece of planned work: its kind, its name, and the seconds it should take."""
+    """A piece of planned work, with the seconds it should take."""
 
     stage: Stage
     name: str
@@ -53,7 +56,7 @@ class Forecast:
         self._share = 0.0
 
     def sentence(self) -> str:
-        """Return what is to be done, and the time that it should take."""
+        """Return what is to be done, and how long it should take."""
         counts = [plural(count, _NOUNS[stage]) for stage, count in self._count.items() if count]
         listed = " and ".join(filter(None, [", ".join(counts[:-1]), *counts[-1:]]))
         return f"{listed} to do, {about(self.left_s())}" if listed else "nothing to do"
@@ -80,7 +83,10 @@ class Forecast:
             self._current = None
 
     def keep(self, tasks: Collection[tuple[Stage, str]]) -> None:
-        """Leave out all that is still to do but these tasks, given by stage and name."""
+        """Leave out all other tasks that are still to do.
+
+        `tasks` are stages and names.
+        """
         for stage, name in [key for key in self._todo if key not in tasks]:
             del self._todo[stage, name]
             self._count[stage] -= 1
@@ -120,7 +126,7 @@ class Forecast:
 
 
 def about(seconds: float) -> str:
-    """Return seconds as a reader wants them: "about 40 s", "about 3 min"."""
+    """Return seconds in words: "about 40 s", "about 2.5 min"."""
     if seconds < 100:
         return f"about {max(5, 5 * round(seconds / 5))} s"
     halves = round(seconds / 30)

@@ -73,7 +73,7 @@ def plan_sweep(spec: SweepSpec) -> list[SweepStep]:
 
 
 def sweep_tasks(steps: Sequence[SweepStep], spec: SweepSpec) -> list[Task]:
-    """Return all work of the steps, with the seconds that it should take.
+    """Return all work of the steps.
 
     Each variant is made once. Steps that cannot run here take none.
     """
@@ -89,7 +89,7 @@ def sweep_tasks(steps: Sequence[SweepStep], spec: SweepSpec) -> list[Task]:
 
 
 def _with_first_import(tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks, the first of which also starts the process that makes all models."""
+    """Return the tasks with the start of the build worker in the first one."""
     return [replace(task, expected_s=task.expected_s + (0.0 if number else IMPORT_S)) for number, task in enumerate(tasks)]
 
 
@@ -149,7 +149,10 @@ def _size(variant: Variant) -> Size:
 
 @cache
 def _dense_size(model: ModelSpec) -> Size:
-    """Count the model without any weight. One that cannot be built takes no time."""
+    """Count the model without any weight.
+
+    A model that cannot be built takes no time.
+    """
     from prune_deploy.models import resolve, skeleton  # imports torch, as does the next one
     from prune_deploy.pruning.counting import count
 

@@ -1,4 +1,4 @@
-"""The bar of a terminal: what is done, how much of it, and how long it still takes."""
+"""The bar of a terminal, with the time that is left."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LeftSeconds = Callable[[], float]
 
 
 def new_bar(left_s: LeftSeconds | None) -> Progress:
-    """Return a bar of one stage, or of all the work if its end is forecast.
+    """Return a bar of one stage, or of all the work.
 
-    It shows nothing where nobody looks.
+    It is of all the work where `left_s` tells its end. It shows nothing where nobody looks.
     """
     words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
     return Progress(

@@ -66,7 +66,10 @@ class StageLines:
         self._end_bar()
 
     def expect(self, forecast: Forecast) -> None:
-        """Say what is to be done and how long it should take, and count that time down from now on."""
+        """Say what is to be done and how long it should take.
+
+        From now on the bar counts that time down.
+        """
         say(forecast.sentence())
         self._forecast = forecast
 

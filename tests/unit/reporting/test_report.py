@@ -149,5 +149,5 @@ def test_figures_have_one_form() -> None:
     assert interval(*(lambda e: (e.value, e.low, e.high))(estimate(2.0))) == "2.00 [1.98, 2.02]"
     assert interval(3.731, 3.075, 4.526) == "3.7 [3.1, 4.5]", "as many digits as the interval allows"
     assert interval(237.4, 100.0, 400.0) == "237 [100, 400]"
-    assert interval(0.7620, 1e-8, 43_709_185.0) == "0.7620 [not known]"
+    assert interval(0.7620, 1e-8, 43_709_185.0) == "0.8 [not known]"
     assert interval(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"
