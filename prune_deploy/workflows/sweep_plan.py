@@ -89,7 +89,7 @@ def sweep_tasks(steps: Sequence[SweepStep], spec: SweepSpec) -> list[Task]:
 
 
 def _with_first_import(tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks with the start of the build worker in the first one."""
+    """Add the start of the build worker to the first task."""
     return [replace(task, expected_s=task.expected_s + (0.0 if number else IMPORT_S)) for number, task in enumerate(tasks)]
 
 
