@@ -1,4 +1,4 @@
-"""Charts as plain data: points with intervals, boxes of samples, stacked bars."""
+"""Charts as plain data: points with intervals, boxes of samples, bars."""
 
 from __future__ import annotations
 
@@ -130,6 +130,28 @@ class Bars:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedBar:
+    """One quantity before and after, both from 0."""
+
+    name: str
+    before: float
+    after: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedBars:
+    """Quantities in pairs. `names` are those of the two sides."""
+
+    name: str
+    title: str
+    x: Axis
+    names: tuple[str, str]
+    bars: tuple[PairedBar, ...]
+    note: str = ""
+
+
 def reach(points: Iterable[Point]) -> tuple[float, float]:
     """Return the range of y to show, both ends above 0.
 
@@ -142,7 +164,7 @@ def reach(points: Iterable[Point]) -> tuple[float, float]:
     return max(min([low, *lows]), low / _ROOM), min(max([high, *highs]), high * _ROOM)
 
 
-Chart = Scatter | Boxes | Bars
+Chart = Scatter | Boxes | Bars | PairedBars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

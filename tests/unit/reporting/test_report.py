@@ -12,16 +12,16 @@ import pytest
 from prune_deploy.cli.actions.export import export_spec
 from prune_deploy.cli.main import cli
 from prune_deploy.cli.options.measure import measure_spec
-from prune_deploy.records import RunRecord
+from prune_deploy.records import Counts, RunRecord
 from prune_deploy.reporting.charts import Point, Scatter, tradeoff_views
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.charts.tradeoff import pareto_front
 from prune_deploy.reporting.figures.formatting import amount, interval, number, plus_minus, share, with_half_width
-from prune_deploy.reporting.figures.report import machine_names, read_report
+from prune_deploy.reporting.figures.report import machine_names, make_report, read_report
 from prune_deploy.reporting.figures.reproduce import commands
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import absences
-from prune_deploy.runs import read_run
+from prune_deploy.runs import Run, read_run
 from prune_deploy.specs import MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
 from support.report_runs import GOLDEN_RUNS
 from support.run_records import case, case_record, environment, estimate, run_record
@@ -83,6 +83,19 @@ def test_a_front_keeps_most_at_the_least_time() -> None:
     assert [(point.x, point.y) for point in pareto_front(points)] == [(4, 10), (2, 6), (1, 5)]
     assert pareto_front([Point(x=4, y=10), Point(x=4, y=9, mark="zeroed")]) == (Point(x=4, y=10),)
     assert pareto_front([Point(x=4, y=10), Point(x=4, y=9, mark="zeroed")], zeroed_count=True)[0].y == 9
+
+
+def test_size_is_drawn_against_time_only_for_three_ratios_or_more() -> None:
+    def charts(ratios: int) -> list[str]:
+        pruned = [Counts(params=100 * share, macs=400 * share, macs_with_attention=400 * share) for share in range(1, ratios + 1)]
+        dense = case_record(role="dense", speedup=None, counts=Counts(params=1000, macs=4000, macs_with_attention=4000))
+        others = [case_record(counts=each, label=f"net-{each.params}") for each in pruned]
+        masked = case_record(counts=Counts(params=1000, macs=4000, macs_with_attention=4000), nonzero_params=5, label="net-mask")
+        report = make_report([Run(Path(), run_record(), (dense, *others, masked), 0)])
+        return [chart.name for view in tradeoff_views(report) for chart in view.charts]
+
+    assert charts(2) == []
+    assert charts(3) == ["speedup-macs", "latency-macs"]
 
 
 def test_accuracy_has_a_chart_with_intervals_both_ways_where_it_was_taken() -> None:
