@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 _ROOM = 2.0
@@ -162,6 +162,40 @@ def reach(points: Iterable[Point]) -> tuple[float, float]:
     lows = [point.low for point in points if point.low is not None]
     highs = [point.high for point in points if point.high is not None]
     return max(min([low, *lows]), low / _ROOM), min(max([high, *highs]), high * _ROOM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Edge of the frame where an interval goes on beyond it."""
+
+    x: float
+    y: float
+    backend: str
+    is_above: bool
+
+
+def cut_off(chart: Scatter) -> tuple[Scatter, tuple[Cut, ...]]:
+    """Return a chart with its intervals cut off at its frame.
+
+    The second value is where they were cut.
+    """
+    low, high = reach(point for series in chart.series for point in series.points)
+    cuts: list[Cut] = []
+
+    def framed(point: Point, backend: str) -> Point:
+        if point.low is not None and point.low < low:
+            cuts.append(Cut(x=point.x, y=low, backend=backend, is_above=False))
+            point = replace(point, low=low)
+        if point.high is not None and point.high > high:
+            cuts.append(Cut(x=point.x, y=high, backend=backend, is_above=True))
+            point = replace(point, high=high)
+        return point
+
+    series = tuple(
+        replace(each, points=tuple(framed(point, each.backend) for point in each.points)) if each.style != "front" else each
+        for each in chart.series
+    )
+    return replace(chart, series=series), tuple(cuts)
 
 
 Chart = Scatter | Boxes | Bars | PairedBars

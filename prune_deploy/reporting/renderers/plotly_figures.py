@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from prune_deploy.reporting.charts import Scatter, Series
-from prune_deploy.reporting.charts.chart import Chart, Mark, reach
+from prune_deploy.reporting.charts.chart import Chart, Cut, Mark, cut_off, reach
 from prune_deploy.reporting.renderers.palette import INK, MUTED, WORSE, of_backend
 from prune_deploy.reporting.renderers.plotly_rows import row_figure
 from prune_deploy.reporting.renderers.plotly_style import axis_of, hover_lines, layout, rounded
@@ -23,7 +23,8 @@ def figure(chart: Chart) -> dict[str, Any]:
     return _scatter(chart) if isinstance(chart, Scatter) else row_figure(chart)
 
 
-def _scatter(chart: Scatter) -> dict[str, Any]:
+def _scatter(whole: Scatter) -> dict[str, Any]:
+    chart, cuts = cut_off(whole)
     named = {series.backend: series for series in reversed(chart.series) if series.style != "front"}
     traces = [*map(_trace, chart.series), *map(_legend, reversed(named.values()))]
     points = [point for series in chart.series for point in series.points]
@@ -31,7 +32,7 @@ def _scatter(chart: Scatter) -> dict[str, Any]:
     low, high = reach(points)
     if chart.level is not None:
         low, high = min(low, chart.level), max(high, chart.level)
-    data = [*_guides(chart), *traces, *_rings(chart)]
+    data = [*_guides(chart), *traces, *_rings(chart), *_arrows(cuts)]
     return {"data": data, "layout": layout(axis_of(chart.x, xs), axis_of(chart.y, (low, high)), _PLOT_PX)}
 
 
@@ -114,6 +115,16 @@ def _rings(chart: Scatter) -> list[dict[str, Any]]:
             "marker": {"symbol": "circle-open", "size": 19, "color": WORSE.light, "line": {"width": 2.5, "color": WORSE.light}},
         }
     ]
+
+
+def _arrows(cuts: Sequence[Cut]) -> list[dict[str, Any]]:
+    """Return arrows where intervals go on beyond the frame."""
+    if not cuts:
+        return []
+    symbols = ["triangle-up" if cut.is_above else "triangle-down" for cut in cuts]
+    marker = {"symbol": symbols, "size": 9, "color": [of_backend(cut.backend)[0].light for cut in cuts]}
+    place = {"x": rounded([cut.x for cut in cuts]), "y": rounded([cut.y for cut in cuts])}
+    return [{"type": "scatter", "mode": "markers", **place, "marker": marker, "hoverinfo": "skip", "showlegend": False}]
 
 
 def _guides(chart: Scatter) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from prune_deploy.reporting.charts import (
     tradeoff_views,
     waterfall_views,
 )
-from prune_deploy.reporting.charts.chart import Chart, reach
+from prune_deploy.reporting.charts.chart import Chart, cut_off, reach
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.explain.trace_pairs import trace_pairs
 from prune_deploy.reporting.figures.formatting import number
@@ -139,7 +139,8 @@ def _draw_on(axes: Axes, chart: Chart | Forest) -> None:
         _draw_pairs(axes, chart)
 
 
-def _draw_scatter(axes: Axes, chart: Scatter) -> None:
+def _draw_scatter(axes: Axes, whole: Scatter) -> None:
+    chart, cuts = cut_off(whole)
     axes.set_ylabel(chart.y.title)
     points = [point for series in chart.series for point in series.points]
     xs = [point.x for point in points]
@@ -153,6 +154,8 @@ def _draw_scatter(axes: Axes, chart: Scatter) -> None:
     for series in chart.series:
         _draw_series(axes, series, is_named=series.backend not in named)
         named |= {series.backend} if series.style != "front" else set()
+    for cut in cuts:  # the interval goes on beyond the frame
+        axes.plot(cut.x, cut.y, marker="^" if cut.is_above else "v", markersize=5, color=of_backend(cut.backend)[0].light)
     slower = [point for point in points if point.mark == "slower"]
     if slower:
         axes.scatter(

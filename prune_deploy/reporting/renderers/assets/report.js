@@ -106,7 +106,7 @@
   // Paper has its own width, and room for two plots beside each other and two below each other.
   const onPaper = (node, chart) => {
     const single = node.closest(".charts").classList.contains("single");
-    return { width: single ? 760 : 495, height: single ? 0.72 * chart.layout.height : 235 };
+    return { width: single ? 760 : 495, height: single ? 0.72 * chart.layout.height : 220 };
   };
   const draw = (node) => {
     const chart = charts.get(node);
