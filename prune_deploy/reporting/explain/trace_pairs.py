@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 from prune_deploy.records import BETWEEN_LAYERS, Trace
 from prune_deploy.reporting.explain.layer_pairs import Joined, join
 from prune_deploy.reporting.figures.naming import backend_title
 from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
 
+_LEAST_MS, _MOST_MS = 1e-9, 1e12
 _KINDS = 7
 """Kinds of operators with a bar of their own. The rest share one."""
 
@@ -73,7 +75,7 @@ def operator_times(joined: Joined) -> list[OperatorTime]:
 
 
 def _pairs(run: ReportedRun, *, several: bool) -> Iterator[TracePair]:
-    traced = [line for line in run.lines if line.trace]
+    traced = [line for line in run.lines if line.trace and _has_times(run.traces[line.trace])]
     for line in traced:
         dense = next((other for other in traced if other.row.role == "dense" and _is_beside(other, line)), None)
         if line.row.role == "dense" or dense is None:
@@ -87,6 +89,15 @@ def _pairs(run: ReportedRun, *, several: bool) -> Iterator[TracePair]:
             pruned=after,
             joined=join(before, after, _measured_ms(dense, before), _measured_ms(line, after)),
         )
+
+
+def _has_times(trace: Trace) -> bool:
+    """Return whether a trace's times can be scaled.
+
+    A stranger may have written it.
+    """
+    times_ms = [trace.run_ms, trace.untraced_ms, fsum(layer.time_us for layer in trace.layers) / 1e3]
+    return all(_LEAST_MS < each < _MOST_MS for each in times_ms) and all(layer.time_us >= 0 for layer in trace.layers)
 
 
 def _measured_ms(line: Line, trace: Trace) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_without_the_dense_trace_there_is_no_pair(report: Report) -> None:
     alone = Report(runs=(replace(run, lines=lines),))
     assert trace_pairs(alone) == []
     assert len(traced(alone, [], Path())) == 2
+
+
+@pytest.mark.parametrize("changes", [{"run_ms": 0.0}, {"untraced_ms": 1e90}, {"layers": ()}, {"untraced_ms": -1.0}])
+def test_times_without_sense_make_no_pair(report: Report, changes: dict[str, Any], tmp_path: Path) -> None:
+    (run,) = report.runs
+    traces = {stem: replace(trace, **changes) for stem, trace in run.traces.items()}
+    strange = Report(runs=(replace(run, traces=traces),))
+    assert trace_pairs(strange) == []
+    assert b"<h3>Traces</h3>" in render_html(strange, tmp_path)
 
 
 def test_times_by_operator_add_up_to_a_run(report: Report) -> None:
