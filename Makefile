@@ -8,7 +8,7 @@ FUZZ_MINUTES ?= 30
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs vendor format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ docs: setup      ## write docs/reference/cli.md, the documents' tables and the p
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_tables.py
 	$(BIN)/python docs/generate_picture.py
+
+vendor: setup    ## fetch plotly.js for the HTML report into the package, checked by hash (needs npm)
+	$(BIN)/python docs/vendor_plotly.py
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

@@ -44,6 +44,14 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
+def times(value: float | None, low: float | None, high: float | None) -> str:
+    """Format a speed-up with its interval, like "2.25× [2.23, 2.26]"."""
+    if value is None:
+        return MISSING
+    text, _, span = interval(value, low, high).partition(" ")
+    return f"{text}× {span}".rstrip()
+
+
 def with_half_width(value: float | None, high: float | None) -> str:
     """Format a figure with the half-width of its interval in percent.
 
