@@ -27,10 +27,10 @@ $(STAMP): requirements.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup      ## prune ViT-Large by half, export it, measure and trace it beside the dense model, and write an HTML report
-	$(BIN)/prune-deploy export --model v --ratio 0.5 --precision fp32
+demo: setup      ## prune ViT-Base by half, export it, measure and trace it beside the dense model, and write an HTML report
+	$(BIN)/prune-deploy export --model vit_base_patch16_224 --ratio 0.5 --precision fp32
 	run=profiles/demo-$$(date +%Y%m%d-%H%M%S) && \
-	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
+	$(BIN)/prune-deploy bench engines/vit_base_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
 	$(BIN)/prune-deploy report $$run
 
 test: lint       ## static checks, then tests of documents, units and integration, and a minute of fuzzing
