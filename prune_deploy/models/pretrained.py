@@ -17,8 +17,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import torch
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 
 from prune_deploy.errors import CannotRunError, InputError, first_line
 
@@ -66,12 +66,9 @@ def pretrained_file(name: str, config: Any) -> Path | None:
 
 
 def _cached(repository: str, files: tuple[str, ...]) -> Path | None:
-    for file in files:
-        try:
-            return Path(hf_hub_download(repository, file, local_files_only=True))
-        except LocalEntryNotFoundError:
-            continue
-    return None
+    # `hf_hub_download(local_files_only=True)` would ask the network, for what its request headers would say.
+    found = (try_to_load_from_cache(repository, file) for file in files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def _offered(repository: str, files: tuple[str, ...]) -> str:

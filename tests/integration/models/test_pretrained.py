@@ -78,6 +78,9 @@ def look_at(endpoint: str, patch: pytest.MonkeyPatch) -> None:
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # What huggingface_hub would ask for once a day, and keeps for its process.
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "registry.json"), raising=False)
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "hub"
 
@@ -111,6 +114,7 @@ def test_a_download_may_take_longer_than_the_first_answer(hub: Hub, monkeypatch:
 def test_cached_weights_load_without_a_request(hub: Hub, monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
     create_model(MODEL)
     hub.asked.clear()
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     assert same(create_model(MODEL).module, hub.body)
     assert hub.asked == []
@@ -126,7 +130,7 @@ def test_a_server_without_weights_or_in_trouble_is_asked_once(hub: Hub) -> None:
     hub.status = 503
     with pytest.raises(CannotRunError, match="503"):
         create_model(MODEL)
-    assert len(hub.asked) == 1
+    assert len([line for line in hub.asked if line.endswith(hub.file)]) == 1
 
 
 def test_damaged_weights_say_which_file_to_delete(hub: Hub, empty_cache: Path) -> None:
