@@ -22,7 +22,7 @@ from prune_deploy.models.checkpoints import load_weights
 from prune_deploy.models.names import require_registered, resolve
 from prune_deploy.models.pretrained import pretrained_file
 from prune_deploy.records import Preprocessing, WeightsSource
-from prune_deploy.specs import ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs import ModelSpec, ResolvedModel, as_model_spec, weights_path
 from prune_deploy.store import file_sha256
 
 _STATISTICS_IMAGES = 4
@@ -38,14 +38,16 @@ class LoadedModel:
     preprocessing: Preprocessing
 
 
-def create_model(spec: ModelSpec) -> LoadedModel:
+def create_model(spec: ModelSpec | str) -> LoadedModel:
     """Build the model and load or draw its weights.
+
+    A name alone is a `ModelSpec` with everything else left open.
 
     Raises:
         InputError: unknown model, an input size it refuses, or a weights file that does not fit.
         CannotRunError: pretrained weights cannot be fetched.
     """
-    resolved = resolve(spec)
+    resolved = resolve(as_model_spec(spec))
     skeleton(resolved)  # refuses bad sizes before any weight is drawn
     path = weights_path(resolved.weights)
     if resolved.weights == "random":

@@ -24,7 +24,8 @@ from prune_deploy.pruning.masks import count_nonzero_params
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import BundleRecord, Parent, Training, to_json
 from prune_deploy.reporting.renderers.training_plot import training_plot
-from prune_deploy.specs import ExportSpec, FinetuneSpec, parse_data
+from prune_deploy.specs import Device, ExportSpec, FinetuneSpec, parse_data
+from prune_deploy.specs.checked import checked
 from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_record
 from prune_deploy.training.callbacks import KeepZeros
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, different_options, discard, read_document
@@ -37,6 +38,7 @@ PLOT_FILE = "training.png"
 _PLOT_ROLE = "plot"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRequest:
     """A bundle to train further, with settings and the new one's place.
@@ -48,7 +50,7 @@ class FinetuneRequest:
     bundle: Path
     spec: FinetuneSpec
     out: Path | None = None
-    device: str = "cpu"
+    device: Device = "cpu"
     force: bool = False
     restart: bool = False
 
