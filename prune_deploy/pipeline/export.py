@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from prune_deploy.environment import capture
 from prune_deploy.folders import new_folder
 from prune_deploy.interfaces import Progress, Silent
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_content
 from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
 from prune_deploy.specs import ExportSpec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(HtmlView):
     """A bundle on disk.
 
     `reused` is true if it was there already, made by the same request with the same tools.

@@ -19,6 +19,7 @@ from prune_deploy.export import bundle as bundles
 from prune_deploy.files import resolved, write_bytes
 from prune_deploy.interfaces import Progress
 from prune_deploy.models import LoadedModel
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pipeline import Network, export_bundle
 from prune_deploy.pruning.masks import count_nonzero_params
 from prune_deploy.pruning.pruner import Pruned
@@ -66,7 +67,7 @@ class FinetuneRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Finetuned:
+class Finetuned(HtmlView):
     """The new bundle on disk.
 
     `reused` is true if it was there already, made by the same request.

@@ -73,6 +73,8 @@ MISUSES: dict[str, tuple[Call, str, str]] = {
     "model to load": (lambda m, b: pd_any.load(m), "LoadedModel", "its path"),
     "number to verify": (lambda m, b: list(pd_any.verify_bundle(5)), "a folder is asked for", "its path"),
     "list to read": (lambda m, b: pd_any.read_run(["a"]), "a folder is asked for", "its path"),
+    "number to report": (lambda m, b: pd_any.read_report(5), "a folder is asked for", "its path"),
+    "nothing to report": (lambda m, b: pd_any.read_report([]), "no run was given", "what `bench` returned"),
     "nothing to measure": (lambda m, b: pd_any.bench([]), "no bundle was given", "folder of one"),
     "model to measure": (lambda m, b: pd_any.bench(m), "LoadedModel", "its path"),
     "models to measure": (lambda m, b: pd_any.bench([m, m]), "LoadedModel", "its path"),
