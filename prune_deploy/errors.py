@@ -206,6 +206,14 @@ def setting(field: str, value: object) -> str:
     return f"`{field}={text.replace('Ellipsis', '...') if isinstance(value, tuple) else text}`"
 
 
+def install_extra(extra: str) -> str:
+    """Return the command that installs an optional part of this package.
+
+    It needs no index for the package itself, which is installed already.
+    """
+    return f"pip install 'prune-deploy[{extra}]'"
+
+
 def described(value: object) -> str:
     """Describe a value that is not what was asked for.
 

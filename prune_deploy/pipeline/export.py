@@ -112,12 +112,14 @@ def _check_tools(spec: ExportSpec) -> None:
 
     A misspelt or absent one is then an error before minutes of work, not after.
     """
+    from prune_deploy.backends import usable
     from prune_deploy.export.tensorrt.library import choose_library
     from prune_deploy.pruning import methods
 
     if spec.prune is not None:
         methods.create(spec.prune.method)
     if spec.quantize is not None:
+        usable("ort")  # it calibrates
         quantize_by_content(spec.quantize)
     if spec.engine.library not in ("auto", "none"):
         choose_library(spec.engine.library, spec.engine.target)

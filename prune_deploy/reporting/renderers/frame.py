@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prune_deploy.errors import CannotRunError
+from prune_deploy.errors import CannotRunError, install_extra
 from prune_deploy.reporting.figures.report import Report, make_report
 from prune_deploy.reporting.renderers.csv_table import case_values, columns
 from prune_deploy.runs import Run
@@ -29,7 +29,7 @@ def frame(measured: Report | Run) -> pandas.DataFrame:
     except ImportError as error:
         raise CannotRunError(
             "pandas is not installed, and a DataFrame is one of its tables",
-            fix="pip install 'prune-deploy[notebook]', or read `report.csv`",
+            fix=f"{install_extra('notebook')}, or read `report.csv`",
         ) from error
     report = make_report([measured]) if isinstance(measured, Run) else measured
     lines = [case_values(run, line) for run in report.runs for line in run.lines]
