@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from prune_deploy.environment import capture
 from prune_deploy.folders import new_folder
 from prune_deploy.interfaces import Progress, Silent
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_content
 from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
 from prune_deploy.specs import ExportSpec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(HtmlView):
     """A bundle on disk.
 
     `reused` is true if it was there already, made by the same request with the same tools.
@@ -110,12 +111,14 @@ def _check_tools(spec: ExportSpec) -> None:
 
     A misspelt or absent one is then an error before minutes of work, not after.
     """
+    from prune_deploy.backends import usable
     from prune_deploy.export.tensorrt.library import choose_library
     from prune_deploy.pruning import methods
 
     if spec.prune is not None:
         methods.create(spec.prune.method)
     if spec.quantize is not None:
+        usable("ort")  # it calibrates
         quantize_by_content(spec.quantize)
     if spec.engine.library not in ("auto", "none"):
         choose_library(spec.engine.library, spec.engine.target)

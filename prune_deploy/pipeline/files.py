@@ -18,7 +18,6 @@ from prune_deploy.evaluation.engine_parity import check_engine_parity
 from prune_deploy.evaluation.parity import CALIBRATION_IMAGES, Remembered, onnx_parity, require_passed
 from prune_deploy.export import bundle
 from prune_deploy.export.half.convert import convert
-from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8
 from prune_deploy.export.onnx import export_onnx
 from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
@@ -29,6 +28,7 @@ from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
+    from prune_deploy.export.int8.quantize import Int8File
     from prune_deploy.models import LoadedModel
     from prune_deploy.pipeline.export import Network
 
@@ -102,6 +102,8 @@ class ArtifactMaker:
         return self._described(paths, precision, parity, conversion=conversion, share=share)
 
     def _int8(self) -> list[Artifact]:
+        from prune_deploy.export.int8.quantize import accept_int8, make_int8  # they import ONNX Runtime
+
         spec = self._spec.quantize
         assert spec is not None, "int8 comes with its request"
         source = self._working / bundle.ONNX_FILE

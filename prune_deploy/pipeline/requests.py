@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from prune_deploy.environment import installed_version
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.folders import check_place
 from prune_deploy.gpus import local_target
@@ -41,6 +42,8 @@ def cache_key(spec: ExportSpec, lineage: str = "") -> str:
         InputError: a file that the request names cannot be read.
     """
     parts = [f"schema {SCHEMA_VERSION}", *(f"{name} {_version(name)}" for name in _KEYED_LIBRARIES)]
+    if (cpu_build := installed_version("onnxruntime")) is not None:
+        parts.append(f"onnxruntime {cpu_build}")
     # The weights of a lineage came from files that may have gone since.
     parts += [to_json(spec), lineage] if lineage else [to_json(_by_content(spec))]
     if spec.engine.library == "auto":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from prune_deploy.notebook import HtmlView
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import Conversion, LayerShare, Quantization
 from prune_deploy.records.training import Training
@@ -105,7 +106,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(HtmlView):
     """Request and result of a pruning, with the reason of each group.
 
     A masked model has a `mask` instead of a request and groups. `nonzero_params` then counts its parameters that are not zero.

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from prune_deploy.recovery.batchnorm import batch_norms, batch_statistics, recalibrate
 from prune_deploy.recovery.fold import Fold, fold
@@ -73,7 +72,7 @@ def _order(dense: nn.Module, sites: Sequence[Site], images: torch.Tensor) -> lis
 
 def _moments(dense: nn.Module, pruned: nn.Module, sites: Sequence[Site], images: torch.Tensor) -> dict[str, Moments]:
     moments = {site.name: Moments() for site in sites}
-    for batch in images.split(BATCH):
+    for batch in images.split(BATCH):  # type: ignore[no-untyped-call]
         seen: dict[str, list[torch.Tensor]] = {site.name: [] for site in sites}
 
         def keep(site: Site, layer: Layer, inputs: torch.Tensor, seen: dict[str, list[torch.Tensor]] = seen) -> None:

@@ -31,7 +31,16 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
-from prune_deploy.specs.model import RANDOM_WEIGHTS, SHORT_CODE_PARAMS, SHORT_CODES, ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs.model import (
+    RANDOM_WEIGHTS,
+    SHORT_CODE_PARAMS,
+    SHORT_CODES,
+    ModelSpec,
+    ResolvedModel,
+    as_model_spec,
+    require_input_size,
+    weights_path,
+)
 from prune_deploy.specs.precision import (
     PRECISIONS,
     ParityThreshold,
@@ -118,12 +127,14 @@ __all__ = [
     "SweepSpec",
     "Variant",
     "WhenEmpty",
+    "as_model_spec",
     "need_calibration",
     "parse_amount",
     "parse_calibration",
     "parse_data",
     "parse_precisions",
     "require_calibration",
+    "require_input_size",
     "resolve_target",
     "weights_path",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.engine import EngineBuild, EngineSpec
 from prune_deploy.specs.model import ModelSpec
 from prune_deploy.specs.precision import Precision, need_calibration, parse_precisions, require_calibration
@@ -12,7 +13,8 @@ from prune_deploy.specs.prune import MaskSpec, PruneSpec
 from prune_deploy.specs.quantize import QuantizeSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class ExportSpec:
     """Request for a whole export: model, pruning or mask, precisions and engines.
 
@@ -21,6 +23,7 @@ class ExportSpec:
     """
 
     model: ModelSpec
+    _: KW_ONLY
     prune: PruneSpec | None
     engine: EngineSpec
     mask: MaskSpec | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from prune_deploy.errors import InputError, setting
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.data import parse_data
 
 Optimizer = Literal["adamw", "sgd"]
@@ -18,7 +19,8 @@ Cosine annealing brings them to zero.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class FinetuneSpec:
     """Request to train a bundle's weights further.
 
@@ -32,6 +34,7 @@ class FinetuneSpec:
     """
 
     data: str
+    _: KW_ONLY
     epochs: int = 10
     batch: int = 64
     optimizer: Optimizer = "adamw"
