@@ -9,7 +9,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs vendor format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -28,10 +28,10 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup      ## prune ViT-Large by half, export it, measure and trace it beside the dense model, and write an HTML report
-	$(BIN)/prune-deploy export --model v --ratio 0.5 --precision fp32
+demo: setup      ## prune ViT-Base by half, export it, measure and trace it beside the dense model, and write an HTML report
+	$(BIN)/prune-deploy export --model vit_base_patch16_224 --ratio 0.5 --precision fp32
 	run=profiles/demo-$$(date +%Y%m%d-%H%M%S) && \
-	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
+	$(BIN)/prune-deploy bench engines/vit_base_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
 	$(BIN)/prune-deploy report $$run
 
 test: lint       ## static checks, then tests of documents, units and integration, and a minute of fuzzing
@@ -68,6 +68,9 @@ docs: setup      ## write docs/reference/cli.md, the documents' tables and the p
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_tables.py
 	$(BIN)/python docs/generate_picture.py
+
+vendor: setup    ## fetch plotly.js for the HTML report into the package, checked by hash (needs npm)
+	$(BIN)/python docs/vendor_plotly.py
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

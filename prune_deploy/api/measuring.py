@@ -46,7 +46,7 @@ def bench(
         CannotRunError: nothing of what was asked for can run here.
         StorageError: the disk is full or the folder cannot be written.
     """
-    from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench
+    from prune_deploy.workflows.bench import BenchRequest, bench_forecast, measure_all, plan_bench
 
     folders = folders_of(bundles)
     request = BenchRequest(
@@ -58,7 +58,8 @@ def bench(
     )
     watcher, folder = watcher_of(progress), _run_folder("bench", folders, out)
     planned = plan_bench(request, watcher)
-    for _ in measure_all(planned, request.spec, folder, ("bench", *map(str, folders)), watcher):
+    forecast = bench_forecast(planned, request.spec, watcher)
+    for _ in measure_all(planned, request.spec, folder, ("bench", *map(str, folders)), forecast):
         pass
     return read_run(folder)
 
@@ -104,7 +105,7 @@ def compare(
         CannotRunError, StorageError: as `bench`.
     """
     from prune_deploy.reporting.figures.run_pairs import pair_runs
-    from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_pair
+    from prune_deploy.workflows.bench import BenchRequest, bench_forecast, measure_all, plan_pair
 
     if isinstance(first, Run) and isinstance(second, Run):
         if not (pairs := list(pair_runs(first, second))):
@@ -121,7 +122,9 @@ def compare(
         spec=_measure_spec(measure, fields),
     )
     folder = _run_folder("compare", pair, out)
-    for _ in measure_all(plan_pair(*pair, request), request.spec, folder, _compare_line(pair, request), watcher):
+    planned = plan_pair(*pair, request)
+    forecast = bench_forecast(planned, request.spec, watcher)
+    for _ in measure_all(planned, request.spec, folder, _compare_line(pair, request), forecast):
         pass
     return read_run(folder)
 
@@ -143,7 +146,7 @@ def sweep(spec: SweepSpec, out: Folder | None = None, *, share_machine: bool = F
     folder = folder_or_none(out) or folder_of(spec, f"sweep-{spec.blocks[0].models[0]}")
     opened = open_sweep(spec, folder, ("sweep", "--resume", str(folder)))
     if opened.todo:
-        for _ in opened.run(watcher, share_machine=share_machine):
+        for _ in opened.run(opened.forecast(watcher), share_machine=share_machine):
             pass
     return read_run(folder)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prune_deploy.errors import storage_errors
 from prune_deploy.execution.candidate import Candidate, memory_of, startup_of
+from prune_deploy.execution.costs import expected_of
 from prune_deploy.execution.device_memory import parts_that_fit
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, planning_warnings
@@ -17,9 +18,8 @@ from prune_deploy.execution.worker_group import WorkerGroup, placement
 from prune_deploy.execution.workers.process import Watchdog
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import analyze
-from prune_deploy.measure.budget import predict
 from prune_deploy.measure.comparison import Comparison
-from prune_deploy.measure.samples import Samples, pack
+from prune_deploy.measure.samples import Block, Samples, pack
 from prune_deploy.records import NO_DENSE_SPEEDUP, CaseRecord, ComparisonStats
 from prune_deploy.runs import write_samples
 from prune_deploy.specs import MeasureSpec, Variant
@@ -49,14 +49,6 @@ class ComparisonInterrupted(KeyboardInterrupt):
     def __init__(self, records: Sequence[CaseRecord]) -> None:
         super().__init__()
         self.records = tuple(records)
-
-
-def predicted_s(cases: int, spec: MeasureSpec) -> float:
-    """Predict the most seconds that a comparison of so many cases takes.
-
-    Models that are very slow may take longer, since a least number of runs is always done.
-    """
-    return predict(spec, cases + 1).most_s  # the baseline runs twice
 
 
 def run_comparison(
@@ -114,7 +106,7 @@ def _measure(
         logs.mkdir(parents=True, exist_ok=True)  # a comparison that a kill cut short is measured again
     group = WorkerGroup(candidates, spec, watchdog, logs=logs, caches=folder / CACHES_DIR)
     labels, roles = [candidate.label for candidate in candidates], [candidate.role for candidate in candidates]
-    comparison = Comparison(group, labels, roles, spec, progress)
+    comparison = Comparison(group, labels, roles, spec, progress, expected=expected_of(cases, spec))
     interrupted = False
     try:
         comparison.run()
@@ -166,6 +158,9 @@ def base_record(planned: PlannedComparison, case: PlannedCase, index: int) -> Ca
         dense_counts=planned.cases[0].bundle.record.receipt.after,
         status="ok",
         variant=Variant(model=request.model, prune=request.prune, mask=request.mask),
+        weights=case.bundle.record.weights_label,
+        is_untrained=case.bundle.record.is_untrained,
+        artifact_bytes=None if artifact is None else case.bundle.record.bytes_on_disk(artifact),
         nonzero_params=receipt.nonzero_params,
         share=None if artifact is None else (artifact.share if artifact.engine is None else artifact.engine.share),
         quantize=request.quantize if case.case.precision == "int8" else None,
@@ -191,6 +186,17 @@ def _not_run(planned: PlannedComparison, case: PlannedCase) -> CaseRecord:
     return with_failure(base_record(planned, case, index=-1), failure)
 
 
+def telemetry_of(blocks: Sequence[Block]) -> dict[str, float]:
+    """Summarise the readings of a candidate's timed blocks.
+
+    `energy_per_run_j` is of one run, over the blocks in which the GPU's counter was read.
+    """
+    counted = [block for block in blocks if "energy_mj" in block.readings]
+    runs = sum(block.samples_ns.size for block in counted)
+    energy = {"energy_per_run_j": sum(block.readings["energy_mj"] for block in counted) / 1e3 / runs} if runs else {}
+    return summarize([block.readings for block in blocks]) | energy
+
+
 def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured: Measured, spec: MeasureSpec) -> CaseRecord:
     """Return the record of a case that ran, or at least began."""
     outcome = measured.group.outcomes[index]
@@ -200,7 +206,7 @@ def _record(planned: PlannedComparison, case: PlannedCase, index: int, measured:
         startup=startup_of(outcome, compiles=case.candidate is not None and case.candidate.compiles),
         memory=memory_of(outcome, spec),
         settings=outcome.settings | ({"outputs": outcome.outputs} if outcome.outputs else {}),
-        telemetry=summarize([b.readings for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),
+        telemetry=telemetry_of([b for b in measured.samples.blocks if b.candidate == index and b.phase == "timed"]),
         telemetry_notes=measured.group.telemetry_notes,
         placement=measured.group.placement,
         samples_file=measured.samples_file,

@@ -1,13 +1,9 @@
-"""Budget of a comparison: number of launches, seconds per launch, predicted total."""
+"""Budget of a comparison: number of launches and seconds per launch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
-from prune_deploy.measure.launch import LEAST_ABBA_PAIRS
-from prune_deploy.measure.schedule import least_block_s
 from prune_deploy.measure.warmup import LEAST_WARMUP_S, LONGEST_WARMUP_S
 from prune_deploy.specs import Device, MeasureSpec, Rigor
 
@@ -75,33 +71,3 @@ def warmup_limit_s(share_s: float, candidates: int, device: Device) -> float:
     budget must not lead to timing cold models.
     """
     return max(candidates * LEAST_WARMUP_S[device], min(LONGEST_WARMUP_S, _WARMUP_SHARE * share_s))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """Predicted seconds of a comparison.
-
-    `least_s` holds if all candidates have converged at the next look, `most_s` if they never do.
-    """
-
-    least_s: float
-    most_s: float
-
-
-def predict(spec: MeasureSpec, candidates: int, launches_s: Sequence[float] = ()) -> Prediction:
-    """Predict the seconds that a comparison will take.
-
-    `candidates` counts the dense model and its copy too. `launches_s` are the seconds that each launch so far has taken. Before
-    the first launch nothing is known of the models. The prediction then leaves out their start, and slow models take longer than
-    predicted.
-    """
-    device, rigor, done = spec.options.device, spec.rigor, len(launches_s)
-    looks = LOOKS[rigor]
-    if not done:
-        block_s = least_block_s(device, spec.mode, rigor)
-        least_s = looks[0] * candidates * (LEAST_WARMUP_S[device] + 2 * LEAST_ABBA_PAIRS * block_s)
-        return Prediction(least_s=least_s, most_s=max(spec.seconds, least_s))
-    spent_s, launch_s = sum(launches_s), fmean(launches_s)
-    least_s = spent_s + (next_look(rigor, done) - done) * launch_s
-    most_s = spent_s + (looks[-1] - done) * launch_s
-    return Prediction(least_s=least_s, most_s=max(least_s, min(spec.seconds, most_s)))

@@ -13,11 +13,13 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from prune_deploy.interfaces import Progress
 from prune_deploy.measure.analysis import ratio_estimate
-from prune_deploy.measure.budget import LOOKS, Budget, Prediction, next_look, predict, warmup_limit_s
+from prune_deploy.measure.budget import LOOKS, Budget, next_look, warmup_limit_s
 from prune_deploy.measure.launch import LaunchPlan, TimedRounds
+from prune_deploy.measure.prediction import Expected, predict, unknown
 from prune_deploy.measure.recording import Recording
 from prune_deploy.measure.runner import Launcher, Runner
 from prune_deploy.measure.samples import Samples
@@ -26,6 +28,8 @@ from prune_deploy.measure.verdicts import is_converged
 from prune_deploy.measure.warmup import WarmUp
 from prune_deploy.records import Role
 from prune_deploy.specs import MeasureSpec
+
+_MOST_SHARE = 0.98
 
 ConvergenceRule = Callable[[Samples, int], bool]
 """Rule that says when a candidate's ratio is known well enough."""
@@ -48,7 +52,7 @@ def measure(launcher: Launcher, labels: Sequence[str], roles: Sequence[Role], sp
 class Comparison:
     """One comparison, with its samples and its prediction.
 
-    `samples()` and `prediction()` may be called at any time, also after `run` was interrupted.
+    `samples()` and `predicted_s()` may be called at any time, also after `run` was interrupted.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Comparison:
         spec: MeasureSpec,
         progress: Progress,
         converged: ConvergenceRule = has_converged,
+        expected: Expected | None = None,
     ) -> None:
         self._launcher = launcher
         self._spec = spec
@@ -67,15 +72,16 @@ class Comparison:
         self._recording = Recording(labels, roles, spec)
         self._started_s = launcher.now_s()
         self._launches_s: list[float] = []
+        self._expected = expected or unknown(len(labels))
         self._share_done = 0.0
 
     def samples(self) -> Samples:
         """Return every block that has ended so far."""
         return self._recording.samples()
 
-    def prediction(self) -> Prediction:
-        """Predict the seconds of the whole comparison from the launches so far."""
-        return predict(self._spec, self._recording.candidates, self._launches_s)
+    def predicted_s(self) -> float:
+        """Predict the whole comparison's seconds from what is known so far."""
+        return predict(self._spec, self._expected, self._launches_s)
 
     def run(self) -> Samples:
         """Launch until all candidates have converged or the budget is spent.
@@ -112,6 +118,7 @@ class Comparison:
         order = tuple(candidate for candidate in order if candidate in self._recording.alive)
         self._report(number, "opening")
         with self._launcher.launch(number, order) as runner:
+            self._expected = replace(self._expected, open_s=runner.now_s() - started_s)
             self._recording.keep_only(self._launcher.candidates)
             if self._recording.is_over:
                 return runner.now_s()
@@ -129,6 +136,8 @@ class Comparison:
         warmed_up = WarmUp(self._recording, runner, launch=number, order=order, device=device).run(limit_s, watch)
         if self._recording.is_over:
             return runner.now_s()
+        run_s = tuple(warmed_up.run_s.values())
+        self._expected = replace(self._expected, run_s=run_s, first_is_slower=warmed_up.first_is_slower)
         plan = LaunchPlan(
             launch=number,
             seed=spec.seed,
@@ -148,8 +157,8 @@ class Comparison:
     def _report(self, number: int, phase: str) -> None:
         """Report the phase and the share of the time that is over.
 
-        The share is that of the time the comparison may take. It never decreases.
+        The share is that of the predicted time. It never decreases, and it is not the whole before the end.
         """
         elapsed_s = self._launcher.now_s() - self._started_s
-        self._share_done = max(self._share_done, min(1.0, elapsed_s / self.prediction().most_s))
+        self._share_done = max(self._share_done, min(_MOST_SHARE, elapsed_s / self.predicted_s()))
         self._progress.advance(self._share_done, 1.0, f"launch {number + 1} of {next_look(self._spec.rigor, number)}: {phase}")

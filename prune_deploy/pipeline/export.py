@@ -100,9 +100,8 @@ def export_bundle(
         progress.stage("write weights")
         artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
         files = ArtifactMaker(spec, made, working, progress)
-        artifacts += files.onnx_files()
-        engines, note = files.engines()
-        record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + engines), note)
+        made_files, note = files.make()
+        record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + made_files), note)
         write_record(working, record)
     return Exported(folder, record, reused=False)
 

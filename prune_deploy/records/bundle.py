@@ -301,6 +301,16 @@ class BundleRecord:
     training: Training | None = None
     schema_version: int = SCHEMA_VERSION
 
+    def bytes_on_disk(self, artifact: Artifact) -> int:
+        """Return an artifact's bytes, with its weights' file beside it."""
+        names = (artifact.name, f"{artifact.name}.data")
+        return sum(each.size_bytes for each in self.artifacts if each.name in names)
+
+    @property
+    def weights_label(self) -> str:
+        """The origin of the weights, and whether they were tuned after pruning."""
+        return f"{self.weights.label}, fine-tuned" if self.training is not None else self.weights.label
+
     @property
     def is_untrained(self) -> bool:
         """True if the weights were never trained, so that classes mean nothing."""

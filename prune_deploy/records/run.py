@@ -184,6 +184,9 @@ class CaseRecord:
     - `comparison_cases` is the number of cases in that group, and `across` what it spans beside models. In records of schema
       version 1 the number is 0.
     - `variant` is the model with its pruning or mask.
+    - `weights` is where the dense weights came from, in a few words. `is_untrained` tells that nobody trained them. Both are of
+      the bundle, "" and None where there is none or an earlier release wrote the record.
+    - `artifact_bytes` is the size of the artifact's file, with the weights beside it that it reads.
     - `counts` are None where the network could not even be made.
     - `nonzero_params` is set where weights were zeroed in tensors that kept their shapes.
     - `accuracy` is that of the very artifact, where data was given. A warning explains a missing accuracy.
@@ -202,6 +205,9 @@ class CaseRecord:
     dense_counts: Counts | None
     status: Status
     variant: Variant | None = None
+    weights: str = ""
+    is_untrained: bool | None = None
+    artifact_bytes: int | None = None
     quantize: QuantizeSpec | None = None
     share: LayerShare | None = None
     nonzero_params: int | None = None

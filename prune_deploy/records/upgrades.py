@@ -17,7 +17,7 @@ SCHEMA_VERSION = 2
 1 (2026-11): bundle.json, recipe.json, width plans, runs and traces as first released.
 2 (2026-11): `notes` of Receipt, Trace and Accuracy are `warnings`. RunOptions has no `tf32`, which its precision says. EngineSpec has no
 precision, which EngineBuild has. RunRecord has `is_open`. CaseRecord has `comparison_cases`, and `across`, which the comparison's name
-said. The model of a BundleRecord is resolved.
+said, and `weights`, `is_untrained` and `artifact_bytes`. The model of a BundleRecord is resolved.
 """
 
 Document = dict[str, Any]

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
-from prune_deploy.execution.comparison import ComparisonInterrupted, predicted_s
+from prune_deploy.execution.comparison import ComparisonInterrupted
+from prune_deploy.execution.costs import expected_of, trace_s
 from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
 from prune_deploy.execution.planning import PlannedComparison, RunConfig, parse_run_configs, plan
 from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
+from prune_deploy.measure.prediction import predict
 from prune_deploy.records import CaseRecord
 from prune_deploy.runs import trace_stem
 from prune_deploy.specs import Across, MeasureSpec
-from prune_deploy.workflows.session import MeasuringSession, begin_run, measuring_detail
-from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases
+from prune_deploy.workflows.forecast import Forecast, Task
+from prune_deploy.workflows.session import MeasuringSession, begin_run
+from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases, trace_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ def plan_pair(first: Path, second: Path, request: BenchRequest) -> list[PlannedC
 
 
 def measure_all(
-    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], progress: Progress
+    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, command: Sequence[str], forecast: Forecast
 ) -> Iterator[tuple[PlannedComparison, list[CaseRecord]]]:
     """Measure one comparison after the other.
 
@@ -90,19 +93,17 @@ def measure_all(
         StorageError: the disk is full or the place cannot be written.
     """
     begin_run(folder, spec, [case.case for comparison in planned for case in comparison.cases], command=command)
-    runnable = [comparison for comparison in planned if comparison.can_run]
     with MeasuringSession.open(spec, folder) as session:
         for comparison in planned:
             if comparison.can_run:
-                number = runnable.index(comparison)
-                alone_s, left_s = measuring_s([comparison], spec), measuring_s(runnable[number:], spec)
-                progress.stage("measure", measuring_detail(comparison.name, number + 1, len(runnable), alone_s, left_s))
+                forecast.begin("measure", comparison.name)
             try:
-                records = session.measure(comparison, progress)
+                records = session.measure(comparison, forecast)
             except ComparisonInterrupted as interruption:
                 session.append(interruption.records)
                 yield comparison, list(interruption.records)
                 raise
+            forecast.end()
             session.append(records)
             yield comparison, records
 
@@ -112,7 +113,7 @@ def trace_measured(
     records: Sequence[CaseRecord],
     spec: MeasureSpec,
     folder: Path,
-    progress: Progress,
+    forecast: Forecast,
 ) -> Iterator[Traced]:
     """Trace every case that was timed, once all timing is over.
 
@@ -123,13 +124,28 @@ def trace_measured(
     """
     cases = [case for comparison in planned for case in comparison.cases]
     timed = [(trace_stem(record), case) for case, record in zip(cases, records, strict=False) if record.latency is not None]
+    forecast.keep([("trace", trace_name(case.case)) for _, case in timed])
     with MeasuringSession.open(spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        yield from trace_cases(timed, session, progress)
+        yield from trace_cases(timed, session, forecast)
 
 
-def measuring_s(planned: Sequence[PlannedComparison], spec: MeasureSpec) -> float:
-    """Seconds that comparisons take at most. Those that cannot run take none."""
-    return sum(predicted_s(len(comparison.cases), spec) for comparison in planned if comparison.can_run)
+def bench_forecast(
+    planned: Sequence[PlannedComparison], spec: MeasureSpec, progress: Progress, *, trace: bool = False
+) -> Forecast:
+    """Return the forecast of measuring planned comparisons, and of tracing them.
+
+    Those that cannot run take no time.
+    """
+    running = [comparison for comparison in planned if comparison.can_run]
+    tasks = [Task(stage="measure", name=each.name, expected_s=predict(spec, expected_of(each.cases, spec))) for each in running]
+    if trace:
+        tasks += [
+            Task(stage="trace", name=trace_name(case.case), expected_s=trace_s(case, spec.options.device))
+            for comparison in running
+            for case in comparison.cases
+            if case.candidate is not None
+        ]
+    return Forecast(progress, tasks)
 
 
 def _check_mode(spec: MeasureSpec) -> None:

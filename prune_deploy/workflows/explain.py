@@ -26,7 +26,9 @@ from prune_deploy.specs import MeasureSpec, RunOptions
 from prune_deploy.store import read_bundle
 from prune_deploy.tracing import tracer_for
 from prune_deploy.workflows.bench import BenchRequest, plan_bench, require_runnable
+from prune_deploy.workflows.forecast import Forecast
 from prune_deploy.workflows.session import MeasuringSession
+from prune_deploy.workflows.trace import trace_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ def _plan_precisions(request: BenchRequest, against: str) -> list[PlannedCompari
 
 
 def explain_comparison(
-    planned: PlannedComparison, records: Sequence[CaseRecord], folder: Path, spec: MeasureSpec, progress: Progress
+    planned: PlannedComparison, records: Sequence[CaseRecord], folder: Path, spec: MeasureSpec, forecast: Forecast
 ) -> Iterator[Explained]:
     """Trace a measured comparison's models, and explain the pruned ones.
 
@@ -95,7 +97,7 @@ def explain_comparison(
         (folder / EXPLANATIONS_DIR).mkdir(exist_ok=True)
     log = Path("logs", f"{planned.name}-traces.log")
     with MeasuringSession.open(spec, folder, log=log, lock_clocks=False) as session:
-        tracer = _Tracer(session, progress)
+        tracer = _Tracer(session, forecast)
         for other in others:
             yield _explained(dense, other, tracer)
 
@@ -103,8 +105,8 @@ def explain_comparison(
 class _Tracer:
     """Traces cases once each, and measures the machine once."""
 
-    def __init__(self, session: MeasuringSession, progress: Progress) -> None:
-        self._session, self._progress = session, progress
+    def __init__(self, session: MeasuringSession, forecast: Forecast) -> None:
+        self._session, self._forecast = session, forecast
         self._traces: dict[str, Trace] = {}
         self._bandwidths: dict[RunOptions, float] = {}
 
@@ -116,8 +118,9 @@ class _Tracer:
         """
         stem = trace_stem(record)
         if stem not in self._traces:
-            self._progress.stage("trace", record.label)
+            self._forecast.begin("trace", trace_name(planned.case))
             self._traces[stem] = self._session.trace(planned, stem)
+            self._forecast.end()
             if planned.candidate is not None and planned.candidate.needs_own_process:
                 self._session.builder.end()
         return self._traces[stem]
@@ -129,7 +132,7 @@ class _Tracer:
             WorkerError: it cannot be measured.
         """
         if options not in self._bandwidths:
-            self._progress.stage("measure memory")
+            self._forecast.stage("measure memory")
             self._bandwidths[options] = self._session.bandwidth_gb_s(options.device, options.threads or usable_cpus())
         return self._bandwidths[options]
 

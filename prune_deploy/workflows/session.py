@@ -183,12 +183,3 @@ def begin_run(
     )
     create_run(folder, record)
     return record
-
-
-def measuring_detail(name: str, number: int, count: int, alone_s: float, left_s: float) -> str:
-    """Name the comparison that begins, and its number.
-
-    The seconds are those that it alone and all that is left, itself included, may take.
-    """
-    left = f", all that is left about {left_s / 60:.0f} min" if left_s > max(alone_s, 60) else ""
-    return f"{number} of {count}, {name}: about {alone_s:.0f} s{left}"

@@ -24,9 +24,11 @@ from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Environment, to_json
 from prune_deploy.runs import PROFILES_DIR, RUN_FILE, SoleWriter, mend_records, read_run, trace_stem
 from prune_deploy.specs import ExportSpec, SweepSpec, Variant, need_calibration
-from prune_deploy.workflows.session import MeasuringSession, begin_run, measuring_detail
+from prune_deploy.workflows.forecast import Forecast
+from prune_deploy.workflows.session import MeasuringSession, begin_run
 from prune_deploy.workflows.sweep_accuracy import SweepAccuracy, require_data
-from prune_deploy.workflows.sweep_plan import SweepStep, measuring_s, plan_sweep
+from prune_deploy.workflows.sweep_plan import SweepStep, plan_sweep, sweep_tasks
+from prune_deploy.workflows.trace import trace_name
 
 BUNDLES_DIR = "bundles"
 
@@ -55,7 +57,11 @@ class Sweep:
     _bundles: dict[str, LoadedBundle | Failure] = field(default_factory=dict)
     _writer: SoleWriter | None = None
 
-    def run(self, progress: Progress, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
+    def forecast(self, progress: Progress) -> Forecast:
+        """Return the forecast of what is still to do."""
+        return Forecast(progress, sweep_tasks(self.todo, self.spec))
+
+    def run(self, forecast: Forecast, *, share_machine: bool = False) -> Iterator[list[CaseRecord]]:
         """Make and measure what is still to do.
 
         Each comparison's records are on the disk when they are yielded.
@@ -71,17 +77,18 @@ class Sweep:
             MeasuringSession.open(self.spec.measure, self.folder, exclusive=not share_machine) as session,
         ):
             while self.todo:
-                records = self._measure(self.todo[0], session, progress, accuracies)
+                records = self._measure(self.todo[0], session, forecast, accuracies)
                 session.append(records)
                 self._forget(self.todo.pop(0))
+                forecast.keep([task.key for task in sweep_tasks(self.todo, self.spec)])
                 self.finished += records
                 yield records
 
     def _measure(
-        self, step: SweepStep, session: MeasuringSession, progress: Progress, accuracies: SweepAccuracy
+        self, step: SweepStep, session: MeasuringSession, forecast: Forecast, accuracies: SweepAccuracy
     ) -> list[CaseRecord]:
         """Make what one comparison needs, and measure it."""
-        bundle_of = {variant.name: self._bundle(variant, session, progress) for variant in step.variants}
+        bundle_of = {variant.name: self._bundle(variant, session, forecast) for variant in step.variants}
         baseline = bundle_of[step.dense.name]
         if isinstance(baseline, Failure):
             because = replace(baseline, reason=f"{step.dense.name} could not be made: {baseline.reason}")
@@ -92,14 +99,13 @@ class Sweep:
             plan_comparison(step.name, (baseline, *bundles), [step.config], batch, self.spec.measure)
             for batch in (step.batch, max(self.spec.batches))
         )
-        accuracies.take(largest, session, progress)
+        accuracies.take(largest, session, forecast)
         if planned.can_run:
-            number = len(self.steps) - len(self.todo) + 1
-            alone_s, left_s = measuring_s([step], self.spec), measuring_s(self.todo, self.spec)
-            progress.stage("measure", measuring_detail(step.name, number, len(self.steps), alone_s, left_s))
-        records = session.measure(planned, progress)
+            forecast.begin("measure", step.name)
+        records = session.measure(planned, forecast)
+        forecast.end()
         if self.spec.trace:
-            records = [self._traced(case, record, session, progress) for case, record in zip(planned.cases, records, strict=True)]
+            records = [self._traced(case, record, session, forecast) for case, record in zip(planned.cases, records, strict=True)]
         measured = {record.label: accuracies.put_on(record) for record in records}
         return [
             # Only the sweep knows the protocol of a variant.
@@ -109,24 +115,26 @@ class Sweep:
             for variant in step.variants
         ]
 
-    def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, progress: Progress) -> CaseRecord:
+    def _traced(self, case: PlannedCase, record: CaseRecord, session: MeasuringSession, forecast: Forecast) -> CaseRecord:
         """Trace a case that was timed.
 
         Without a trace it has a warning, and the figures stand.
         """
         if record.latency is None:
             return record
-        progress.stage("trace", f"{record.label} {record.case.backend} batch {record.case.batch}")
+        forecast.begin("trace", trace_name(case.case))
         try:
             session.trace(case, trace_stem(record))
         except WorkerError as error:
             return replace(record, warnings=(*record.warnings, f"not traced: {error.message}"))
+        finally:
+            forecast.end()
         return record
 
-    def _bundle(self, variant: Variant, session: MeasuringSession, progress: Progress) -> LoadedBundle | Failure:
+    def _bundle(self, variant: Variant, session: MeasuringSession, forecast: Forecast) -> LoadedBundle | Failure:
         """Make the bundle of a variant, or return why there is none."""
         if variant.name not in self._bundles:
-            progress.stage("make bundle", variant.name)
+            forecast.begin("make bundle", variant.name)
             folder, stages = self.folder / BUNDLES_DIR / variant.name, self.spec.stages().get(variant.name, ())
             try:
                 self._bundles[variant.name] = session.export(
@@ -134,6 +142,7 @@ class Sweep:
                 )
             except WorkerError as error:
                 self._bundles[variant.name] = Failure.of(error)
+            forecast.end()
         return self._bundles[variant.name]
 
     def _request(self, variant: Variant) -> ExportSpec:

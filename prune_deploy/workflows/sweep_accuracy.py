@@ -12,9 +12,9 @@ from prune_deploy.errors import InputError, setting
 from prune_deploy.execution.accuracy import AccuracyRequest
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison
 from prune_deploy.execution.workers.process import WorkerError
-from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, CaseRecord
 from prune_deploy.specs import Case, SweepSpec
+from prune_deploy.workflows.forecast import Forecast
 from prune_deploy.workflows.session import MeasuringSession
 
 _Key = tuple[str, str, str, str]
@@ -38,7 +38,7 @@ class SweepAccuracy:
         self._spec = spec
         self._found = {_key(each.label, each.case): _result_of(each.accuracy) for each in finished if each.accuracy is not None}
 
-    def take(self, planned: PlannedComparison, session: MeasuringSession, progress: Progress) -> None:
+    def take(self, planned: PlannedComparison, session: MeasuringSession, forecast: Forecast) -> None:
         """Take the accuracy of each case that has none yet.
 
         It is done before anything of the comparison is timed.
@@ -48,8 +48,9 @@ class SweepAccuracy:
         for case in planned.cases:
             key = _key(case.bundle.label, case.case)
             if key not in self._found:
-                progress.stage("evaluate", f"{case.bundle.label} {case.case.backend} {case.case.precision} on {self._spec.data}")
+                forecast.begin("evaluate", accuracy_name(case.case, self._spec.data))
                 self._found[key] = self._take(case, self._spec.data, session)
+                forecast.end()
 
     def put_on(self, record: CaseRecord) -> CaseRecord:
         """Return the record with its accuracy, or a warning without one."""
@@ -71,6 +72,11 @@ class SweepAccuracy:
             return _result_of(session.accuracy(case, request)[0])
         except WorkerError as error:
             return AccuracyResult(None, f"no accuracy: {error.message} ({error.fix})")
+
+
+def accuracy_name(case: Case, data: str) -> str:
+    """Return the name of an accuracy for readers."""
+    return f"{case.bundle} {case.backend} {case.precision} on {data}"
 
 
 def require_data(spec: SweepSpec) -> None:

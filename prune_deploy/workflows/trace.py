@@ -12,6 +12,7 @@ from pathlib import Path
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.comparison import base_record
+from prune_deploy.execution.costs import trace_s
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
@@ -20,8 +21,9 @@ from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Trace
 from prune_deploy.runs import trace_stem
-from prune_deploy.specs import MeasureSpec
+from prune_deploy.specs import Case, MeasureSpec
 from prune_deploy.tracing import DEFAULT_RUNS, tracer_for
+from prune_deploy.workflows.forecast import Forecast, Task
 from prune_deploy.workflows.session import MeasuringSession, begin_run
 
 TRACES_LOG = Path("logs", "traces.log")
@@ -89,7 +91,7 @@ def trace_bundle(
     request: TraceRequest,
     folder: Path,
     command: Sequence[str],
-    progress: Progress,
+    forecast: Forecast,
 ) -> Iterator[tuple[CaseRecord, Traced]]:
     """Trace planned cases into a new run.
 
@@ -105,7 +107,7 @@ def trace_bundle(
     records = [replace(base_record(each, each.cases[0], index=-1), role="candidate", dense_counts=None) for each in planned]
     cases_by_stem = [(trace_stem(record), case) for record, case in zip(records, cases, strict=True)]
     with MeasuringSession.open(request.spec, folder, log=TRACES_LOG, lock_clocks=False) as session:
-        for record, traced in zip(records, trace_cases(cases_by_stem, session, progress, request.runs), strict=True):
+        for record, traced in zip(records, trace_cases(cases_by_stem, session, forecast, request.runs), strict=True):
             done = _with_outcome(record, traced)
             session.append([done])
             yield done, traced
@@ -114,7 +116,7 @@ def trace_bundle(
 def trace_cases(
     cases: Sequence[tuple[str, PlannedCase]],
     session: MeasuringSession,
-    progress: Progress,
+    forecast: Forecast,
     runs: int = DEFAULT_RUNS,
 ) -> Iterator[Traced]:
     """Trace cases, given by their stems, into the session's run.
@@ -123,11 +125,29 @@ def trace_cases(
         StorageError: the place cannot be written.
     """
     for stem, planned in cases:
-        progress.stage("trace", stem)
+        forecast.begin("trace", trace_name(planned.case))
         try:
-            yield Traced(planned=planned, stem=stem, trace=session.trace(planned, stem, runs))
+            traced = Traced(planned=planned, stem=stem, trace=session.trace(planned, stem, runs))
         except WorkerError as error:
-            yield Traced(planned=planned, stem=stem, failure=Failure.of(error))
+            traced = Traced(planned=planned, stem=stem, failure=Failure.of(error))
+        forecast.end()
+        yield traced
+
+
+def trace_forecast(planned: Sequence[PlannedComparison], request: TraceRequest, progress: Progress) -> Forecast:
+    """Return the forecast of tracing planned cases."""
+    device = request.spec.options.device
+    cases = [comparison.cases[0] for comparison in planned]
+    return Forecast(
+        progress,
+        [Task(stage="trace", name=trace_name(each.case), expected_s=trace_s(each, device, request.runs)) for each in cases],
+    )
+
+
+def trace_name(case: Case) -> str:
+    """Return the name of a case's trace for readers."""
+    backend = f"{case.backend}:{case.options.variant}" if case.options.variant else case.backend
+    return f"{case.bundle} {backend} {case.precision} batch {case.batch}"
 
 
 def _with_outcome(record: CaseRecord, traced: Traced) -> CaseRecord:

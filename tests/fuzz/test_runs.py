@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ def test_an_odd_figure_is_refused_or_shown(record: Any, run: Path) -> None:
 def test_an_odd_figure_is_refused_or_drawn(record: Any, run: Path) -> None:
     write_records(run, [DENSE, record])
     _show(run, ("html", "png"))
+
+
+@given(data=st.data())
+@settings(max_examples=5)
+def test_an_odd_trace_beside_its_dense_one_is_refused_or_drawn(data: st.DataObject, run: Path) -> None:
+    for path in RUN.glob(f"{TRACES_DIR}/*.layers.json"):
+        shutil.copyfile(path, run / TRACES_DIR / path.name)
+    chosen = data.draw(st.sampled_from(sorted(run.glob(f"{TRACES_DIR}/*.layers.json"))))
+    chosen.write_text(json.dumps(data.draw(with_one_odd_value(json.loads(chosen.read_text(encoding="utf-8"))))), encoding="utf-8")
+    _show(run, ("html",))
 
 
 @pytest.mark.parametrize("name", _FILES)

@@ -17,7 +17,7 @@ from fuzz.oracle import attempt, use
 from prune_deploy.presets import preset_names, read_sweep
 from prune_deploy.records import to_json
 from prune_deploy.workflows.sweep import folder_of
-from prune_deploy.workflows.sweep_plan import measuring_s, plan_sweep
+from prune_deploy.workflows.sweep_plan import plan_sweep, sweep_tasks
 
 _FILES = {name: resources.files("prune_deploy.presets").joinpath(f"{name}.toml").read_bytes() for name in preset_names()}
 _MANY = 200_000
@@ -56,7 +56,7 @@ def _plan(path: Path, tmp_path: Path) -> None:
     spec = attempt(lambda: read_sweep(path), tmp_path)
     if spec is not None:
         use(lambda: (to_json(spec), folder_of(spec, "name"), spec.stages()), tmp_path)
-        use(lambda: measuring_s(plan_sweep(spec), spec), tmp_path)
+        use(lambda: sweep_tasks(plan_sweep(spec), spec), tmp_path)
 
 
 @pytest.mark.parametrize("name", _FILES)

@@ -12,7 +12,7 @@ from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.runs import read_run
 from prune_deploy.specs import MeasureSpec, Mode, Placement
-from prune_deploy.workflows.bench import BenchRequest, measure_all, plan_bench
+from prune_deploy.workflows.bench import BenchRequest, bench_forecast, measure_all, plan_bench
 from support.gpu import REHEARSAL, engine_spec, needs_cuda, needs_engine, options
 
 
@@ -29,7 +29,11 @@ def measured(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, backen
     monkeypatch.chdir(bundle.parents[1])
     request = BenchRequest(bundles=(bundle,), backends=tuple(backends.split(",")), batches=(8,), spec=spec)
     planned = plan_bench(request, Silent())
-    records = [record for _, found in measure_all(planned, spec, folder, ["test"], Silent()) for record in found]
+    records = [
+        record
+        for _, found in measure_all(planned, spec, folder, ["test"], bench_forecast(planned, spec, Silent()))
+        for record in found
+    ]
     assert all(each.is_same for each in reanalyze(read_run(folder)))
     return records
 
@@ -97,7 +101,11 @@ def test_fp32_and_tf32_in_one_process_are_each_what_they_say(
             bundles=(bundle,), backends=("eager",), precisions=order, batches=(64,), spec=spec, across="precisions"
         )
         planned = plan_bench(request, Silent())
-        records = [r for _, found in measure_all(planned, spec, tmp_path / order[0], ["test"], Silent()) for r in found]
+        records = [
+            r
+            for _, found in measure_all(planned, spec, tmp_path / order[0], ["test"], bench_forecast(planned, spec, Silent()))
+            for r in found
+        ]
         assert all(record.latency is not None for record in records), [record.reason for record in records]
         dense = {r.case.precision: r.latency.median_ms.value for r in records if r.latency and r.label == records[0].label}
         assert dense["tf32"] < 0.8 * dense["fp32"]

@@ -11,7 +11,7 @@ from prune_deploy.interfaces import Silent
 from prune_deploy.pipeline import export_bundle
 from prune_deploy.records import Explanation
 from prune_deploy.specs import EngineSpec, ExportSpec, MeasureSpec, ModelSpec, PruneSpec
-from prune_deploy.workflows.bench import BenchRequest, measure_all
+from prune_deploy.workflows.bench import BenchRequest, bench_forecast, measure_all
 from prune_deploy.workflows.explain import explain_comparison, plan_explanation
 
 pytestmark = pytest.mark.timeout(1200)
@@ -27,8 +27,9 @@ def explained(folder: Path, round_to: int, backend: str, batch: int, budget_s: f
     request = BenchRequest(bundles=(bundle,), backends=(backend,), batches=(batch,), spec=measure)
     planned = plan_explanation(request, Silent())
     run = folder / f"run-{round_to}-{backend}"
-    for comparison, records in measure_all(planned, measure, run, ["explain"], Silent()):
-        (found,) = explain_comparison(comparison, records, run, measure, Silent())
+    forecast = bench_forecast(planned, measure, Silent(), trace=True)
+    for comparison, records in measure_all(planned, measure, run, ["explain"], forecast):
+        (found,) = explain_comparison(comparison, records, run, measure, forecast)
         assert found.explanation is not None, found.reason
         return found.explanation
     raise AssertionError("nothing was measured")

@@ -11,14 +11,15 @@ from prune_deploy.interfaces import Silent
 from prune_deploy.records import BETWEEN_LAYERS, Trace
 from prune_deploy.runs import read_traces
 from prune_deploy.specs import MeasureSpec
-from prune_deploy.workflows.trace import TraceRequest, plan_traces, trace_bundle
+from prune_deploy.workflows.trace import TraceRequest, plan_traces, trace_bundle, trace_forecast
 
 _MOST_BYTES = 20_000_000
 
 
 def traces_of(request: TraceRequest, folder: Path) -> list[Trace]:
     """The traces of a request, in a run of their own."""
-    done = list(trace_bundle(plan_traces(request), request, folder, (), Silent()))
+    planned = plan_traces(request)
+    done = list(trace_bundle(planned, request, folder, (), trace_forecast(planned, request, Silent())))
     assert [record.status for record, _ in done] == ["ok"] * len(done), [record.reason for record, _ in done]
     return [found.trace for _, found in done if found.trace is not None]
 

@@ -20,7 +20,8 @@ from prune_deploy.records import FAILED_STATUSES, CaseRecord
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.runs import PROFILES_DIR, TRACES_DIR, new_run_id
 from prune_deploy.specs import Across, MeasureSpec
-from prune_deploy.workflows.bench import BenchRequest, measure_all, measuring_s, plan_bench, trace_measured
+from prune_deploy.workflows.bench import BenchRequest, bench_forecast, measure_all, plan_bench, trace_measured
+from prune_deploy.workflows.forecast import Forecast
 from prune_deploy.workflows.trace import Traced
 
 PERFETTO = "https://ui.perfetto.dev"
@@ -36,8 +37,9 @@ def bench_bundles(bundles: tuple[Path, ...], as_json: bool, values: dict[str, An
     with StageLines() as progress:
         planned = plan_bench(bench_request, progress)
         folder = run_folder("bench", "-".join(resolved(path).name for path in bundles), values["out"])
-        records = measure(planned, bench_request.spec, folder, progress)
-        traced = list(trace_measured(planned, records, bench_request.spec, folder, progress)) if values["trace"] else []
+        forecast = bench_forecast(planned, bench_request.spec, progress, trace=values["trace"])
+        records = measure(planned, bench_request.spec, folder, forecast, progress)
+        traced = list(trace_measured(planned, records, bench_request.spec, folder, forecast)) if values["trace"] else []
     if not values["trace"]:
         show(folder, records, as_json)
         return exit_code(records)
@@ -86,7 +88,7 @@ def run(
     with StageLines() as progress:
         planned = plan(request, progress)
         folder = run_folder(name, bundle, out)
-        return folder, measure(planned, request.spec, folder, progress)
+        return folder, measure(planned, request.spec, folder, bench_forecast(planned, request.spec, progress), progress)
 
 
 def run_folder(command: str, bundle: str, out: str | None) -> Path:
@@ -94,17 +96,17 @@ def run_folder(command: str, bundle: str, out: str | None) -> Path:
     return Path(out) if out else PROFILES_DIR / new_run_id(command, bundle)
 
 
-def measure(planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, progress: Progress) -> list[CaseRecord]:
+def measure(
+    planned: Sequence[PlannedComparison], spec: MeasureSpec, folder: Path, forecast: Forecast, progress: StageLines
+) -> list[CaseRecord]:
     """Measure planned comparisons.
 
     An interruption names the folder of the finished ones.
     """
-    runnable = [comparison for comparison in planned if comparison.can_run]
-    seconds = measuring_s(runnable, spec)
-    say(f"{len(runnable)} comparisons, about {seconds / 60:.0f} min at most")
+    progress.expect(forecast)
     records: list[CaseRecord] = []
     try:
-        for _, new_records in measure_all(planned, spec, folder, sys.argv[1:], progress):
+        for _, new_records in measure_all(planned, spec, folder, sys.argv[1:], forecast):
             records += new_records
     except KeyboardInterrupt:
         say(f"what was measured so far is in {folder}")

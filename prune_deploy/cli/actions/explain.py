@@ -17,7 +17,7 @@ from prune_deploy.records import FAILED_STATUSES, CaseRecord, Explanation
 from prune_deploy.reporting.explain.waterfall import waterfall
 from prune_deploy.reporting.figures.formatting import interval, number
 from prune_deploy.runs import PROFILES_DIR, new_run_id
-from prune_deploy.workflows.bench import BenchRequest
+from prune_deploy.workflows.bench import BenchRequest, bench_forecast
 from prune_deploy.workflows.explain import Explained, explain_comparison, plan_explanation
 
 
@@ -32,12 +32,13 @@ def explain_bundle(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
     with StageLines() as progress:
         planned = plan_explanation(request, progress, against=values["against"])
         folder = Path(values["out"]) if values["out"] else PROFILES_DIR / new_run_id("explain", resolved(bundle).name)
-        records = measure(planned, request.spec, folder, progress)
+        forecast = bench_forecast(planned, request.spec, progress, trace=True)
+        records = measure(planned, request.spec, folder, forecast, progress)
         explained: list[Explained] = []
         rest = list(records)
         for comparison in planned:
             measured, rest = rest[: len(comparison.cases)], rest[len(comparison.cases) :]
-            explained += explain_comparison(comparison, measured, folder, request.spec, progress)
+            explained += explain_comparison(comparison, measured, folder, request.spec, forecast)
     if as_json:
         emit_json({"run": str(folder), "explanations": [_document(each) for each in explained]})
     else:

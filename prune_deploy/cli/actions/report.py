@@ -22,11 +22,19 @@ _PLOTS_DIR = "plots"
 
 
 def report_runs(
-    folders: Sequence[Path], form: str | None, out: Path | None, again: bool, as_json: bool, *, with_table: bool = False
+    folders: Sequence[Path],
+    form: str | None,
+    out: Path | None,
+    again: bool,
+    as_json: bool,
+    *,
+    title: str = "",
+    with_table: bool = False,
 ) -> None:
     """Show runs as findings and a page, or in one format.
 
-    With `again`, figures are computed again from the samples. `with_table` prints the cases too.
+    With `again`, figures are computed again from the samples. `title` is the heading in place of the models' names. `with_table` prints
+    the cases too.
 
     Raises:
         InputError: a folder is no run, a run is named twice, or --out says what no file can be.
@@ -36,7 +44,7 @@ def report_runs(
     if len({resolved(folder) for folder in folders}) < len(folders):
         raise InputError("a run is named twice", fix="name each run once")
     runs = [_read(folder, again) for folder in folders]
-    report = make_report(runs)
+    report = make_report(runs, title)
     written = None
     if form is not None or not as_json or out is not None:
         written = _write(report, cast(Format, form or "html"), out, folders[0], to_stdout=not as_json)
@@ -78,7 +86,7 @@ def _print_findings(runs: Sequence[Run], report: Report, *, with_table: bool) ->
         if with_table:
             print_records(run.cases)
         else:
-            for line in summary.sentences:
+            for line in (*summary.sentences, *summary.undecided):
                 data_console.print(line)
             print_remarks(run.cases)
         data_console.print(f"run: {run.folder}", soft_wrap=True)

@@ -15,12 +15,14 @@ from prune_deploy.cli.output.progress import StageLines
 from prune_deploy.errors import InputError
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.formatting import interval
+from prune_deploy.reporting.figures.naming import plural
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.specs import SweepSpec
 from prune_deploy.timm_names import require_architecture
+from prune_deploy.workflows.forecast import about
 from prune_deploy.workflows.sweep import Sweep, folder_of, open_sweep, resumed
 from prune_deploy.workflows.sweep_accuracy import require_data
-from prune_deploy.workflows.sweep_plan import measuring_s, plan_sweep
+from prune_deploy.workflows.sweep_plan import plan_sweep, sweep_tasks
 
 
 def sweep(values: dict[str, Any], given: set[str], as_json: bool) -> int:
@@ -70,12 +72,13 @@ def _measure(opened: Sweep, share_machine: bool, show: Show) -> None:
     if not todo:
         say(f"{opened.folder}: all {done} comparisons are there; measure them again with --out DIR")
         return
-    finished = f"{done} of {done + todo} comparisons are there, " if done else ""
-    other_work = "the making of what is measured" + (f", and its accuracy on {opened.spec.data}" if opened.spec.data else "")
-    say(f"{finished}{todo} to measure, about {_minutes(measuring_s(opened.todo, opened.spec))}, and {other_work}")
+    if done:
+        say(f"{done} of {plural(done + todo, 'comparison')} are there")
     with StageLines() as progress:
+        forecast = opened.forecast(progress)
+        progress.expect(forecast)
         try:
-            for records in opened.run(progress, share_machine=share_machine):
+            for records in opened.run(forecast, share_machine=share_machine):
                 show(records)
         except KeyboardInterrupt:
             say(f"what was measured so far is in {opened.folder}; the same command goes on with it")
@@ -102,22 +105,24 @@ def one_line(record: CaseRecord) -> str:
 def _print_plan(spec: SweepSpec, folder: Path, as_json: bool) -> None:
     """Print the plan of a sweep."""
     steps = plan_sweep(spec)
-    seconds = measuring_s(steps, spec)
+    tasks = sweep_tasks(steps, spec)
+    seconds_of = {task.key: task.expected_s for task in tasks}
+    measuring_s, total_s = sum(task.expected_s for task in tasks if task.stage == "measure"), sum(seconds_of.values())
     variants = [variant.name for _, variants in spec.models() for variant in variants]
     if as_json:
         comparisons = [{"name": step.name, "variants": [variant.name for variant in step.variants]} for step in steps]
-        emit_json({"run": str(folder), "variants": variants, "comparisons": comparisons, "measuring_s": seconds})
+        emit_json(
+            {"run": str(folder), "variants": variants, "comparisons": comparisons, "measuring_s": measuring_s, "total_s": total_s}
+        )
         return
     rows = table("comparison", "variants", "s")
     for step in steps:
-        rows.add_row(step.name, ", ".join(variant.name for variant in step.others) or "-", f"{measuring_s([step], spec):.0f}")
+        rows.add_row(
+            step.name,
+            ", ".join(variant.name for variant in step.others) or "-",
+            f"{seconds_of.get(('measure', step.name), 0.0):.0f}",
+        )
     data_console.print(rows)
     cases = sum(len(step.variants) for step in steps)
-    message = (
-        f"{len(variants)} variants to make, {cases} cases in {len(steps)} comparisons, about {_minutes(seconds)} of measuring"
-    )
-    data_console.print(f"{message}; run: {folder}", soft_wrap=True)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    message = f"{plural(len(variants), 'variant')} to make, {plural(cases, 'case')} in {plural(len(steps), 'comparison')}"
+    data_console.print(f"{message}, {about(total_s)} in all, {about(measuring_s)} of it measuring; run: {folder}", soft_wrap=True)

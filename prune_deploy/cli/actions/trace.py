@@ -17,7 +17,7 @@ from prune_deploy.files import resolved
 from prune_deploy.records import CaseRecord, LayerTime, Trace
 from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.runs import TRACES_DIR
-from prune_deploy.workflows.trace import Traced, TraceRequest, plan_traces, trace_bundle
+from prune_deploy.workflows.trace import Traced, TraceRequest, plan_traces, trace_bundle, trace_forecast
 
 
 def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
@@ -31,7 +31,9 @@ def show_traces(bundle: Path, as_json: bool, values: dict[str, Any]) -> int:
     planned = plan_traces(request)
     folder = run_folder("trace", resolved(bundle).name, values["out"])
     with StageLines() as progress:
-        done = list(trace_bundle(planned, request, folder, sys.argv[1:], progress))
+        forecast = trace_forecast(planned, request, progress)
+        progress.expect(forecast)
+        done = list(trace_bundle(planned, request, folder, sys.argv[1:], forecast))
     records = [record for record, _ in done]
     if as_json:
         emit_json({"run": str(folder), "traces": [_document(record, traced, folder) for record, traced in done]})

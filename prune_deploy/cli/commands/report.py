@@ -26,10 +26,13 @@ from prune_deploy.cli.output.table_options import table_option
 @click.option(
     "--reanalyze", "again", is_flag=True, help="Compute every figure again from the raw samples; exit code 1 if one differs."
 )
+@click.option("--title", default="", metavar="TEXT", help="Heading of the page or the Markdown text. Default: the models.")
 @click.option("--table", "with_table", is_flag=True, help="Print the table of cases too, as bench does.")
 @table_option
 @json_option
-def command(runs: tuple[Path, ...], form: str | None, out: Path | None, again: bool, with_table: bool, as_json: bool) -> None:
+def command(
+    runs: tuple[Path, ...], form: str | None, out: Path | None, again: bool, title: str, with_table: bool, as_json: bool
+) -> None:
     """Show one or several runs, without a GPU or a runtime.
 
     Without --format the findings are printed and report.html written into the first run's folder. Runs of several machines stand side
@@ -41,4 +44,4 @@ def command(runs: tuple[Path, ...], form: str | None, out: Path | None, again: b
     """
     from prune_deploy.cli.actions.report import report_runs  # its imports are not for --help
 
-    report_runs(runs, form, out, again, as_json, with_table=with_table)
+    report_runs(runs, form, out, again, as_json, title=title, with_table=with_table)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from prune_deploy import signals
-from prune_deploy.cli.output.console import log_console, say
+from prune_deploy.cli.output.bar import new_bar
+from prune_deploy.cli.output.console import say
 from prune_deploy.interfaces import Stage
+from prune_deploy.workflows.forecast import Forecast
 
 STAGE_TEXTS: dict[Stage, str] = {
     "check bundle": "checking {}",
@@ -47,19 +49,29 @@ STAGE_TEXTS: dict[Stage, str] = {
 class StageLines:
     """Shows each stage as a line with the seconds since the start.
 
-    On a terminal a bar shows how much of it is done.
+    On a terminal a bar shows how much is done: of the stage, or of all the work once its end is forecast.
     """
 
     def __init__(self) -> None:
         self._start_s = time.monotonic()
         self._text = ""
         self._bar: tuple[Progress, TaskID] | None = None
+        self._forecast: Forecast | None = None
 
     def __enter__(self) -> StageLines:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._forecast = None
         self._end_bar()
+
+    def expect(self, forecast: Forecast) -> None:
+        """Say what is to be done and how long it should take.
+
+        From now on the bar counts that time down.
+        """
+        say(forecast.sentence())
+        self._forecast = forecast
 
     def stage(self, stage: Stage, detail: str = "", /) -> None:
         """Print the stage."""
@@ -67,6 +79,8 @@ class StageLines:
         signals.program.check()
         self._text = STAGE_TEXTS[stage].replace("{}", detail).strip()
         say(f"[{time.monotonic() - self._start_s:6.1f} s] {self._text}")
+        if self._forecast is not None:
+            self._show(self._text, 0.0, 1.0)
 
     def advance(self, done: float, total: float, detail: str = "", /) -> None:
         """Move the bar.
@@ -76,31 +90,22 @@ class StageLines:
         signals.program.check()
         if done >= total:
             self._end_bar()
-            return
-        if self._bar is None:
-            bar = _new_bar()
-            self._bar = bar, bar.add_task("")
-        bar, task = self._bar
-        bar.update(task, completed=done, total=total, description=detail or self._text)
-        bar.start()
+        else:
+            self._show(detail or self._text, done, total)
 
     def note(self, message: str, /) -> None:
         """Print the message under the stage."""
         say(f"  {message}")
 
+    def _show(self, text: str, done: float, total: float) -> None:
+        if self._bar is None:
+            bar = new_bar(None if self._forecast is None else self._forecast.left_s)
+            self._bar = bar, bar.add_task("")
+        bar, task = self._bar
+        bar.update(task, completed=done, total=total, description=text)
+        bar.start()
+
     def _end_bar(self) -> None:
         if self._bar is not None:
             self._bar[0].stop()
             self._bar = None
-
-
-def _new_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=log_console,
-        transient=True,
-        disable=not log_console.is_terminal,
-    )

@@ -1,9 +1,9 @@
-"""Charts as plain data: points with intervals, boxes of samples, stacked bars."""
+"""Charts as plain data: points with intervals, boxes of samples, bars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 _ROOM = 2.0
@@ -130,6 +130,28 @@ class Bars:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedBar:
+    """One quantity before and after, both from 0."""
+
+    name: str
+    before: float
+    after: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedBars:
+    """Quantities in pairs. `names` are those of the two sides."""
+
+    name: str
+    title: str
+    x: Axis
+    names: tuple[str, str]
+    bars: tuple[PairedBar, ...]
+    note: str = ""
+
+
 def reach(points: Iterable[Point]) -> tuple[float, float]:
     """Return the range of y to show, both ends above 0.
 
@@ -142,7 +164,41 @@ def reach(points: Iterable[Point]) -> tuple[float, float]:
     return max(min([low, *lows]), low / _ROOM), min(max([high, *highs]), high * _ROOM)
 
 
-Chart = Scatter | Boxes | Bars
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Edge of the frame where an interval goes on beyond it."""
+
+    x: float
+    y: float
+    backend: str
+    is_above: bool
+
+
+def cut_off(chart: Scatter) -> tuple[Scatter, tuple[Cut, ...]]:
+    """Return a chart with its intervals cut off at its frame.
+
+    The second value is where they were cut.
+    """
+    low, high = reach(point for series in chart.series for point in series.points)
+    cuts: list[Cut] = []
+
+    def framed(point: Point, backend: str) -> Point:
+        if point.low is not None and point.low < low:
+            cuts.append(Cut(x=point.x, y=low, backend=backend, is_above=False))
+            point = replace(point, low=low)
+        if point.high is not None and point.high > high:
+            cuts.append(Cut(x=point.x, y=high, backend=backend, is_above=True))
+            point = replace(point, high=high)
+        return point
+
+    series = tuple(
+        replace(each, points=tuple(framed(point, each.backend) for point in each.points)) if each.style != "front" else each
+        for each in chart.series
+    )
+    return replace(chart, series=series), tuple(cuts)
+
+
+Chart = Scatter | Boxes | Bars | PairedBars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,15 @@ from prune_deploy.reporting.charts.hover import describe, mark
 from prune_deploy.reporting.figures.naming import backend_title
 from prune_deploy.reporting.figures.report import Line, Report
 
-_SIZES = (("macs_with_attention", "MACs per image (G)", 1e9), ("params", "Parameters (M)", 1e6))
+_LEAST_RATIOS = 3
+"""Fewest ratios of a plot against size. Of fewer the forest plot says it already."""
 
 
 def tradeoff_views(report: Report) -> list[View]:
     """Return one view per machine, model, precision and batch.
 
-    Each shows speed-up against MACs, latency against accuracy, and latency against MACs and parameters. Absolute times are only
-    shown together with those of the same machine.
+    Each shows speed-up against MACs and latency against MACs where there are three ratios or more, and latency against accuracy.
+    Parameters fall as MACs do, and have no plot of their own. Absolute times are only shown together with those of the same machine.
     """
     groups: dict[tuple[str, str, str, int], list[Line]] = {}
     for line in report.lines:
@@ -31,7 +32,8 @@ def tradeoff_views(report: Report) -> list[View]:
     views = []
     for (machine, model, precision, batch), lines in groups.items():
         name = f"{model}, {precision}, batch {batch}{f', {machine}' if several else ''}"
-        charts = [_speedups(name, lines), _accuracies(name, lines), *(_sizes(name, lines, *size) for size in _SIZES)]
+        sized = [_speedups(name, lines), _sizes(name, lines)] if _ratios(lines) >= _LEAST_RATIOS else []
+        charts = [*sized, _accuracies(name, lines)]
         views.append(View(name=name, charts=tuple(chart for chart in charts if chart.series)))
     return [view for view in views if view.charts]
 
@@ -66,14 +68,20 @@ def _speedups(name: str, lines: Sequence[Line]) -> Scatter:
     )
 
 
-def _sizes(name: str, lines: Sequence[Line], size: str, title: str, scale: float) -> Scatter:
+def _ratios(lines: Sequence[Line]) -> int:
+    """Count the sizes of the pruned models, zeroed weights apart."""
+    pruned = [line.row for line in lines if line.row.role == "candidate" and not line.row.zeroed]
+    return len({row.macs_with_attention for row in pruned})
+
+
+def _sizes(name: str, lines: Sequence[Line]) -> Scatter:
     def point(line: Line) -> Point:
-        return _latency_at(getattr(line.row, size) / scale, line)
+        return _latency_at((line.row.macs_with_attention or 0) / 1e9, line)
 
     return Scatter(
-        name=f"latency-{size.replace('_', '-')}",
-        title=f"Latency against {title.partition(' (')[0].replace('Parameters', 'parameters')}",
-        x=Axis(title=title, scale="log"),
+        name="latency-macs",
+        title="Latency against MACs",
+        x=Axis(title="MACs per image (G)", scale="log"),
         y=Axis(title="Latency (ms per batch)", scale="log"),
         series=_with_fronts(lines, point, zeroed_count=False),
         note=f"{name}. The line is each backend's Pareto front: no other model keeps as much and is faster.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prune_deploy.measure.verdicts import CONTROL_LIMIT
 from prune_deploy.reporting.figures import undecided
@@ -36,9 +36,21 @@ def _of_comparison(rows: Sequence[Row]) -> Iterator[str]:
         ]
         first = rows[0]
         yield in_words(sentence("range", model=first.model, backend=first.backend, batch=first.batch, ends=ends))
-    if left := [row for row in rows if row.verdict not in _DECIDED]:
-        reason = undecided.in_words(undecided.why_undecided(left[0]))
-        yield f"{plural(len(left), 'candidate')} undecided: {reason}."
+    yield from why_open(rows)
+
+
+def why_open(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield a sentence per reason that left candidates undecided.
+
+    It counts them, and says what would decide. Of several cases the noisiest speaks for all.
+    """
+    by_reason: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.verdict not in _DECIDED:
+            by_reason.setdefault(undecided.why_undecided(row).key, []).append(row)
+    for alike in by_reason.values():
+        noisiest = max(alike, key=lambda row: row.margin or 0.0)
+        yield f"{plural(len(alike), 'candidate')} undecided: {undecided.in_words(undecided.why_undecided(noisiest))}."
 
 
 def claim(row: Row) -> str:

@@ -39,9 +39,17 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return number(value)
     if not is_known(value, high):
-        return f"{number(value)} [not known]"
+        return f"{value:,.{_decimals(value, value / 4)}f} [not known]"
     digits = _decimals(value, (high - low) / 2)
     return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def times(value: float | None, low: float | None, high: float | None) -> str:
+    """Format a speed-up with its interval, like "2.25× [2.23, 2.26]"."""
+    if value is None:
+        return MISSING
+    text, _, span = interval(value, low, high).partition(" ")
+    return f"{text}× {span}".rstrip()
 
 
 def with_half_width(value: float | None, high: float | None) -> str:
@@ -52,7 +60,7 @@ def with_half_width(value: float | None, high: float | None) -> str:
     if value is None or high is None:
         return number(value)
     if not is_known(value, high):
-        return f"{number(value)} ± not known"
+        return f"{value:,.{_decimals(value, value / 4)}f} ± not known"
     return f"{value:,.{_decimals(value, high - value)}f} ±{share(high / value - 1)}"
 
 

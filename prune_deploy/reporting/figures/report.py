@@ -62,9 +62,13 @@ class ReportedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Tabular):
-    """Runs in the order in which they were named."""
+    """Runs in the order in which they were named.
+
+    A `heading` replaces the models' names as the title.
+    """
 
     runs: tuple[ReportedRun, ...]
+    heading: str = ""
 
     @property
     def lines(self) -> Iterator[Line]:
@@ -73,7 +77,9 @@ class Report(Tabular):
 
     @property
     def title(self) -> str:
-        """The models that were measured."""
+        """The heading, else the models that were measured."""
+        if self.heading:
+            return self.heading
         models = list(dict.fromkeys(line.row.model for line in self.lines))
         return ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "") if models else "no case yet"
 
@@ -87,14 +93,15 @@ def read_report(folders: Sequence[Path]) -> Report:
     return make_report([read_run(folder) for folder in folders])
 
 
-def make_report(runs: Sequence[Run]) -> Report:
+def make_report(runs: Sequence[Run], heading: str = "") -> Report:
     """Make the report of runs in memory.
 
     Raises:
         InputError: a trace or an explanation is damaged.
     """
     names = machine_names([run.record.environment for run in runs])
-    return Report(runs=tuple(_reported(run, name, number) for number, (run, name) in enumerate(zip(runs, names, strict=True))))
+    named = enumerate(zip(runs, names, strict=True))
+    return Report(runs=tuple(_reported(run, name, number) for number, (run, name) in named), heading=heading)
 
 
 def _reported(run: Run, machine: str, number: int) -> ReportedRun:

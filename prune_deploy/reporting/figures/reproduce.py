@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 
 from prune_deploy.records import CaseRecord, RunRecord
 from prune_deploy.specs import (
@@ -29,14 +30,27 @@ def commands(record: CaseRecord, run: RunRecord) -> tuple[str, ...]:
     It is the run's own line where a single bench would not compare the same things. Older runs do not hold the variant. Their export
     is not known, and the bundle is only named.
     """
-    if run.sweep is not None or run.command[:1] not in ((), ("bench",)) or _is_across(run):
+    if not _is_plain_bench(run):
         return (shlex.join([_PROGRAM, *run.command]),)
     measured = _bench_line(record, run.spec)
     return (measured,) if record.variant is None else (_export_line(record, record.variant), measured)
 
 
-def _is_across(run: RunRecord) -> bool:
-    return any(option in run.command for option in ("--across-backends", "--across-precisions"))
+def longer_command(record: CaseRecord, run: RunRecord) -> str:
+    """Return the line that measures a case for longer.
+
+    It is "" for a run that no single bench line repeats.
+    """
+    if not _is_plain_bench(run):
+        return ""
+    longer = replace(run.spec, rigor="full", budget_s=None)
+    return _bench_line(record, longer if run.spec.rigor == "quick" else replace(longer, budget_s=2 * run.spec.seconds))
+
+
+def _is_plain_bench(run: RunRecord) -> bool:
+    """Return whether a single bench line compares what the run compared."""
+    across = any(option in run.command for option in ("--across-backends", "--across-precisions"))
+    return run.sweep is None and run.command[:1] in ((), ("bench",)) and not across
 
 
 def _export_line(record: CaseRecord, variant: Variant) -> str:

@@ -16,7 +16,9 @@ class Row:
     model's (attention included), `efficiency` the speed-up over it: 1 means that every removed multiplication saved its share of
     time. `mean_ms` and `stdev_ms` are of single runs. `percentile_bounds_ms` are None where there were too few samples. `zeroed` marks
     weights set to zero in tensors that kept their shapes. `top1` and `top5` are shares of the `accuracy_images` of `data`,
-    and `accuracy_note` qualifies them. `precision_layers` ("53/54") are the convolutions and matrix products that
+    and `accuracy_note` qualifies them. `weights` says where the dense weights came from, and `untrained` whether nobody trained them,
+    None where it is not on record. `artifact_mb` is the size of the file in 10⁶ bytes. `energy_mj` is the energy of the whole GPU for one
+    image, in thousandths of a joule. `precision_layers` ("53/54") are the convolutions and matrix products that
     compute in the precision, out of all of them, "" where they were not counted.
     """
 
@@ -28,6 +30,8 @@ class Row:
     protocol: str = ""
     seed: int | None = None
     zeroed: bool = False
+    weights: str = ""
+    untrained: bool | None = None
     backend: str
     precision: str
     precision_layers: str = ""
@@ -38,6 +42,7 @@ class Row:
     nonzero_params: int | None = None
     macs: int | None = None
     macs_with_attention: int | None = None
+    artifact_mb: float | None = None
     latency_ms: float | None = None
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
@@ -71,6 +76,7 @@ class Row:
     compile_warm_s: float | None = None
     peak_rss_mib: float | None = None
     peak_device_mib: float | None = None
+    energy_mj: float | None = None
     comparison: str = ""
     reason: str = ""
     fix: str = ""
@@ -129,6 +135,8 @@ def row(record: CaseRecord) -> Row:
         compile_warm_s=None if startup is None else startup.compile_warm_s,
         peak_rss_mib=None if memory is None else memory.peak_rss_bytes / 2**20,
         peak_device_mib=None if memory is None or memory.peak_device_bytes is None else memory.peak_device_bytes / 2**20,
+        artifact_mb=None if record.artifact_bytes is None else record.artifact_bytes / 1e6,
+        energy_mj=_energy_mj(record),
         comparison=record.comparison,
         reason=record.reason,
         fix=record.fix,
@@ -154,13 +162,36 @@ def _layers(record: CaseRecord) -> str:
 def _variant_fields(record: CaseRecord) -> dict[str, Any]:
     """Return the fields of the variant and its size."""
     fields: dict[str, Any] = {"nonzero_params": record.nonzero_params}
+    fields |= {"weights": record.weights, "untrained": _is_untrained(record)}
     if record.variant is not None:
         variant = record.variant
+        fields["weights"] = record.weights or variant.model.weights
         fields |= {"method": variant.method, "ratio": variant.ratio, "protocol": variant.protocol, "seed": variant.model.seed}
     if record.counts is not None:
         counts = record.counts
         fields |= {"params": counts.params, "macs": counts.macs, "macs_with_attention": counts.macs_with_attention}
     return fields
+
+
+def _is_untrained(record: CaseRecord) -> bool | None:
+    """Return whether the weights were never trained, None where it is unknown.
+
+    Records of earlier releases hold the request alone, and whether accuracies are of random weights. A bundle that was tuned since
+    has another name than the one that was requested.
+    """
+    if record.is_untrained is not None:
+        return record.is_untrained
+    if record.accuracy is not None and record.accuracy.top1 is not None:
+        return record.accuracy.random_weights
+    if record.variant is None:
+        return None
+    return record.variant.model.weights == "random" if record.label == record.variant.name else None
+
+
+def _energy_mj(record: CaseRecord) -> float | None:
+    """Return the millijoules of one image, None where the GPU counts none."""
+    per_run_j = record.telemetry.get("energy_per_run_j")
+    return None if per_run_j is None else 1e3 * per_run_j / record.case.batch
 
 
 def _latency_fields(latency: Latency | None, batch: int) -> dict[str, Any]:

@@ -10,27 +10,92 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prune_deploy.reporting.charts.curve import LEAST_POINTS
+from prune_deploy.reporting.figures.closing import caution, why_open
 from prune_deploy.reporting.figures.curve import curves
 from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
+from prune_deploy.reporting.figures.reproduce import longer_command
 from prune_deploy.reporting.figures.rows import Row
 from prune_deploy.reporting.figures.sentence import Sentence, sentence
 from prune_deploy.reporting.figures.summary_wording import ALL_NAMED, in_words
+from prune_deploy.specs import RANDOM_WEIGHTS
 
 _DECIDED = ("FASTER", "SLOWER", "SAME")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """Findings of one run, in words."""
+    """Findings of one run, in words.
+
+    `caution` is one sentence about noise, "" on a quiet machine. `undecided` says why cases are, and what would decide them.
+    `longer` is the command that measures the first of them at more length, "" without one.
+    """
 
     machine: str
     id: str
     sentences: tuple[str, ...]
+    caution: str = ""
+    undecided: tuple[str, ...] = ()
+    longer: str = ""
 
 
 def summaries(report: Report) -> list[RunSummary]:
     """Summarise each run in words."""
-    return [RunSummary(machine=run.machine, id=run.id, sentences=tuple(map(in_words, findings(run)))) for run in report.runs]
+    return [_summary(run) for run in report.runs]
+
+
+def _summary(run: ReportedRun) -> RunSummary:
+    unsettled = [line for line in run.lines if _is_timed_candidate(line.row) and line.row.verdict not in _DECIDED]
+    return RunSummary(
+        machine=run.machine,
+        id=run.id,
+        sentences=tuple(map(in_words, findings(run))),
+        caution=caution([line.row for line in run.lines]),
+        undecided=tuple(why_open(line.row for line in unsettled)),
+        longer=longer_command(unsettled[0].record, run.run.record) if unsettled else "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Cases of a report, each counted once.
+
+    `verdicts` counts the timed candidates whose channels were removed, as the sentences do. `zeroed` only had weights set to zero,
+    `not_timed` have no time and a reason for it.
+    """
+
+    verdicts: Mapping[str, int]
+    zeroed: int
+    not_timed: int
+
+
+def tally(report: Report) -> Tally:
+    """Count the cases of a report by what became of them."""
+    lines = list(report.lines)
+    return Tally(
+        verdicts=_verdicts(timed_candidates(lines)),
+        zeroed=sum(line.row.zeroed and line.row.speedup is not None for line in lines),
+        not_timed=sum(_is_lost(line.row) for line in lines),
+    )
+
+
+def timed_candidates(lines: Iterable[Line]) -> list[Row]:
+    """Return the candidates with a speed-up, those with zeroed weights left out."""
+    return [line.row for line in lines if _is_timed_candidate(line.row)]
+
+
+def _is_timed_candidate(row: Row) -> bool:
+    return row.role == "candidate" and not row.zeroed and row.speedup is not None
+
+
+def weights_note(report: Report) -> str:
+    """Return what random weights leave real, "" where none are random."""
+    untrained = [line.row for line in report.lines if line.row.untrained and line.row.latency_ms is not None]
+    if not untrained:
+        return ""
+    note = f"{RANDOM_WEIGHTS[:1].upper()}{RANDOM_WEIGHTS[1:]}"
+    models = list(dict.fromkeys(row.model for row in untrained))
+    trained = {line.row.model for line in report.lines if line.row.untrained is False}
+    return f"{note} ({', '.join(models)})." if trained else f"{note}."
 
 
 def findings(run: ReportedRun) -> tuple[Sentence, ...]:
@@ -40,7 +105,7 @@ def findings(run: ReportedRun) -> tuple[Sentence, ...]:
 
 def _findings(run: ReportedRun) -> Iterator[Sentence]:
     lines = [line for line in run.lines if line.row.role == "candidate"]
-    timed = [line.row for line in lines if not line.row.zeroed and line.row.speedup is not None]
+    timed = timed_candidates(lines)
     yield from _unfinished(run)
     if len(timed) <= ALL_NAMED:
         yield from (sentence("claim", verdict=str(row.verdict), **_where(row), **_span(row)) for row in timed)
@@ -143,8 +208,16 @@ def _zeroed(rows: Sequence[Row]) -> Iterator[Sentence]:
 
 def _missing(lines: Iterable[Line]) -> Iterator[Sentence]:
     without = [line.row for line in lines if line.row.latency_ms is None]
-    traced = sum(row.status == "ok" for row in without)
-    if traced:
-        yield sentence("only-traced", cases=traced)
-    if len(without) > traced:
-        yield sentence("not-timed", cases=len(without) - traced)
+    lost = sum(map(_is_lost, without))
+    if lost < len(without):
+        yield sentence("only-traced", cases=len(without) - lost)
+    if lost:
+        yield sentence("not-timed", cases=lost)
+
+
+def _is_lost(row: Row) -> bool:
+    """Return whether a case has no time, for a reason.
+
+    One that was only traced has none.
+    """
+    return row.latency_ms is None and row.status != "ok"

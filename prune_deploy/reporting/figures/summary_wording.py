@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prune_deploy.reporting.figures.formatting import interval, number, percent
+from prune_deploy.reporting.figures.formatting import number, percent, times
 from prune_deploy.reporting.figures.naming import backend_title, plural
 from prune_deploy.reporting.figures.sentence import Sentence, Texts, render
 
@@ -107,8 +107,7 @@ TEXTS: Texts = {
 def _span(speedup: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return f"{number(speedup)}× (too few rounds for an interval)"
-    value, _, span = interval(speedup, low, high).partition(" ")
-    return f"{value}× {span}"
+    return times(speedup, low, high)
 
 
 def _top1(top1: float | None, low: float | None, high: float | None) -> str:

@@ -6,10 +6,10 @@ they unfold into their details, and the page stays one file that opens offline.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from prune_deploy.reporting.charts.forest import Interval, LogSpan, place_interval, speedup_span
 from prune_deploy.reporting.figures.formatting import (
     MISSING,
     amount,
@@ -19,6 +19,7 @@ from prune_deploy.reporting.figures.formatting import (
     plus_minus,
     ratio,
     share,
+    times,
     units,
     with_half_width,
 )
@@ -33,6 +34,17 @@ SIGNS = {"FASTER": "▲", "SLOWER": "▼", "SAME": "=", "INCONCLUSIVE": "?", "ba
 
 Every other word is a status.
 """
+
+
+TONES = {
+    "FASTER": "better",
+    "SLOWER": "worse",
+    "SAME": "even",
+    "INCONCLUSIVE": "open",
+    "baseline": "baseline",
+    NOT_TIMED: "baseline",
+}
+"""Colours of the verdicts, by their names in the style sheet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +74,6 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whisker:
-    """Speed-up's interval as a tiny plot, in percent of its width.
-
-    It has the begin, the value and the end of the interval, and the place of dense. An interval that leaves the plot is cut off
-    at its edge.
-    """
-
-    low: float
-    value: float
-    high: float
-    dense: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
     """One case: its cells, its filter values, and its details."""
 
@@ -84,7 +82,7 @@ class TableRow:
     facets: dict[str, str]
     sign: str
     tone: str
-    whisker: Whisker | None
+    whisker: Interval | None
     details: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
@@ -111,6 +109,7 @@ _COLUMNS = (
         help="Type of the weights and products, and how many of the layers really compute in it",
         is_number=False,
     ),
+    Column(key="weights", title="Weights", help="Where the dense model's weights came from", is_number=False),
     Column(key="batch", title="Batch", help="Images per run"),
     Column(key="latency", title="Latency, ms", help="Median time of one batch, and half the width of its 97.5 % interval"),
     Column(key="image", title="ms / image", help="Latency divided by the batch"),
@@ -120,11 +119,13 @@ _COLUMNS = (
     Column(key="macs", title="MACs ÷", help="Dense MACs over this model's, attention included"),
     Column(key="efficiency", title="Efficiency", help="Speed-up over MACs ÷: 1 if every removed MAC saved its share of time"),
     Column(key="params", title="Params", help="Number of parameters; zeros included"),
+    Column(key="file", title="File, MB", help="Size of the artifact's file, in millions of bytes"),
+    Column(key="energy", title="mJ / image", help="Energy of the whole GPU per image, its time between runs included"),
     Column(key="gmacs", title="MACs", help="Multiply-accumulates per image"),
 )
 
 
-_OPTIONAL = ("machine", "precision", "batch")
+_OPTIONAL = ("machine", "precision", "batch", "weights")
 """Columns that are left out where all cases have the same value.
 
 `same` of the table states it once.
@@ -137,13 +138,14 @@ def table(report: Report) -> Table:
     left_out = {key for key in _OPTIONAL if not _differs(lines, key)}
     if all(line.row.batch == 1 for line in lines):
         left_out.add("image")  # the latency once more
-    if all(line.row.top1 is None for line in lines):
-        left_out.add("top1")
+    fields = {"top1": "top1", "file": "artifact_mb", "energy": "energy_mj"}
+    left_out |= {key for key, field in fields.items() if all(getattr(line.row, field) is None for line in lines)}
     columns = tuple(column for column in _COLUMNS if column.key not in left_out)
-    span = _span(line.row for line in lines)
+    span = speedup_span(line.row for line in lines)
     rows = tuple(_table_row(line, columns, span) for line in lines)
-    alike = [rows[0].facets[key] for key in _OPTIONAL if rows and not _differs(lines, key)]
-    labels = [f"batch {value}" if value.isdigit() else value for value in alike]
+    alike = {key: rows[0].facets[key] for key in _OPTIONAL if rows and not _differs(lines, key)}
+    units_of = {"batch": "batch ", "weights": "weights "}
+    labels = [f"{units_of.get(key, '')}{value}" for key, value in alike.items() if value]
     return Table(columns=columns, rows=rows, facets=_facets(rows), same=", ".join(labels))
 
 
@@ -157,12 +159,10 @@ def _facets(rows: Sequence[TableRow]) -> dict[str, tuple[str, ...]]:
     return {name: found for name, found in choices.items() if len(found) > 1}
 
 
-def _table_row(line: Line, columns: Sequence[Column], span: tuple[float, float]) -> TableRow:
+def _table_row(line: Line, columns: Sequence[Column], span: LogSpan) -> TableRow:
     row = line.row
     cells = _cells(line)
     verdict = row.verdict_text.rstrip("*")
-    tones = {"FASTER": "better", "SLOWER": "worse", "SAME": "even", "INCONCLUSIVE": "open", "baseline": "baseline"}
-    tones[NOT_TIMED] = "baseline"
     return TableRow(
         line=line,
         cells=tuple(cells[column.key] for column in columns),
@@ -172,11 +172,12 @@ def _table_row(line: Line, columns: Sequence[Column], span: tuple[float, float])
             "backend": row.backend,
             "precision": row.precision,
             "batch": str(row.batch),
+            "weights": row.weights,
             "verdict": verdict,
         },
         sign=SIGNS.get(verdict, "✕"),
-        tone=tones.get(verdict, "lost"),
-        whisker=_whisker(row, span),
+        tone=TONES.get(verdict, "lost"),
+        whisker=place_interval(row, span),
         details=tuple((title, pairs) for title, pairs in _details(line) if pairs),
     )
 
@@ -184,8 +185,9 @@ def _table_row(line: Line, columns: Sequence[Column], span: tuple[float, float])
 def _cells(line: Line) -> dict[str, Cell]:
     row = line.row
     latency = NOT_TIMED if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms)
-    speedup = MISSING if row.speedup is None else _times(row)
+    speedup = times(row.speedup, row.speedup_low, row.speedup_high)
     words = {"model": row.bundle, "machine": line.machine, "backend": row.backend, "precision": row.precision_text}
+    words["weights"] = row.weights or MISSING
     cells = [Cell(key=key, text=text, sort=text, is_number=False) for key, text in words.items()]
     dense = row.role == "dense"
     cells += [
@@ -198,36 +200,11 @@ def _cells(line: Line) -> dict[str, Cell]:
         Cell(key="macs", text=MISSING if dense else ratio(row.macs_ratio), sort=1.0 if dense else row.macs_ratio),
         Cell(key="efficiency", text=MISSING if row.efficiency is None else f"{row.efficiency:.2f}", sort=row.efficiency),
         Cell(key="params", text=amount(row.params), sort=row.params),
+        Cell(key="file", text=number(row.artifact_mb), sort=row.artifact_mb),
+        Cell(key="energy", text=number(row.energy_mj), sort=row.energy_mj),
         Cell(key="gmacs", text=amount(row.macs), sort=row.macs),
     ]
     return {cell.key: cell for cell in cells}
-
-
-def _times(row: Row) -> str:
-    """Return a speed-up as text, like "2.25× [2.23, 2.26]"."""
-    value, _, span = interval(row.speedup, row.speedup_low, row.speedup_high).partition(" ")
-    return f"{value}× {span}".rstrip()
-
-
-def _span(rows: Iterable[Row]) -> tuple[float, float]:
-    """Return the logarithms between which all speed-ups lie.
-
-    They include 1, and some room for the intervals.
-    """
-    values = [row.speedup for row in rows if row.speedup is not None]
-    low, high = math.log(min([1.0, *values])), math.log(max([1.0, *values]))
-    room = 0.1 * max(high - low, 0.2)
-    return low - room, high + room
-
-
-def _whisker(row: Row, span: tuple[float, float]) -> Whisker | None:
-    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
-        return None
-    low, value, high, dense = (
-        round(100 * min(max((math.log(end) - span[0]) / (span[1] - span[0]), 0.0), 1.0), 2)
-        for end in (row.speedup_low, row.speedup, row.speedup_high, 1.0)
-    )
-    return Whisker(low=low, value=value, high=high, dense=dense)
 
 
 def _details(line: Line) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -263,7 +240,7 @@ def _speedup_pairs(line: Line) -> Iterable[tuple[str, str]]:
     row, speedup = line.row, line.record.speedup
     if speedup is None:
         return
-    yield "speed-up", _times(row)
+    yield "speed-up", times(row.speedup, row.speedup_low, row.speedup_high)
     yield "independent units", units(speedup.ratio)
     yield "margin to clear", share(speedup.margin)
     yield "by fastest blocks", ratio(speedup.minimum_ratio)
@@ -294,6 +271,10 @@ def _size_pairs(row: Row) -> Iterable[tuple[str, str]]:
         yield "of them not zero", f"{row.nonzero_params:,}"
     yield "MACs", f"{row.macs:,}"
     yield "MACs with attention", f"{row.macs_with_attention:,}"
+    if row.artifact_mb is not None:
+        yield "file", f"{number(row.artifact_mb)} MB"
+    if row.weights:
+        yield "weights", row.weights
     if row.method is not None:
         yield "method", row.method
     if row.ratio is not None:

@@ -8,14 +8,15 @@ from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.figures.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
 from prune_deploy.reporting.figures.report import Line, Report
 from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, controls, warned
-from prune_deploy.reporting.figures.summary import summaries
+from prune_deploy.reporting.figures.summary import summaries, weights_note
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
 from prune_deploy.specs.options import as_options
 
 
 def render_markdown(report: Report) -> bytes:
     """Return summary, table, curves, reasons, controls and machines."""
-    parts = [f"# {_escape(report.title)}", *_summary(report), _cases(report), *_warnings(report)]
+    head = [f"# {_escape(report.title)}", *([f"**{_escape(note)}**"] if (note := weights_note(report)) else [])]
+    parts = [*head, *_summary(report), _cases(report), *_warnings(report)]
     parts += [f"### {_escape(grid.name)}\n\n{_grid(grid)}" for grid in curve_grids(report)]
     shared = side_by_side(report)
     if shared is not None:
@@ -28,7 +29,7 @@ def _summary(report: Report) -> Iterable[str]:
     for summary in summaries(report):
         if len(report.runs) > 1:
             yield f"**{_escape(summary.machine)}**"
-        yield _bullets(summary.sentences)
+        yield _bullets([*summary.sentences, *summary.undecided, *([summary.caution] if summary.caution else [])])
 
 
 def _cases(report: Report) -> str:
@@ -36,7 +37,16 @@ def _cases(report: Report) -> str:
     titles = ["Model", *(["Machine"] if several else []), "Backend", "Precision", "Batch", "Latency, ms", "ms/image", "Speed-up"]
     scored = any(line.row.top1 is not None for line in report.lines)
     titles += ["Verdict", *(["Top-1, %"] if scored else []), "MACs ÷", "Efficiency", "Parameters"]
-    return _table(titles, [_cells(line, several, scored) for line in report.lines], words=5 if several else 4)
+    extra = [title for title, field in _WHERE_KNOWN.items() if any(getattr(line.row, field) is not None for line in report.lines)]
+    rows = [
+        [*_cells(line, several, scored), *(number(getattr(line.row, _WHERE_KNOWN[title])) for title in extra)]
+        for line in report.lines
+    ]
+    return _table([*titles, *extra], rows, words=5 if several else 4)
+
+
+_WHERE_KNOWN = {"File, MB": "artifact_mb", "mJ/image": "energy_mj"}
+"""Columns that stand where any case has their field."""
 
 
 def _cells(line: Line, several: bool, scored: bool) -> list[str]:

@@ -16,18 +16,24 @@ from prune_deploy.reporting.charts import (
     Axis,
     Bars,
     Boxes,
+    Forest,
+    PairedBars,
     Scatter,
     Series,
     curve_views,
     distribution_views,
+    forest,
+    operator_views,
     tradeoff_views,
     waterfall_views,
 )
-from prune_deploy.reporting.charts.chart import Chart, reach
+from prune_deploy.reporting.charts.chart import Chart, cut_off, reach
 from prune_deploy.reporting.charts.ticks import log_ticks
+from prune_deploy.reporting.explain.trace_pairs import trace_pairs
 from prune_deploy.reporting.figures.formatting import number
 from prune_deploy.reporting.figures.report import Report
 from prune_deploy.reporting.renderers.palette import BETTER, GRID, INK, MUTED, WORSE, of_backend
+from prune_deploy.reporting.renderers.png_forest import draw_forest, set_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
 _DPI = 160
 _WIDTH_IN = 7.0
 _ROW_IN = 0.55
+_FOREST_ROW_IN = 0.27
 _NOTE_CHARACTERS = 140
 _LONGEST_NAME = 120
 _LONGEST_TEXT = 1000
@@ -48,7 +55,11 @@ def render_plots(report: Report) -> Iterator[tuple[str, bytes]]:
         InputError: a file of samples is damaged.
         VerificationError: samples differ from those that were measured.
     """
-    for views in (curve_views(report), tradeoff_views(report), distribution_views(report), waterfall_views(report)):
+    overview = forest(report)
+    if overview is not None:
+        yield f"{overview.name}.png", _draw(_drawable(overview))
+    sections = (curve_views, tradeoff_views, distribution_views, waterfall_views)
+    for views in (*(section(report) for section in sections), operator_views(trace_pairs(report))):
         for view in views:
             for chart in view.charts:
                 name = re.sub(r"[^A-Za-z0-9._-]+", "-", view.name)[:_LONGEST_NAME].strip("-")
@@ -69,22 +80,26 @@ def _drawable(value: Any) -> Any:
     return value
 
 
-def _draw(chart: Chart) -> bytes:
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.edgecolor": GRID.light,
+    "axes.labelcolor": MUTED.light,
+    "text.color": INK.light,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "xtick.color": MUTED.light,
+    "ytick.color": MUTED.light,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+}
+
+
+def _draw(chart: Chart | Forest) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = len(chart.boxes) if isinstance(chart, Boxes) else (len(chart.bars) if isinstance(chart, Bars) else 0)
-    style: dict[Any, Any] = {
-        "font.size": 9.0,
-        "axes.edgecolor": GRID.light,
-        "axes.labelcolor": MUTED.light,
-        "text.color": INK.light,
-        "text.parse_math": False,  # a label may hold a dollar sign
-    }
-    style |= {"xtick.color": MUTED.light, "ytick.color": MUTED.light, "axes.titlelocation": "left", "axes.titleweight": "bold"}
-    with rc_context(style):
-        figure = Figure(figsize=(_WIDTH_IN, 1.2 + _ROW_IN * rows if rows else 4.4), dpi=_DPI, layout="constrained")
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_IN, _height_in(chart)), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.grid(True, color=GRID.light, linewidth=0.8)
@@ -92,12 +107,7 @@ def _draw(chart: Chart) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(chart.title, fontsize=11)
         axes.set_xlabel(chart.x.title)
-        if isinstance(chart, Scatter):
-            _draw_scatter(axes, chart)
-        elif isinstance(chart, Boxes):
-            _draw_boxes(axes, chart)
-        else:
-            _draw_bars(axes, chart)
+        _draw_on(axes, chart)
         # matplotlib's own wrapping takes what stands between dollar signs for a formula.
         note = textwrap.fill(chart.note, _NOTE_CHARACTERS)
         figure.supxlabel(note, fontsize=7, color=MUTED.light, x=0.01, ha="left")
@@ -107,7 +117,30 @@ def _draw(chart: Chart) -> bytes:
     return stream.getvalue()
 
 
-def _draw_scatter(axes: Axes, chart: Scatter) -> None:
+def _height_in(chart: Chart | Forest) -> float:
+    """Return the height of a picture, which follows its rows."""
+    if isinstance(chart, Scatter):
+        return 4.4
+    if isinstance(chart, Forest):
+        return 1.4 + _FOREST_ROW_IN * (len(chart.rows) + len(chart.groups))
+    return 1.2 + _ROW_IN * len(chart.boxes if isinstance(chart, Boxes) else chart.bars)
+
+
+def _draw_on(axes: Axes, chart: Chart | Forest) -> None:
+    if isinstance(chart, Forest):
+        draw_forest(axes, chart)
+    elif isinstance(chart, Scatter):
+        _draw_scatter(axes, chart)
+    elif isinstance(chart, Boxes):
+        _draw_boxes(axes, chart)
+    elif isinstance(chart, Bars):
+        _draw_bars(axes, chart)
+    else:
+        _draw_pairs(axes, chart)
+
+
+def _draw_scatter(axes: Axes, whole: Scatter) -> None:
+    chart, cuts = cut_off(whole)
     axes.set_ylabel(chart.y.title)
     points = [point for series in chart.series for point in series.points]
     xs = [point.x for point in points]
@@ -121,6 +154,8 @@ def _draw_scatter(axes: Axes, chart: Scatter) -> None:
     for series in chart.series:
         _draw_series(axes, series, is_named=series.backend not in named)
         named |= {series.backend} if series.style != "front" else set()
+    for cut in cuts:  # the interval goes on beyond the frame
+        axes.plot(cut.x, cut.y, marker="^" if cut.is_above else "v", markersize=5, color=of_backend(cut.backend)[0].light)
     slower = [point for point in points if point.mark == "slower"]
     if slower:
         axes.scatter(
@@ -170,16 +205,10 @@ def _reaches(intervals: Sequence[tuple[float, float | None, float | None]]) -> l
 
 def _scale(axes: Axes, which: str, axis: Axis, values: list[float]) -> None:
     """Set a logarithmic axis with round numbers, or keep a linear one."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
-
     if axis.scale == "linear":
         return
-    ticks = log_ticks(0.95 * min(values), 1.05 * max(values))
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    own = axes.xaxis if which == "x" else axes.yaxis
-    own.set_major_locator(FixedLocator(ticks))
-    own.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    own.set_minor_locator(NullLocator())
+    set_ticks(axes.xaxis if which == "x" else axes.yaxis, log_ticks(0.95 * min(values), 1.05 * max(values)))
 
 
 def _draw_boxes(axes: Axes, chart: Boxes) -> None:
@@ -200,6 +229,14 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
     for row, bar in enumerate(chart.bars):
         axes.barh(row, bar.end - bar.start, left=bar.start, height=0.5, color=colours[bar.kind])
     axes.set_xlim(0, 1.04 * max(max(bar.start, bar.end) for bar in chart.bars))
+    _rows(axes, [f"{bar.name}\n{bar.text}" for bar in chart.bars])
+
+
+def _draw_pairs(axes: Axes, chart: PairedBars) -> None:
+    before, after = [bar.before for bar in chart.bars], [bar.after for bar in chart.bars]
+    for name, tone, offset, values in ((chart.names[0], INK, -0.13, before), (chart.names[1], BETTER, 0.13, after)):
+        axes.barh([row + offset for row in range(len(values))], values, height=0.22, color=tone.light, label=name)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     _rows(axes, [f"{bar.name}\n{bar.text}" for bar in chart.bars])
 
 

@@ -58,6 +58,8 @@ def test_a_quick_bench_measures_and_can_be_recomputed(bundle: Path, here: Path) 
     assert set(rows) == {(b, k, n) for b in ("test_vit-10classes-dense", "pruned") for k in ("ort", "null") for n in (1, 2)}
     for batch in (1, 2):
         dense, pruned = rows["test_vit-10classes-dense", "ort", batch], rows["pruned", "ort", batch]
+        assert pruned["artifact_mb"] == (bundle / "model.onnx").stat().st_size / 1e6 < dense["artifact_mb"]
+        assert (pruned["weights"], pruned["untrained"]) == ("random, seed 0", True)
         assert dense["role"] == "dense"
         assert dense["speedup"] is None
         assert min(pruned["latency_ms"], dense["latency_ms"]) > rows["pruned", "null", batch]["latency_ms"]

@@ -125,7 +125,7 @@ def test_the_terminal_shows_bars_layers_and_sentences(odd: Path) -> None:
     assert "more layers (--top, --json)" in result.stdout
     assert re.search(r"odd has 0\.[89]\d× the dense model's MACs", result.stdout)
     assert "run: profiles" in result.stdout
-    assert "tracing odd" in result.stderr
+    assert "tracing 2 of 2, odd ort" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def test_a_page_elsewhere_links_back_to_the_run(runs: tuple[Path, Path], here: P
     assert 'href="../workstation_bench/traces/' in page
 
 
+def test_a_title_heads_the_page(runs: tuple[Path, Path]) -> None:
+    result = call("report", runs[0], "--title", "ResNet on a laptop", "--format", "md")
+    assert result.stdout.startswith("# ResNet on a laptop\n")
+
+
 def test_plots_are_pictures(runs: tuple[Path, Path]) -> None:
     kept = [record for record in read_run(runs[1]).cases if (record.case.backend, record.case.batch) == ("ort", 8)]
     lines = (to_json(record, indent=None) + "\n" for record in kept)
@@ -67,8 +72,8 @@ def test_plots_are_pictures(runs: tuple[Path, Path]) -> None:
     result = call("report", runs[1], "--format", "png")
     assert result.code == 0, result.stderr
     names = sorted(path.name for path in (runs[1] / "plots").iterdir())
-    begins = ["distribution-", "latency-macs-", "latency-params-", "speedup-macs-", "waterfall-"]
-    assert [name.startswith(begin) for name, begin in zip(names, begins, strict=True)] == [True] * 5
+    begins = ["distribution-", "forest.png", "operators-", "waterfall-"]
+    assert [name.startswith(begin) for name, begin in zip(names, begins, strict=True)] == [True] * 4
     for name in names:
         with Image.open(runs[1] / "plots" / name) as image:
             colours = image.convert("RGB").getcolors(maxcolors=1 << 24)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +18,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from prune_deploy.reporting.figures.report import read_report
+from prune_deploy.reporting.figures.report import make_report, read_report
 from prune_deploy.reporting.renderers.html import render_html
+from prune_deploy.runs import Run
 from support.report_runs import GOLDEN_RUNS
+from support.run_records import case_record, run_record
 
 FLAGS = (
     "--headless=new",
@@ -30,6 +34,9 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PAGE_PX = 703
+"""Height of a landscape A4 page within its margins, at 96 pixels to the inch."""
+
 SIZES = {"desk": (1440, 900), "telephone": (390, 844)}
 
 Opened = Callable[[str, str], webdriver.Chrome]
@@ -141,7 +148,7 @@ def click(browser: webdriver.Chrome, element: WebElement) -> None:
 def test_every_plot_is_drawn_and_nothing_runs_over_the_edge(opened: Opened, size: str, scheme: str) -> None:
     browser = opened(size, scheme)
     draw_all(browser)
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 8
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 8  # two of a curve, three of sizes, one of each other section
     marks = browser.execute_script("return document.querySelectorAll('.plot .point, .plot .bars path, .plot .boxes path').length")
     assert marks > 60
     assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[size][0]
@@ -151,6 +158,82 @@ def test_every_plot_is_drawn_and_nothing_runs_over_the_edge(opened: Opened, size
     assert browser.execute_script(script) in (
         ("rgb(28, 32, 36)", "rgb(213, 94, 1)") if scheme == "light" else ("rgb(231, 233, 236)", "rgb(242, 140, 69)")
     )
+
+
+@pytest.mark.parametrize(("size", "rows"), [("desk", 12), ("telephone", 4)])
+def test_the_first_screen_shows_speed_ups_with_their_intervals(opened: Opened, size: str, rows: int) -> None:
+    browser = opened(size, "light")
+    height = SIZES[size][1]
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.forest .at')].map(it => it.getBoundingClientRect().bottom)"
+    )
+    assert sum(bottom < height for bottom in boxes) >= rows
+    script = """return [...document.querySelectorAll('.forest tbody tr:not(.group)')].map(row => {
+      const lane = row.querySelector('.lane').getBoundingClientRect(), span = row.querySelector('.span').getBoundingClientRect();
+      return [span.left - lane.left, lane.right - span.right, lane.width];
+    })"""
+    for left, right, width in browser.execute_script(script):
+        assert left > -0.5
+        assert right > -0.5
+        assert width > 150
+
+
+def test_whiskers_beyond_the_frame_end_in_arrows(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    records = (case_record(ratio=2.0, half_width=5.0), case_record(ratio=2.0))
+    path = tmp_path / "report.html"
+    path.write_bytes(render_html(make_report([Run(tmp_path, run_record(), records, 0)]), tmp_path))
+    browser.get(path.as_uri())
+    script = """return [...document.querySelectorAll('.forest .span')].map(it =>
+      ['::before', '::after'].map(end => getComputedStyle(it, end).borderTopWidth))"""
+    assert browser.execute_script(script) == [["5px", "5px"], ["0px", "0px"]]
+
+
+def test_a_telephone_shows_model_speed_up_and_verdict_without_scrolling(opened: Opened) -> None:
+    browser = opened("telephone", "light")
+    script = """return [...document.querySelectorAll('#table tbody.case')].map(body => {
+      const reach = it => { const box = it.getBoundingClientRect(); return [box.left, box.right]; };
+      return [body.querySelector('.name'), body.querySelector('.speedup'), body.querySelector('.verdict')]
+        .filter(it => it.offsetWidth).map(reach);
+    })"""
+    shown_parts = browser.execute_script(script)
+    assert sum(len(parts) == 3 for parts in shown_parts) > 30
+    assert all(left >= 0 and right <= SIZES["telephone"][0] for parts in shown_parts for left, right in parts)
+    scroll = "const it = document.querySelector('.scroll.tall'); return it.scrollWidth - it.clientWidth"
+    assert browser.execute_script(scroll) <= 0
+
+
+def test_a_name_in_the_first_plot_leads_to_its_row(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    link = browser.find_element(By.CSS_SELECTOR, ".forest th a")
+    detail = browser.find_element(By.ID, str(link.get_attribute("href")).rpartition("#")[2])
+    assert not detail.is_displayed()
+    click(browser, link)
+    assert detail.is_displayed()
+
+
+def test_paper_keeps_headings_with_what_follows_and_plots_together(opened: Opened) -> None:
+    browser = opened("desk", "light")
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        breaks = "return [...document.querySelectorAll('h2, h3, figcaption')].map(it => getComputedStyle(it).breakAfter)"
+        assert set(browser.execute_script(breaks)) == {"avoid"}
+        script = "return [...document.querySelectorAll('[data-section=tradeoffs] figure')].map(it => it.getBoundingClientRect().height)"
+        heights = browser.execute_script(script)
+        assert len(heights) == 3
+        assert heights[0] + heights[2] < PAGE_PX
+        tops = (
+            "return [...document.querySelectorAll('[data-section=tradeoffs] figure')].map(it => it.getBoundingClientRect().top)"
+        )
+        first, second, third = browser.execute_script(tops)
+        assert first == second < third
+        scrolled = """return [...document.querySelectorAll('.scroll, .rows')]
+          .filter(it => getComputedStyle(it).overflowY !== 'visible').length"""
+        assert browser.execute_script(scrolled) == 0
+        pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+        assert 5 < len(re.findall(rb"/Type /Page\b", pdf)) <= 16
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_a_click_sorts_and_another_one_turns_it_round(opened: Opened) -> None:

@@ -139,8 +139,8 @@ def test_the_command_understands_every_preset(name: str) -> None:
 
 def test_the_quick_preset_is_quick() -> None:
     document = call("sweep", "--preset", "quick", "--dry-run", "--json").document
-    assert document["measuring_s"] <= 90, "the rest is for making eight small models"
-    assert len(document["variants"]) == 8
+    assert document["measuring_s"] < document["total_s"] <= 120, "three minutes are for cores that have other work too"
+    assert len(document["variants"]) == 4
 
 
 def test_a_file_goes_the_same_way_and_a_mistaken_one_is_refused(tmp_path: Path) -> None:

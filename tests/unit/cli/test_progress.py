@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -9,10 +10,13 @@ import pytest
 from rich.console import Console
 
 from prune_deploy import signals
+from prune_deploy.cli.output import bar
 from prune_deploy.cli.output import progress as output
+from prune_deploy.cli.output.bar import clock
 from prune_deploy.cli.output.progress import STAGE_TEXTS, StageLines
 from prune_deploy.execution.jobs.compatibility import StageFile, stage_before
 from prune_deploy.interfaces import Stage
+from prune_deploy.workflows.forecast import Forecast, Task
 
 
 def test_every_stage_has_words() -> None:
@@ -44,9 +48,7 @@ def test_stages_and_notes_are_lines_and_counts_are_none_without_a_terminal(capsy
 
 
 def test_a_terminal_shows_a_bar_that_ends_with_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(stderr=True, force_terminal=True, width=100)
-    monkeypatch.setattr(output, "log_console", console)
-    monkeypatch.setattr(output, "say", lambda _message: None)
+    console = _terminal(monkeypatch, width=100)
     progress = StageLines()
     with console.capture() as shown, progress:
         progress.stage("calibrate", "on 8 images")
@@ -62,6 +64,40 @@ def test_a_terminal_shows_a_bar_that_ends_with_its_stage(monkeypatch: pytest.Mon
         progress.advance(1, 2)
     assert bar_of(progress) is None
     assert "calibrating on 8 images" in shown.get(), "the first frame has its words"
+
+
+def _terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Console:
+    console = Console(stderr=True, force_terminal=True, width=width)
+    monkeypatch.setattr(bar, "log_console", console)
+    monkeypatch.setattr(output, "say", lambda _message: None)
+    return console
+
+
+def test_a_forecast_keeps_the_bar_and_counts_the_time_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, now_s = _terminal(monkeypatch, width=80), [0.0]
+    tasks = [
+        Task(stage="measure", name="resnet50-dense-ort-fp32-b1", expected_s=70.0),
+        Task(stage="trace", name="b", expected_s=20.0),
+    ]
+    lines = StageLines()
+    forecast = Forecast(lines, tasks, clock=lambda: now_s[0])
+    with console.capture() as shown, lines:
+        lines.expect(forecast)
+        forecast.begin("measure", "resnet50-dense-ort-fp32-b1")
+        now_s[0] = 10.0
+        forecast.advance(0.0, 1.0, "launch 1 of 1: opening")
+        lines.stage("trace", "b")
+    frames = [line.split("\r")[-1] for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.get()).splitlines()]
+    bars = [frame.rstrip() for frame in frames if "left" in frame]
+    assert bars[0].startswith("measuring 1 of 1, resnet50-dense-ort")
+    assert bars[0].endswith("0 %, 1:30 left in all")
+    assert any(each.startswith("launch 1 of 1: opening") and each.endswith("1:20 left in all") for each in bars)
+    assert max(map(len, bars)) <= 80
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.6, "0:05"), (760, "12:40"), (3723, "1:02:03")])
+def test_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
 
 
 def test_a_signal_that_was_swallowed_is_raised_by_the_next_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+import numpy as np
 import pytest
 
+from prune_deploy.execution.comparison import telemetry_of
 from prune_deploy.execution.telemetry import Telemetry, driver_reasons_text, free_device_bytes, summarize
+from prune_deploy.measure.samples import Block
 from support.fakes.fake_nvml import DRIVER_NOT_LOADED, NOT_SUPPORTED, FakeGpu, FakeNvml
 from support.telemetry import GPU_KEYS, _no_gpu_variables, burners
 
@@ -53,6 +56,19 @@ def test_bits_that_mean_power_or_heat(mask: int, capped: float, throttled: float
         gpu.reasons = mask
         readings = telemetry.read()
     assert (readings["event_reasons"], readings["power_capped"], readings["throttled"]) == (mask, capped, throttled)
+
+
+def test_energy_of_one_run_counts_the_blocks_that_have_a_reading() -> None:
+    def block(runs: int, readings: dict[str, float]) -> Block:
+        times_ns = np.full(runs, 1_000_000, dtype=np.int64)
+        place = {"candidate": 0, "launch": 0, "round": 0, "position": 0, "started_ns": 0, "leading": 2}
+        return Block(**place, phase="timed", samples_ns=times_ns, readings=readings)
+
+    first = block(5, {"power_w": 60.0})  # a counter has no growth at its first reading
+    found = telemetry_of([first, block(10, {"power_w": 60.0, "energy_mj": 900.0}), block(20, {"energy_mj": 600.0})])
+    assert found["energy_per_run_j"] == pytest.approx(1.5 / 30)
+    assert found["energy_j"] == 1.5
+    assert "energy_per_run_j" not in telemetry_of([first])
 
 
 def test_a_clock_that_falls_while_throttled_shows_in_the_summary() -> None:

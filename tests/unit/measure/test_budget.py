@@ -1,10 +1,10 @@
-"""Sharing out the budget, and saying beforehand how long it takes."""
+"""Sharing out the budget."""
 
 from __future__ import annotations
 
 import pytest
 
-from prune_deploy.measure.budget import LOOKS, Budget, next_look, predict, warmup_limit_s
+from prune_deploy.measure.budget import Budget, next_look, warmup_limit_s
 from support.fakes.fake_runner import make_spec
 
 
@@ -63,24 +63,3 @@ def test_the_limit_of_a_warm_up() -> None:
     assert warmup_limit_s(1000.0, 3, "cpu") == 30.0
     assert warmup_limit_s(0.0, 3, "cpu") == 1.5
     assert warmup_limit_s(0.0, 3, "cuda") == 3.0
-
-
-def test_before_the_first_launch_the_budget_bounds_the_prediction() -> None:
-    quick = predict(make_spec("quick"), 3)
-    assert quick.least_s == pytest.approx(3 * (0.5 + 6 * 0.02))
-    assert quick.most_s == 30.0
-    full = predict(make_spec("full", device="cuda", budget_s=2.0), 3)
-    assert full.least_s == full.most_s == pytest.approx(5 * 3 * (1.0 + 6 * 0.05))
-
-
-def test_after_a_launch_the_prediction_goes_by_what_it_cost() -> None:
-    spec = make_spec("full")
-    assert predict(spec, 3, [10.0]).least_s == pytest.approx(50.0)
-    assert predict(spec, 3, [10.0]).most_s == spec.seconds
-    assert predict(spec, 3, [2.0]).most_s == pytest.approx(60.0), "thirty launches are the end"
-    assert predict(spec, 3, [40.0]).most_s == pytest.approx(200.0), "five are the least"
-    assert predict(spec, 3, [10.0] * 5).least_s == pytest.approx(70.0)
-    done = predict(spec, 3, [2.0] * LOOKS["full"][-1])
-    assert done.least_s == done.most_s == pytest.approx(60.0)
-    quick = predict(make_spec("quick"), 3, [4.0])
-    assert quick.least_s == quick.most_s == 4.0

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
 from prune_deploy.errors import VerificationError
-from prune_deploy.reporting.charts import curve_views, distribution_views, tradeoff_views, waterfall_views
+from prune_deploy.reporting.charts import curve_views, distribution_views, operator_views, tradeoff_views, waterfall_views
+from prune_deploy.reporting.explain.trace_pairs import trace_pairs
 from prune_deploy.reporting.figures.report import Report, make_report, read_report
 from prune_deploy.reporting.renderers import Format, render
 from prune_deploy.reporting.renderers.html import render_html
+from prune_deploy.reporting.renderers.html_table import table
 from prune_deploy.reporting.renderers.palette import dark_edition
 from prune_deploy.reporting.renderers.plotly_figures import figure
 from prune_deploy.runs import Run, read_run
+from prune_deploy.specs import RANDOM_WEIGHTS
+from support import ROOT
 from support.report_runs import GOLDEN_FORMATS, GOLDEN_REPORTS, GOLDEN_RUNS
-from support.run_records import case_record, run_record
+from support.run_records import case_record, run_record, speedup
 
 HOSTILE = "<script>alert(1)</script>|`x`"
 
@@ -98,9 +104,11 @@ def test_json_is_one_document_of_all_runs(report: Report) -> None:
 
 def test_plotly_accepts_every_figure_and_all_colours_have_a_dark_edition(report: Report) -> None:
     known = dark_edition().keys()
-    for view in [*curve_views(report), *tradeoff_views(report), *distribution_views(report), *waterfall_views(report)]:
+    views = [*curve_views(report), *tradeoff_views(report), *distribution_views(report), *waterfall_views(report)]
+    for view in [*views, *operator_views(trace_pairs(report))]:
         for chart in view.charts:
             made = figure(chart)
+            assert {trace["type"] for trace in made["data"]} <= {"scatter", "bar"}  # what the basic bundle draws
             go.Figure(data=made["data"], layout=made["layout"])
             colours = set(re.findall(r"#[0-9a-f]{6}", json.dumps(made)))
             assert colours <= known
@@ -113,7 +121,26 @@ def test_the_page_fetches_nothing(page: str) -> None:
     assert [each for each in links if re.match(r"[a-z]+:", each) and each != "data:,"] == []
     assert "default-src 'none'" in page.partition("</head>")[0]
     assert "url(" not in page.partition("</style>")[0]
-    assert page.count("plotly.js v") == 1
+    assert page.count("plotly.js (basic - minified) v") == 1
+
+
+def test_the_page_is_small_enough_for_mail(page: str) -> None:
+    assert len(page.encode()) < 2_000_000
+
+
+def test_the_plotting_library_is_the_one_that_was_reviewed() -> None:
+    spec = importlib.util.spec_from_file_location("vendor_plotly", ROOT / "docs" / "vendor_plotly.py")
+    assert spec is not None
+    assert spec.loader is not None
+    vendor = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(vendor)
+    for name in vendor.SHA256:
+        content = (vendor.FOLDER / name).read_bytes()
+        assert vendor.check(name, content) == content
+        with pytest.raises(ValueError, match="SHA-256"):
+            vendor.check(name, content + b" ")
+    assert f"v{vendor.VERSION}".encode() in (vendor.FOLDER / "plotly-basic.min.js").read_bytes()[:200]
+    assert b"MIT License" in (vendor.FOLDER / "LICENSE").read_bytes()
 
 
 def test_the_page_has_every_case_with_its_figures_reasons_and_commands(page: str, report: Report) -> None:
@@ -137,7 +164,7 @@ def test_the_page_has_every_case_with_its_figures_reasons_and_commands(page: str
 
 def test_links_to_traces_lead_to_files(page: str) -> None:
     links = [each for each in Page(page).values("href") if "traces/" in each]
-    assert len(links) == 4  # two rows, and two tables of layers
+    assert len(links) == 4  # two rows, and two lines below the layers
     assert all((GOLDEN_RUNS[0] / link).is_file() for link in links)
 
 
@@ -153,6 +180,54 @@ def test_what_strangers_wrote_stays_text(tmp_path: Path) -> None:
     assert "<script>" not in markdown
     table = [line for line in markdown.splitlines() if line.startswith("| ")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_the_head_says_what_random_weights_leave_real(tmp_path: Path) -> None:
+    random, trained = case_record(is_untrained=True), case_record(is_untrained=False, model="other")
+    said = f"{RANDOM_WEIGHTS[:1].upper()}{RANDOM_WEIGHTS[1:]}"
+    for records, expected in (((random,), f"{said}."), ((random, trained), f"{said} (net)."), ((trained,), "")):
+        report = make_report([Run(tmp_path, run_record(), records, 0)])
+        head = render_html(report, tmp_path).decode().partition("</header>")[0]
+        assert (expected or RANDOM_WEIGHTS[3:]) in head or not expected
+        assert ('class="real"' in head) == bool(expected)
+        lines = render(report, "md", tmp_path)["report.md"].decode().splitlines()
+        assert (lines[2] == f"**{expected}**") == bool(expected)
+
+
+def test_noise_and_reasons_stand_on_the_first_screen(tmp_path: Path) -> None:
+    loud = replace(speedup(1.05, verdict="INCONCLUSIVE"), margin=0.14)
+    record = case_record(speedup=loud, variant=None)
+    report = make_report([Run(tmp_path, run_record(), (record,), 0)])
+    text = Page(render_html(report, tmp_path).decode()).text
+    assert "Noisy machine: the dense model may differ from its own copy by 14%, smaller effects are not resolved." in text
+    assert "1 candidate undecided: the dense model may differ from its own copy by 14% here." in text
+    assert "A quieter machine or a larger --budget-s would decide." in text
+    assert "prune-deploy bench engines/net-l2-r0.50 --backend ort --batch 1 --rigor full --device cpu --budget-s 240" in text
+
+
+def test_sizes_weights_and_energy_have_columns_where_they_are_known(tmp_path: Path) -> None:
+    known: dict[str, Any] = {
+        "artifact_bytes": 46_800_000,
+        "weights": "pretrained a1_in1k",
+        "telemetry": {"energy_per_run_j": 0.5},
+    }
+    one, other = case_record(**known), case_record(artifact_bytes=97_600_000, weights="random, seed 0")
+    full = table(make_report([Run(tmp_path, run_record(), (one, other), 0)]))
+    cells = [{cell.key: cell.text for cell in each.cells} for each in full.rows]
+    assert [(each["file"], each["energy"], each["weights"]) for each in cells] == [
+        ("46.80", "500.0", "pretrained a1_in1k"),
+        ("97.60", "-", "random, seed 0"),
+    ]
+    markdown = render(make_report([Run(tmp_path, run_record(), (one,), 0)]), "md", tmp_path)["report.md"].decode()
+    assert "File, MB" in markdown
+    plain = table(make_report([Run(tmp_path, run_record(), (case_record(),), 0)]))
+    assert {column.key for column in plain.columns}.isdisjoint({"file", "energy", "weights"})
+
+
+def test_a_heading_replaces_the_models(tmp_path: Path) -> None:
+    report = make_report([Run(tmp_path, run_record(), (case_record(),), 0)], "Edge box, <b>May</b>")
+    assert "<h1>Edge box, &lt;b&gt;May&lt;/b&gt;</h1>" in render_html(report, tmp_path).decode()
+    assert render(report, "md", tmp_path)["report.md"].startswith(b"# Edge box, &lt;b>May")
 
 
 def test_a_run_without_cases_is_a_page_that_says_so(tmp_path: Path) -> None:

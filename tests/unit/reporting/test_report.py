@@ -12,16 +12,18 @@ import pytest
 from prune_deploy.cli.actions.export import export_spec
 from prune_deploy.cli.main import cli
 from prune_deploy.cli.options.measure import measure_spec
-from prune_deploy.records import RunRecord
-from prune_deploy.reporting.charts import Point, Scatter, tradeoff_views
+from prune_deploy.records import Counts, RunRecord
+from prune_deploy.reporting.charts import Axis, Point, Scatter, Series, tradeoff_views
+from prune_deploy.reporting.charts.chart import cut_off
 from prune_deploy.reporting.charts.ticks import log_ticks
 from prune_deploy.reporting.charts.tradeoff import pareto_front
 from prune_deploy.reporting.figures.formatting import amount, interval, number, plus_minus, share, with_half_width
-from prune_deploy.reporting.figures.report import machine_names, read_report
+from prune_deploy.reporting.figures.report import machine_names, make_report, read_report
 from prune_deploy.reporting.figures.reproduce import commands
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import absences
-from prune_deploy.runs import read_run
+from prune_deploy.reporting.renderers.plotly_figures import figure
+from prune_deploy.runs import Run, read_run
 from prune_deploy.specs import MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
 from support.report_runs import GOLDEN_RUNS
 from support.run_records import case, case_record, environment, estimate, run_record
@@ -85,6 +87,32 @@ def test_a_front_keeps_most_at_the_least_time() -> None:
     assert pareto_front([Point(x=4, y=10), Point(x=4, y=9, mark="zeroed")], zeroed_count=True)[0].y == 9
 
 
+def test_size_is_drawn_against_time_only_for_three_ratios_or_more() -> None:
+    def charts(ratios: int) -> list[str]:
+        pruned = [Counts(params=100 * share, macs=400 * share, macs_with_attention=400 * share) for share in range(1, ratios + 1)]
+        dense = case_record(role="dense", speedup=None, counts=Counts(params=1000, macs=4000, macs_with_attention=4000))
+        others = [case_record(counts=each, label=f"net-{each.params}") for each in pruned]
+        masked = case_record(counts=Counts(params=1000, macs=4000, macs_with_attention=4000), nonzero_params=5, label="net-mask")
+        report = make_report([Run(Path(), run_record(), (dense, *others, masked), 0)])
+        return [chart.name for view in tradeoff_views(report) for chart in view.charts]
+
+    assert charts(2) == []
+    assert charts(3) == ["speedup-macs", "latency-macs"]
+
+
+def test_intervals_beyond_the_frame_are_cut_off_and_marked() -> None:
+    points = (Point(x=1, y=2.0, low=0.001, high=90.0), Point(x=2, y=4.0, low=3.9, high=4.1))
+    series = (Series(name="eager", backend="eager", style="points", points=points),)
+    chart = Scatter(name="c", title="c", x=Axis(title="x"), y=Axis(title="y", scale="log"), series=series)
+    framed, cuts = cut_off(chart)
+    assert [(cut.x, cut.y, cut.is_above) for cut in cuts] == [(1, 1.0, False), (1, 8.0, True)]
+    assert [(point.low, point.high) for point in framed.series[0].points] == [(1.0, 8.0), (3.9, 4.1)]
+    drawn = figure(chart)
+    assert drawn["data"][-1]["marker"]["symbol"] == ["triangle-down", "triangle-up"]
+    low, high = (10**end for end in drawn["layout"]["yaxis"]["range"])
+    assert all(low < cut.y < high for cut in cuts)
+
+
 def test_accuracy_has_a_chart_with_intervals_both_ways_where_it_was_taken() -> None:
     views = {view.name: {chart.name: chart for chart in view.charts} for view in tradeoff_views(read_report(GOLDEN_RUNS))}
     found = {name: charts.get("latency-accuracy") for name, charts in views.items()}
@@ -145,9 +173,9 @@ def test_figures_have_one_form() -> None:
     assert [amount(value) for value in (None, 950, 25_557_032, 4.13e9)] == ["-", "950", "25.56 M", "4.13 G"]
     assert plus_minus(45.218, 0.034) == "45.22 ± 0.03"
     assert plus_minus(None, None) == "-"
-    assert [with_half_width(10.0, high) for high in (None, 10.1, 250.0)] == ["10.00", "10.0 ±1.0%", "10.00 ± not known"]
+    assert [with_half_width(10.0, high) for high in (None, 10.1, 250.0)] == ["10.00", "10.0 ±1.0%", "10 ± not known"]
     assert interval(*(lambda e: (e.value, e.low, e.high))(estimate(2.0))) == "2.00 [1.98, 2.02]"
     assert interval(3.731, 3.075, 4.526) == "3.7 [3.1, 4.5]", "as many digits as the interval allows"
     assert interval(237.4, 100.0, 400.0) == "237 [100, 400]"
-    assert interval(0.7620, 1e-8, 43_709_185.0) == "0.7620 [not known]"
+    assert interval(0.7620, 1e-8, 43_709_185.0) == "0.8 [not known]"
     assert interval(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from prune_deploy.reporting.figures.gates import gate_slower, parse_share, worst
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_pairs import pair_runs, ratio_of_ratios
 from prune_deploy.runs import Run
+from prune_deploy.specs import ModelSpec, PruneSpec, Variant
 from support.run_records import case, case_record, environment, estimate, run_record
 
 
@@ -26,6 +28,22 @@ def test_a_row_derives_what_a_record_holds() -> None:
     assert derived.peak_rss_mib == 100
     assert derived.peak_device_mib is None
     assert (derived.verdict, derived.converged) == ("FASTER", True)
+
+
+def test_a_row_tells_random_weights_as_far_as_the_record_does() -> None:
+    variant = Variant(model=ModelSpec(name="net"), prune=PruneSpec(ratio=0.5))
+    assert row(case_record(is_untrained=True)).untrained is True
+    assert row(case_record(variant=variant)).untrained is True  # an earlier release's record
+    assert row(case_record(variant=variant)).weights == "random"
+    assert row(case_record(variant=variant, label="net-l2-r0.50-finetuned")).untrained is None
+    assert row(case_record(variant=replace(variant, model=ModelSpec(name="net", weights="pretrained")))).untrained is False
+    assert row(case_record()).untrained is None
+
+
+def test_sizes_are_megabytes_and_energy_is_of_an_image() -> None:
+    derived = row(case_record(batch=8, artifact_bytes=46_800_000, telemetry={"energy_per_run_j": 2.0, "energy_j": 900.0}))
+    assert (derived.artifact_mb, derived.energy_mj) == (46.8, 250.0)
+    assert (row(case_record()).artifact_mb, row(case_record()).energy_mj) == (None, None)
 
 
 def test_a_case_that_could_not_run_has_a_reason_and_no_figure() -> None:

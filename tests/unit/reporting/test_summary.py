@@ -14,9 +14,10 @@ from prune_deploy.reporting.figures.report import make_report, read_report
 from prune_deploy.reporting.figures.rows import row
 from prune_deploy.reporting.figures.run_warnings import absences
 from prune_deploy.reporting.figures.sentence import Sentence, sentence
-from prune_deploy.reporting.figures.summary import findings, summaries
+from prune_deploy.reporting.figures.summary import findings, summaries, tally
 from prune_deploy.reporting.figures.summary_wording import in_words
 from prune_deploy.runs import Run
+from prune_deploy.specs import MeasureSpec
 from support.report_runs import GOLDEN_RUNS
 from support.run_records import case, case_record, run_record, speedup
 
@@ -57,6 +58,38 @@ def test_where_nothing_is_decided_at_the_largest_batch_that_is_stated() -> None:
     decided = [case_record(ratio=ratio, label=f"net-{ratio}") for ratio in (1.5, 2.0, 3.0, 4.0)]
     open_case = replace(case_record(speedup=speedup(1.01, verdict="INCONCLUSIVE")), case=case(backend="eager"))
     assert sentence("undecided", configs=[("net", "eager")]) in stated(*decided, open_case)
+
+
+def test_chips_and_sentences_count_the_same_cases() -> None:
+    decided = [case_record(ratio=ratio, label=f"net-{ratio}") for ratio in (1.5, 2.0, 3.0, 4.0)]
+    open_case = case_record(speedup=speedup(1.01, verdict="INCONCLUSIVE"))
+    masked = case_record(speedup=speedup(1.01, verdict="INCONCLUSIVE"), nonzero_params=500, label="net-mask")
+    traced = case_record(ratio=None, status="ok", reason="traced, not timed", fix="time it")
+    records = (*decided, open_case, masked, traced, case_record(ratio=None), case_record(role="dense", speedup=None))
+    counts = next(each for each in stated(*records) if each.key == "counts")
+    counted = tally(make_report([Run(Path(), run_record(), records, 0)]))
+    assert counted.verdicts == counts.params["verdicts"] == {"FASTER": 4, "INCONCLUSIVE": 1}
+    assert (counted.zeroed, counted.not_timed) == (1, 1)
+
+
+def test_undecided_cases_are_counted_by_reason_with_a_command_for_more_length() -> None:
+    wide = speedup(1.0, half_width=0.3, verdict="INCONCLUSIVE")
+    few = case_record(ratio=2.0, half_width=None)
+    assert few.speedup is not None
+    few = replace(few, speedup=replace(few.speedup, verdict="INCONCLUSIVE"))
+    (summary,) = summaries(make_report([Run(Path(), run_record(), (case_record(speedup=wide), few), 0)]))
+    assert [text.partition(":")[0] for text in summary.undecided] == ["1 candidate undecided"] * 2
+    assert "reaches across 1" in summary.undecided[0]
+    assert "too few rounds" in summary.undecided[1]
+    assert summary.longer.startswith("prune-deploy bench engines/net-l2-r0.50")
+    quick = replace(run_record(), spec=MeasureSpec(rigor="quick"))
+    (shorter,) = summaries(make_report([Run(Path(), quick, (case_record(speedup=wide),), 0)]))
+    assert "--rigor full" in shorter.longer
+    assert "--budget-s" not in shorter.longer
+    (swept,) = summaries(make_report([Run(Path(), replace(quick, command=("sweep",)), (case_record(speedup=wide),), 0)]))
+    assert swept.longer == ""
+    (sure,) = summaries(make_report([Run(Path(), run_record(), (case_record(),), 0)]))
+    assert (sure.undecided, sure.longer, sure.caution) == ((), "", "")
 
 
 def test_a_run_that_goes_on_says_how_far_it_is() -> None:

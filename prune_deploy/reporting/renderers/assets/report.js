@@ -68,6 +68,16 @@
       if (String(getSelection()) === "") unfold(body);
     });
   }
+  // A name in the forest plot leads to its unfolded row.
+  for (const link of all(".forest th a")) {
+    link.addEventListener("click", (event) => {
+      const body = document.getElementById(link.hash.slice(1)).closest("tbody");
+      event.preventDefault();
+      if (body.hidden) return;
+      if (body.rows[1].hidden) unfold(body);
+      body.scrollIntoView({ block: "center" });
+    });
+  }
   for (const button of all(".copy")) {
     button.addEventListener("click", async () => {
       try {
@@ -93,9 +103,14 @@
     displayModeBar: false,
   };
   const charts = new Map();
+  // Paper has its own width, and room for two plots beside each other and two below each other.
+  const onPaper = (node, chart) => {
+    const single = node.closest(".charts").classList.contains("single");
+    return { width: single ? 760 : 495, height: single ? 0.72 * chart.layout.height : 220 };
+  };
   const draw = (node) => {
     const chart = charts.get(node);
-    const layout = { ...tone(chart.layout), dragmode: coarse.matches ? false : "zoom" };
+    const layout = { ...tone(chart.layout), dragmode: coarse.matches ? false : "zoom", ...(printing ? onPaper(node, chart) : {}) };
     node.dataset.drawn = "";
     return Plotly.react(node, tone(chart.data), layout, config);
   };
