@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from prune_deploy.records.accuracy import NAMES_KEPT, Accuracy
 from prune_deploy.records.bundle import (
-    NO_DENSE_SPEEDUP,
-    SHORTFALL_REASONS,
     Artifact,
     BundleRecord,
-    Counts,
     EngineProfile,
     EngineRecord,
-    GroupReason,
-    GroupWidth,
     Parity,
     ParityCheck,
     ParityStatus,
     Preprocessing,
-    Receipt,
     Recipe,
-    Selection,
     WeightsSource,
-    WidthPlan,
 )
 from prune_deploy.records.compatibility import STAGES, Compatibility, CompatibilityStage, CompatibilityVerdict
 from prune_deploy.records.environment import Environment
@@ -39,6 +31,16 @@ from prune_deploy.records.precision import (
     QdqPlacement,
     Quantization,
     UnquantizedReason,
+)
+from prune_deploy.records.pruning import (
+    NO_DENSE_SPEEDUP,
+    SHORTFALL_REASONS,
+    Counts,
+    GroupReason,
+    GroupWidth,
+    Receipt,
+    Selection,
+    WidthPlan,
 )
 from prune_deploy.records.run import (
     FAILED_STATUSES,

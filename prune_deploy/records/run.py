@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prune_deploy.records.accuracy import Accuracy
-from prune_deploy.records.bundle import Counts
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import LayerShare
+from prune_deploy.records.pruning import Counts
 from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import Across, Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 

@@ -1,12 +1,12 @@
 """Least-squares folds of missing inputs into their consumers.
 
-A consumer of dense inputs x gets inputs z in the pruned network. B is the linear map with the least E‖x − Bz‖², and the consumer's
-dense weights W become W·B. For a linear layer these are the weights with the least error of its outputs.
+A consumer of dense inputs x gets inputs z in the pruned network. B is the linear map with the least E‖x − Bz‖². The consumer's dense
+weights W become W·B. For a linear layer these are the weights with the least error of its outputs.
 
 The ridge pulls B towards the plain cut S, which takes each remaining channel for itself: B = S + (E[xzᵀ] − S·E[zzᵀ])(E[zzᵀ] + λI)⁻¹
 with λ = RIDGE times the mean of E[zzᵀ]'s diagonal. Where nothing is missing, B is exactly S.
 
-Sources: He, Zhang and Sun, Channel Pruning, ICCV 2017 (targets from the dense network); GRAIL and CORP (see docs/recovery.md).
+Source: He, Zhang and Sun, Channel Pruning, ICCV 2017 (targets from the dense network).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _solve(moments: Moments, plain: torch.Tensor) -> torch.Tensor:
 
 
 def _error(weight: torch.Tensor, mapping: torch.Tensor, moments: Moments) -> float:
-    """Return the error of a consumer's output, as a share of its power.
+    """Return a consumer's error, as a share of its output's power.
 
     The taps of a convolution count as if they read independent pixels.
     """

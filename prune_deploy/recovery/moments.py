@@ -1,4 +1,4 @@
-"""Second moments of a consumer's input in the dense and the pruned network.
+"""Second moments of a consumer's dense and pruned inputs.
 
 They are summed up batch by batch, and no activation is kept.
 """
@@ -17,7 +17,7 @@ from prune_deploy.recovery.sites import Layer
 class Moments:
     """Sums over samples of dense inputs x and pruned inputs z.
 
-    `dense` is Σxxᵀ of shape (C, C), `cross` Σxzᵀ of (C, K), `pruned` Σzzᵀ of (K, K); `dense_sum` and `pruned_sum` are Σx and Σz.
+    `dense` is Σxxᵀ of shape (C, C), `cross` Σxzᵀ of (C, K), `pruned` Σzzᵀ of (K, K). `dense_sum` and `pruned_sum` are Σx and Σz.
     """
 
     dense: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -37,7 +37,7 @@ class Moments:
         self.count += len(dense)
 
     def normalised(self, *, centred: bool) -> Moments:
-        """Return the means per sample, about the means of the inputs if `centred`."""
+        """Return means per sample, about the inputs' means if `centred`."""
         dense_mean, pruned_mean = self.dense_sum / self.count, self.pruned_sum / self.count
         shift = 1.0 if centred else 0.0
         return Moments(

@@ -62,7 +62,10 @@ def _put(layer: nn.Module, found: Fold) -> None:
 
 
 def _order(dense: nn.Module, sites: Sequence[Site], images: torch.Tensor) -> list[Site]:
-    """Return the sites in the order in which they run. Those that do not run are left out."""
+    """Return the sites in the order in which they run.
+
+    Those that do not run are left out.
+    """
     ran: list[str] = []
     with _watching(dense, sites, lambda site, _layer, _inputs: ran.append(site.name)), torch.no_grad():
         dense(images[:1])
