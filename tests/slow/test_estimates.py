@@ -55,5 +55,6 @@ def test_what_is_announced_holds_within_a_quarter(
         _export("--dense")
         _export("--ratio", "0.5", "--out", "engines/pruned")
     announced_s, taken_s = _announced_and_taken_s(*command)
-    print(f"{' '.join(command)}: announced {announced_s:.0f} s, taken {taken_s:.0f} s")
-    assert announced_s == pytest.approx(taken_s, rel=_SHARE, abs=_ROUNDING_S)
+    assert announced_s == pytest.approx(taken_s, rel=_SHARE, abs=_ROUNDING_S), (
+        f"{announced_s:.0f} s announced, {taken_s:.0f} s taken"
+    )
