@@ -16,7 +16,7 @@ from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.folders import check_place
 from prune_deploy.gpus import local_target
 from prune_deploy.records import SCHEMA_VERSION, BundleRecord, to_json
-from prune_deploy.specs import ExportSpec, QuantizeSpec, weights_path
+from prune_deploy.specs import ExportSpec, QuantizeSpec, RecoverSpec, weights_path
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, file_sha256, is_complete, read_bundle
 
 # The version of each of them can change a byte of a bundle.
@@ -62,7 +62,8 @@ def _by_content(spec: ExportSpec) -> ExportSpec:
     if prune is not None and prune.plan is not None:
         prune = replace(prune, plan=f"file {file_sha256(Path(prune.plan))}")
     quantize = None if spec.quantize is None else quantize_by_content(spec.quantize)
-    return replace(spec, model=model, prune=prune, quantize=quantize)
+    recover = None if spec.recover is None else _recover_by_content(spec.recover)
+    return replace(spec, model=model, prune=prune, quantize=quantize, recover=recover)
 
 
 def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
@@ -78,6 +79,13 @@ def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
     if spec.onnx is not None:
         return replace(spec, onnx=f"file {file_sha256(Path(spec.onnx))}")
     return replace(spec, calibration=f"images {calibration_sha256(spec.calibration, spec.samples)}")
+
+
+def _recover_by_content(spec: RecoverSpec) -> RecoverSpec:
+    from prune_deploy.data.files import calibration_sha256
+
+    samples = spec.samples + spec.samples // 2
+    return replace(spec, calibration=f"images {calibration_sha256(spec.calibration, samples)}")
 
 
 def _version(name: str) -> str:

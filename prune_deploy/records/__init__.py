@@ -42,6 +42,7 @@ from prune_deploy.records.pruning import (
     Selection,
     WidthPlan,
 )
+from prune_deploy.records.recovery import FoldRecord, Recovery, RecoveryStep
 from prune_deploy.records.run import (
     FAILED_STATUSES,
     CandidateStats,
@@ -103,6 +104,7 @@ __all__ = [
     "Epoch",
     "Estimate",
     "Explanation",
+    "FoldRecord",
     "GroupReason",
     "GroupWidth",
     "KeptLayer",
@@ -121,6 +123,8 @@ __all__ = [
     "Quantization",
     "Receipt",
     "Recipe",
+    "Recovery",
+    "RecoveryStep",
     "Role",
     "RunRecord",
     "Selection",

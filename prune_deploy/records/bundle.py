@@ -8,6 +8,7 @@ from typing import Any, Literal
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import Conversion, LayerShare, Quantization
 from prune_deploy.records.pruning import Receipt, Selection
+from prune_deploy.records.recovery import Recovery
 from prune_deploy.records.training import Training
 from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import ExportSpec, Precision, ResolvedModel
@@ -168,7 +169,7 @@ class BundleRecord:
 
     `key` hashes the request and the tools that made it. `own_sha256` is the hash of bundle.json with this field written as zeros,
     empty where the file has none. `training` is the fine-tuning of the weights after pruning, with the bundle they were taken
-    from.
+    from. `recovery` is that of the weights before.
     """
 
     key: str
@@ -185,6 +186,7 @@ class BundleRecord:
     engine_note: str = ""
     own_sha256: str = ""
     training: Training | None = None
+    recovery: Recovery | None = None
     schema_version: int = SCHEMA_VERSION
 
     def bytes_on_disk(self, artifact: Artifact) -> int:
@@ -194,8 +196,9 @@ class BundleRecord:
 
     @property
     def weights_label(self) -> str:
-        """The origin of the weights, and whether they were tuned after pruning."""
-        return f"{self.weights.label}, fine-tuned" if self.training is not None else self.weights.label
+        """The origin of the weights, and what was done to them after pruning."""
+        recovered = ", recovered" if self.recovery is not None else ""
+        return f"{self.weights.label}{recovered}{', fine-tuned' if self.training is not None else ''}"
 
     @property
     def is_untrained(self) -> bool:

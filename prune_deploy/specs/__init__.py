@@ -71,6 +71,7 @@ from prune_deploy.specs.quantize import (
     Smoothing,
     parse_calibration,
 )
+from prune_deploy.specs.recover import DEFAULT_RECOVER_SAMPLES, Recover, RecoverSpec
 from prune_deploy.specs.sweep import Block, Bundles, SweepSpec, Variant
 from prune_deploy.specs.training import DEFAULT_LR, FinetuneSpec, Optimizer
 
@@ -81,6 +82,7 @@ __all__ = [
     "DEFAULT_CALIBRATION_SAMPLES",
     "DEFAULT_IGNORE",
     "DEFAULT_LR",
+    "DEFAULT_RECOVER_SAMPLES",
     "DEFAULT_TARGET",
     "IGNORE_WORDS",
     "IN_MEMORY",
@@ -117,6 +119,8 @@ __all__ = [
     "PrecisionInfo",
     "PruneSpec",
     "QuantizeSpec",
+    "Recover",
+    "RecoverSpec",
     "ResolvedModel",
     "RestPrecision",
     "Rigor",
