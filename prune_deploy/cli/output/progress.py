@@ -58,6 +58,7 @@ class StageLines:
         self._text = ""
         self._bar: tuple[Progress, TaskID] | None = None
         self._forecast: Forecast | None = None
+        self._announced = True
 
     def __enter__(self) -> StageLines:
         return self
@@ -67,17 +68,19 @@ class StageLines:
         self._end_bar()
 
     def expect(self, forecast: Forecast) -> None:
-        """Say what is to be done and how long it should take.
+        """Say what is to be done and how long it should take, once it begins.
 
-        From now on the bar counts that time down.
+        From then on the bar counts that time down.
         """
-        say(forecast.sentence())
-        self._forecast = forecast
+        self._forecast, self._announced = forecast, False
 
     def stage(self, stage: Stage, detail: str = "", /) -> None:
         """Print the stage."""
         self._end_bar()
         signals.program.check()
+        if self._forecast is not None and not self._announced:
+            self._announced = True
+            say(self._forecast.sentence())
         self._text = STAGE_TEXTS[stage].replace("{}", detail).strip()
         say(f"[{time.monotonic() - self._start_s:6.1f} s] {self._text}")
         if self._forecast is not None:
