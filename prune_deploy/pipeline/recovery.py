@@ -1,4 +1,4 @@
-"""Recovery within an export: its images, and the consumers of what was removed."""
+"""Recovery within an export, with its images and its consumers."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class BundleRecord:
 
     @property
     def weights_label(self) -> str:
-        """The origin of the weights, and what was done to them after pruning."""
+        """The weights' origin, and what was done to them after pruning."""
         recovered = ", recovered" if self.recovery is not None else ""
         return f"{self.weights.label}{recovered}{', fine-tuned' if self.training is not None else ''}"
 

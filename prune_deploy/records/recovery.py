@@ -1,4 +1,4 @@
-"""Record of a recovery: what each part brought back, and by which layers."""
+"""Record of a recovery, by its parts and its layers."""
 
 from __future__ import annotations
 

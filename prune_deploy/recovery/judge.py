@@ -1,4 +1,4 @@
-"""How near a network's answers come to those of the dense one."""
+"""Comparison of a network's answers with the dense one's."""
 
 from __future__ import annotations
 

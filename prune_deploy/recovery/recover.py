@@ -30,7 +30,7 @@ _MOST_BYTES = 2 << 30  # of moments at a time
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images of a recovery: those that it learns from, and those that judge it.
+    """Images that a recovery learns from, and others that judge it.
 
     Both have shape (images, channels, height, width). `labels` are those of the judging ones, None without any.
     """
@@ -125,7 +125,7 @@ def fold_all(
 
 
 def _wave(sites: Sequence[Site], passes: int) -> Sequence[Site]:
-    """Return the next sites that share a pass, as many as memory allows."""
+    """Return the next sites that share a pass, within the memory."""
     wanted = sites[: -(-len(sites) // passes)]
     used, count = 0, 0
     for site in wanted:

@@ -68,7 +68,7 @@ class StageLines:
         self._end_bar()
 
     def expect(self, forecast: Forecast) -> None:
-        """Say what is to be done and how long it should take, once it begins.
+        """Say what is to be done, and its time, once it begins.
 
         From then on the bar counts that time down.
         """

@@ -90,7 +90,7 @@ _STEPS = {"pruned": "pruned", "batch norms": "batch norms anew", "fold": "fold a
 
 
 def recovery_sentence(recovery: Recovery) -> str:
-    """Return in a line what the recovery used, and how long it took."""
+    """Return a line on what the recovery used and took."""
     kept = sum(each.kept for each in recovery.folds)
     folds = f", {kept} of {len(recovery.folds)} layers folded" if recovery.folds else ""
     return (
