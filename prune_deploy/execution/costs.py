@@ -25,12 +25,12 @@ IMPORT_S = 3.5
 _PROCESS_S = 0.4
 _COMPILE_S = 17.0
 _RECOMPILE_S = 4.0  # from the cache that an equal model filled
-_MAKE_S = 4.5
+_MAKE_S = 4.0
 _MAKE_S_PER_PARAM = 1.2e-7
 _PRUNE_S = 1.0
 _ENGINE_S = 5.0
 _ENGINE_S_PER_PARAM = 1e-7
-_TRACE_FILES_S = 2.0
+_TRACE_FILES_S = 1.0
 _TRACE_WARMUP_RUNS = 5
 _READ_PARAMS_PER_S = 2e8
 _CALL_S = 1e-3
@@ -65,8 +65,12 @@ def open_s(size: Size, backend: Backend, *, again: bool = False) -> float:
     Compiling is included, the first run is not. `again` says that the same network was opened before.
     """
     imports_s = IMPORT_S if backend.consumes in OPENS_FOLDER else 0.0
+    return _PROCESS_S + imports_s + _loading_s(size, backend, again=again)
+
+
+def _loading_s(size: Size, backend: Backend, *, again: bool = False) -> float:
     compiling_s = (_RECOMPILE_S if again else _COMPILE_S) if backend.compiles else 0.0
-    return _PROCESS_S + imports_s + size.params / _READ_PARAMS_PER_S + compiling_s
+    return size.params / _READ_PARAMS_PER_S + compiling_s
 
 
 def expected(cases: Sequence[tuple[Size, Backend]], batch: int, spec: MeasureSpec) -> Expected:
@@ -90,18 +94,25 @@ def expected_of(planned: Sequence[PlannedCase], spec: MeasureSpec) -> Expected:
     return expected(cases, running[0].case.batch, spec)
 
 
-def trace_s(case: PlannedCase, device: Device, runs: int = DEFAULT_RUNS) -> float:
-    """Return the seconds of a trace.
+def traces_s(traced: Sequence[tuple[Size, Backend, int]], device: Device, runs: int = DEFAULT_RUNS) -> list[float]:
+    """Return the seconds of each trace by backend and batch size.
 
-    It opens the network anew, warms it up, and runs it `runs` times without and with the profiler.
+    Each opens its network, warms it up, and runs it `runs` times without and with the profiler. One process traces what follows in the same
+    backend.
     """
-    size = Size.of(case.bundle.record.receipt.after)
-    return traced_s(size, discover()[case.case.backend], case.case.batch, device, runs)
+    found, before = [], None
+    for size, backend, batch in traced:
+        start_s = 0.0 if backend is before else _PROCESS_S + IMPORT_S
+        runs_s = (2 * runs + _TRACE_WARMUP_RUNS) * run_s(size, batch, device)
+        found.append(start_s + _loading_s(size, backend) + runs_s + _TRACE_FILES_S)
+        before = backend
+    return found
 
 
-def traced_s(size: Size, backend: Backend, batch: int, device: Device, runs: int = DEFAULT_RUNS) -> float:
-    """Return the seconds of a trace of a network of that size."""
-    return open_s(size, backend) + _TRACE_FILES_S + (2 * runs + _TRACE_WARMUP_RUNS) * run_s(size, batch, device)
+def traces_of(cases: Sequence[PlannedCase], device: Device, runs: int = DEFAULT_RUNS) -> list[float]:
+    """Return the seconds of each trace of planned cases."""
+    traced = [(Size.of(each.bundle.record.receipt.after), discover()[each.case.backend], each.case.batch) for each in cases]
+    return traces_s(traced, device, runs)
 
 
 def making_s(size: Size, *, pruned: bool, precisions: int = 1, engines: int = 0) -> float:

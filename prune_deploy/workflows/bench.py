@@ -9,7 +9,7 @@ from pathlib import Path
 from prune_deploy.errors import CannotRunError, InputError, setting
 from prune_deploy.execution.baseline import dense_bundle, identity, is_dense, needed_files
 from prune_deploy.execution.comparison import ComparisonInterrupted
-from prune_deploy.execution.costs import expected_of, trace_s
+from prune_deploy.execution.costs import expected_of
 from prune_deploy.execution.loaded_bundle import LoadedBundle, read_loaded_bundle
 from prune_deploy.execution.planning import PlannedComparison, RunConfig, parse_run_configs, plan
 from prune_deploy.files import resolved
@@ -20,7 +20,7 @@ from prune_deploy.runs import trace_stem
 from prune_deploy.specs import Across, MeasureSpec
 from prune_deploy.workflows.forecast import Forecast, Task
 from prune_deploy.workflows.session import MeasuringSession, begin_run
-from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases, trace_name
+from prune_deploy.workflows.trace import TRACES_LOG, Traced, trace_cases, trace_name, trace_tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +139,7 @@ def bench_forecast(
     running = [comparison for comparison in planned if comparison.can_run]
     tasks = [Task(stage="measure", name=each.name, expected_s=predict(spec, expected_of(each.cases, spec))) for each in running]
     if trace:
-        tasks += [
-            Task(stage="trace", name=trace_name(case.case), expected_s=trace_s(case, spec.options.device))
-            for comparison in running
-            for case in comparison.cases
-            if case.candidate is not None
-        ]
+        tasks += trace_tasks([case for each in running for case in each.cases if case.candidate is not None], spec.options.device)
     return Forecast(progress, tasks)
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from prune_deploy.backends import discover
 from prune_deploy.errors import CannotRunError, InputError
-from prune_deploy.execution.costs import IMPORT_S, Size, expected, making_s, open_s, run_s, traced_s
+from prune_deploy.execution.costs import IMPORT_S, Size, expected, making_s, open_s, run_s, traces_s
 from prune_deploy.execution.planning import RunConfig, parse_run_configs
 from prune_deploy.measure.prediction import predict
 from prune_deploy.specs import Case, ModelSpec, SweepSpec, Variant
@@ -131,13 +131,10 @@ def _tracing(step: SweepStep, sizes: Mapping[str, Size], spec: SweepSpec) -> lis
     if not spec.trace:
         return []
     device, backend = spec.measure.options.device, step.config.backend
+    seconds = traces_s([(sizes[variant.name], backend, step.batch) for variant in step.variants], device)
     return [
-        Task(
-            stage="trace",
-            name=trace_name(step.case(variant, spec)),
-            expected_s=traced_s(sizes[variant.name], backend, step.batch, device),
-        )
-        for variant in step.variants
+        Task(stage="trace", name=trace_name(step.case(variant, spec)), expected_s=took)
+        for variant, took in zip(step.variants, seconds, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from prune_deploy.backends import usable
 from prune_deploy.errors import CannotRunError, InputError, VerificationError
 from prune_deploy.execution.comparison import base_record
-from prune_deploy.execution.costs import trace_s
+from prune_deploy.execution.costs import traces_of
 from prune_deploy.execution.failure import Failure, with_failure
 from prune_deploy.execution.loaded_bundle import read_loaded_bundle
 from prune_deploy.execution.planning import PlannedCase, PlannedComparison, parse_run_configs, plan
@@ -21,7 +21,7 @@ from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import CaseRecord, Trace
 from prune_deploy.runs import trace_stem
-from prune_deploy.specs import Case, MeasureSpec
+from prune_deploy.specs import Case, Device, MeasureSpec
 from prune_deploy.tracing import DEFAULT_RUNS, tracer_for
 from prune_deploy.workflows.forecast import Forecast, Task
 from prune_deploy.workflows.session import MeasuringSession, begin_run
@@ -136,12 +136,14 @@ def trace_cases(
 
 def trace_forecast(planned: Sequence[PlannedComparison], request: TraceRequest, progress: Progress) -> Forecast:
     """Return the forecast of tracing planned cases."""
-    device = request.spec.options.device
     cases = [comparison.cases[0] for comparison in planned]
-    return Forecast(
-        progress,
-        [Task(stage="trace", name=trace_name(each.case), expected_s=trace_s(each, device, request.runs)) for each in cases],
-    )
+    return Forecast(progress, trace_tasks(cases, request.spec.options.device, request.runs))
+
+
+def trace_tasks(cases: Sequence[PlannedCase], device: Device, runs: int = DEFAULT_RUNS) -> list[Task]:
+    """Return the traces of planned cases as tasks."""
+    seconds = traces_of(cases, device, runs)
+    return [Task(stage="trace", name=trace_name(each.case), expected_s=took) for each, took in zip(cases, seconds, strict=True)]
 
 
 def trace_name(case: Case) -> str:

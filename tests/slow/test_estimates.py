@@ -13,7 +13,7 @@ from support.commands import call
 pytestmark = pytest.mark.timeout(1200)
 
 _ANNOUNCED = re.compile(r" to do, about ([\d.]+) (s|min)")
-_ROUNDING_S = 15.0  # "about 1.5 min" is in steps of half a minute
+_ROUNDING_S = 8.0  # seconds are said in steps of 5, and the command itself starts and ends
 _SHARE = 0.25
 
 
