@@ -54,6 +54,7 @@ class Forecast:
         self._current: Task | None = None
         self._began_s = 0.0
         self._share = 0.0
+        self._first_s: float | None = None
 
     def sentence(self) -> str:
         """Return what is to be done, and how long it should take."""
@@ -66,6 +67,7 @@ class Forecast:
         self.end()
         self._current = self._todo.pop((stage, name), None)
         self._began_s, self._share = self._clock(), 0.0
+        self._first_s = self._began_s if self._first_s is None else self._first_s
         if self._current is None:  # made for something else before, or never planned
             self._progress.stage(stage, name)
             return
@@ -94,6 +96,11 @@ class Forecast:
     def left_s(self) -> float:
         """Return the seconds that all work still takes."""
         return self._left_of_current_s() + sum(self._corrected_s(task) for task in self._todo.values())
+
+    def share_done(self) -> float:
+        """Return the share of the time of all work that is over."""
+        took_s = 0.0 if self._first_s is None else self._clock() - self._first_s
+        return took_s / whole_s if (whole_s := took_s + self.left_s()) else 0.0
 
     def stage(self, stage: Stage, detail: str = "", /) -> None:
         """Begin a stage within the current task."""

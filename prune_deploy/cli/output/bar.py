@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from rich.progress import Progress, ProgressColumn, Task, TextColumn
 from rich.progress_bar import ProgressBar
@@ -14,20 +14,27 @@ from prune_deploy.cli.output.console import log_console
 _WIDTH = 16
 _REFRESHES_PER_S = 2  # each of them takes time from what is measured meanwhile
 
-LeftSeconds = Callable[[], float]
-"""Seconds that all the work still takes, asked at every refresh."""
+
+class Whole(Protocol):
+    """All the work, asked at every refresh."""
+
+    def left_s(self) -> float:
+        """Return the seconds that it still takes."""
+
+    def share_done(self) -> float:
+        """Return the share of its time that is over."""
 
 
-def new_bar(left_s: LeftSeconds | None) -> Progress:
-    """Return a bar of one stage, or of all the work.
+def new_bar(whole: Whole | None) -> Progress:
+    """Return a bar of one stage, or of the `whole` work.
 
-    It is of all the work where `left_s` tells its end. It shows nothing where nobody looks.
+    It shows nothing where nobody looks.
     """
     words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
     return Progress(
         words,
-        _Share(left_s),
-        _Times(left_s),
+        _Share(whole),
+        _Times(whole),
         console=log_console,
         transient=True,
         expand=True,
@@ -37,29 +44,28 @@ def new_bar(left_s: LeftSeconds | None) -> Progress:
 
 
 class _Column(ProgressColumn):
-    def __init__(self, left_s: LeftSeconds | None) -> None:
+    def __init__(self, whole: Whole | None) -> None:
         super().__init__(Column(no_wrap=True))
-        self._left_s = left_s
+        self.whole = whole
 
-    def left_s(self, task: Task) -> float | None:
-        """Return the seconds until the end, None while nothing tells them."""
-        return self._left_s() if self._left_s is not None else task.time_remaining
+    def share(self, task: Task) -> float:
+        """Return how much is done, from 0 to 1."""
+        return task.percentage / 100 if self.whole is None else self.whole.share_done()
 
 
 class _Share(_Column):
     """The bar itself."""
 
     def render(self, task: Task) -> ProgressBar:
-        return ProgressBar(total=task.total, completed=task.completed, width=_WIDTH)
+        return ProgressBar(total=1.0, completed=self.share(task), width=_WIDTH)
 
 
 class _Times(_Column):
-    """The share of the stage, and the time left."""
+    """The share that is done, and the time that is left."""
 
     def render(self, task: Task) -> Text:
-        left_s = self.left_s(task)
-        end = "" if left_s is None else f", {clock(left_s)} left" + (" in all" if self._left_s is not None else "")
-        return Text(f"{task.percentage:3.0f} %{end}")
+        left_s = task.time_remaining if self.whole is None else self.whole.left_s()
+        return Text(f"{self.share(task):4.0%}" + ("" if left_s is None else f", {clock(left_s)} left"))
 
 
 def clock(seconds: float) -> str:

@@ -103,7 +103,7 @@ class StageLines:
 
     def _show(self, text: str, done: float, total: float) -> None:
         if self._bar is None:
-            bar = new_bar(None if self._forecast is None else self._forecast.left_s)
+            bar = new_bar(self._forecast)
             self._bar = bar, bar.add_task("")
         bar, task = self._bar
         bar.update(task, completed=done, total=total, description=text)

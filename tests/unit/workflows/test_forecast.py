@@ -39,8 +39,11 @@ def test_time_counts_down_and_an_overrun_never_reads_as_nothing() -> None:
     work = Work(("measure", "m", 30.0))
     work.forecast.begin("measure", "m")
     left = []
+    shares = []
     for work.now_s in (0.0, 10.0, 29.0, 60.0):
         left.append(work.forecast.left_s())
+        shares.append(work.forecast.share_done())
+    assert shares == pytest.approx([0.0, 1 / 3, 29 / 31.9, 60 / 66])
     assert left == [30.0, 20.0, pytest.approx(2.9), pytest.approx(6.0)]
     work.forecast.end()
     assert work.forecast.left_s() == 0.0
