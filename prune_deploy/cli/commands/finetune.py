@@ -13,7 +13,10 @@ from prune_deploy.store import read_bundle
 
 image_options = options(
     click.option(
-        "--data", required=True, metavar="IMAGES", help="Train on digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR."
+        "--data",
+        required=True,
+        metavar="IMAGES",
+        help="Train on digits, fashion-mnist, imagefolder:DIR, cifar10:DIR or cifar100:DIR.",
     ),
     click.option(
         "--val-data", metavar="IMAGES", help="Take top-1 on these. Default: the test split; of a folder a tenth, held out."
