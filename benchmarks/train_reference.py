@@ -31,6 +31,7 @@ from prune_deploy.data import Batches, open_images
 from prune_deploy.data.classes import classes_of
 from prune_deploy.records import BundleRecord, Training
 from prune_deploy.specs import FinetuneSpec
+from prune_deploy.specs.training import DEFAULT_SMALLEST_CROP
 from prune_deploy.store import BUNDLE_FILE, read_bundle
 
 DATA = "fashion-mnist"
@@ -53,7 +54,7 @@ class Reference:
     spec: FinetuneSpec
 
 
-def _sgd(epochs: int, weight_decay: float) -> FinetuneSpec:
+def _sgd(epochs: int, weight_decay: float, smallest_crop: float | None = None) -> FinetuneSpec:
     return FinetuneSpec(
         data=DATA,
         epochs=epochs,
@@ -62,12 +63,14 @@ def _sgd(epochs: int, weight_decay: float) -> FinetuneSpec:
         lr=0.1,
         weight_decay=weight_decay,
         label_smoothing=0.1,
+        augment=smallest_crop is not None,
+        smallest_crop=smallest_crop or DEFAULT_SMALLEST_CROP,
         seed=SEED,
     )
 
 
 REFERENCES = (
-    Reference("resnet18", 0.92, _sgd(6, 5e-4)),
+    Reference("resnet18", 0.92, _sgd(6, 5e-4, 0.7)),
     Reference("mobilenetv2_100", 0.90, _sgd(8, 1e-4)),
     Reference(
         "vit_tiny_patch16_224",
