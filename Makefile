@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_MINUTES ?= 30
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 # The first interpreter that runs and is one of 3.11-3.13; override with `make PYTHON=/path/to/python3.12`.
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
@@ -13,12 +14,12 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## install the locked dependencies and this package into .venv
+setup: $(STAMP)  ## install this package with its GPU and test dependencies, all locked, into .venv
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one (with its venv and headers), or run make PYTHON=/path/to/python3.12" >&2; exit 4; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	@# setuptools warns of what an editable installation is; that is what we want here
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@if nvidia-smi -L >/dev/null 2>&1; then \
@@ -27,10 +28,10 @@ $(STAMP): requirements.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup      ## prune ViT-Large by half, export it, measure and trace it beside the dense model, and write an HTML report
-	$(BIN)/prune-deploy export --model v --ratio 0.5 --precision fp32
+demo: setup      ## prune ViT-Base by half, export it, measure and trace it beside the dense model, and write an HTML report
+	$(BIN)/prune-deploy export --model vit_base_patch16_224 --ratio 0.5 --precision fp32
 	run=profiles/demo-$$(date +%Y%m%d-%H%M%S) && \
-	$(BIN)/prune-deploy bench engines/vit_large_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
+	$(BIN)/prune-deploy bench engines/vit_base_patch16_224-l2-r0.50 --backend eager,compile,ort --rigor quick --trace --out $$run && \
 	$(BIN)/prune-deploy report $$run
 
 test: lint       ## static checks, then tests of documents, units and integration, and a minute of fuzzing
@@ -78,9 +79,9 @@ format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock:            ## resolve pyproject.toml again into requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+lock:            ## resolve pyproject.toml again into requirements.lock (run time, GPU) and requirements-dev.lock (needs uv)
+	$(LOCK) --extra gpu pyproject.toml -o requirements.lock
+	$(LOCK) --extra gpu --extra dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:           ## remove .venv and caches; bundles and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

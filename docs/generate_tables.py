@@ -19,7 +19,7 @@ from pathlib import Path
 from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.curve import CurvePoint, curves
 from prune_deploy.reporting.figures.formatting import MISSING, interval, number, plus_minus, ratio, with_half_width
-from prune_deploy.reporting.figures.rows import Row, row
+from prune_deploy.reporting.figures.rows import Row, has_marks, row
 from prune_deploy.runs import read_run
 from prune_deploy.specs import SHORT_CODES
 
@@ -161,7 +161,7 @@ def bench(run: str) -> str:
     """The cases of a run: latency, speed-up and verdict or status."""
     rows = [row(record) for record in reference(run)]
     header = ("bundle", "backend", "batch", "ms", "ms/image", "speed-up", "verdict", "MACs", "efficiency")
-    return markdown(header, [_bench_cells(each) for each in rows], left=2)
+    return markdown(header, _bench_cells(rows), left=2)
 
 
 def bench_rows(run: str, backends: str, batch: str) -> str:
@@ -169,38 +169,43 @@ def bench_rows(run: str, backends: str, batch: str) -> str:
     rows = [row(record) for record in reference(run)]
     shown = [each for each in rows if each.backend in backends.split(",") and each.batch == int(batch)]
     header = ("bundle", "backend", "batch", "ms/image", "speed-up", "verdict")
-    return markdown(header, [[cells[index] for index in (0, 1, 2, 4, 5, 6)] for cells in map(_bench_cells, shown)], left=2)
+    return markdown(header, [[cells[index] for index in (0, 1, 2, 4, 5, 6)] for cells in _bench_cells(shown)], left=2)
 
 
-def _bench_cells(each: Row) -> list[str]:
+def _bench_cells(rows: Sequence[Row]) -> list[list[str]]:
+    marks = has_marks(rows)
     return [
-        each.bundle,
-        each.backend,
-        str(each.batch),
-        with_half_width(each.latency_ms, each.latency_high_ms),
-        number(each.per_image_ms),
-        interval(each.speedup, each.speedup_low, each.speedup_high),
-        each.verdict_text,
-        MISSING if each.role == "dense" else ratio(each.macs_ratio),
-        number(each.efficiency),
+        [
+            each.bundle,
+            each.backend,
+            str(each.batch),
+            with_half_width(each.latency_ms, each.latency_high_ms),
+            number(each.per_image_ms),
+            interval(each.speedup, each.speedup_low, each.speedup_high),
+            each.marked_verdict(marks),
+            MISSING if each.role == "dense" else ratio(each.macs_ratio),
+            each.efficiency_text,
+        ]
+        for each in rows
     ]
 
 
 def precisions(run: str) -> str:
     """The cases of a comparison across precisions."""
     rows = [row(record) for record in reference(run)]
+    marks = has_marks(rows)
     header = ("bundle", "precision", "ms", "images/s", "speed-up", "verdict", "peak MiB")
-    return markdown(header, [_precision_cells(each) for each in rows], left=2)
+    return markdown(header, [_precision_cells(each, marks) for each in rows], left=2)
 
 
-def _precision_cells(each: Row) -> list[str]:
+def _precision_cells(each: Row, marks: bool) -> list[str]:
     return [
         each.bundle,
         each.precision_text,
         with_half_width(each.latency_ms, each.latency_high_ms),
         number(each.images_per_s),
         interval(each.speedup, each.speedup_low, each.speedup_high),
-        each.verdict_text,
+        each.marked_verdict(marks),
         MISSING if each.peak_mib is None else f"{each.peak_mib:.0f}",
     ]
 
@@ -225,7 +230,7 @@ def _curve_cells(point: CurvePoint, published: dict[float, dict[str, str]]) -> l
         interval(each.latency_ms, each.latency_low_ms, each.latency_high_ms) if each.latency_ms else each.status,
         plus_minus(each.mean_ms, each.stdev_ms),
         interval(each.speedup, each.speedup_low, each.speedup_high) + (" slower than the step before" if point.is_slower else ""),
-        number(each.efficiency),
+        each.efficiency_text,
         MISSING if theirs is None else f"{theirs['latency_mean_ms']} ± {theirs['latency_stdev_ms']}",
         MISSING if theirs is None else ratio(float(dense["latency_mean_ms"]) / float(theirs["latency_mean_ms"])),
     ]
@@ -237,25 +242,29 @@ def pytorch_pruning_latency(run: str, backend: str) -> str:
     The published figures are those of an RTX A2000.
     """
     rows = {(r.model, r.method, r.ratio, r.protocol): r for r in map(row, reference(run)) if r.backend == backend}
-    lines = []
+    found: list[tuple[dict[str, str], str, Row]] = []
     for each in golden("pytorch_pruning_a2000.csv"):
         share = None if each["method"] == "none" else float(each["ratio"])
         for method, protocol in _protocols(each["method"]):
             names = (each["code"], each["timm_model"])
-            found = next((rows[name, method, share, protocol] for name in names if (name, method, share, protocol) in rows), None)
-            if found is not None:
-                lines.append([f"`{each['code']}`", each["method"], protocol or MISSING, *_latency_cells(each, found)])
+            keys = ((name, method, share, protocol) for name in names)
+            found += [(each, protocol, rows[key]) for key in keys if key in rows][:1]
+    marks = has_marks(ours for _, _, ours in found)
+    lines = [
+        [f"`{each['code']}`", each["method"], protocol or MISSING, *_latency_cells(each, ours, marks)]
+        for each, protocol, ours in found
+    ]
     header = ("model", "method", "protocol", "ratio", "published ms/image", "ms/image", "speed-up", "verdict")
     return markdown(header, lines, left=3)
 
 
-def _latency_cells(published: dict[str, str], found: Row) -> list[str]:
+def _latency_cells(published: dict[str, str], found: Row, marks: bool) -> list[str]:
     return [
         MISSING if found.ratio is None else f"{found.ratio:g}",
         published["latency_ms_per_image_batch16"],
         number(found.per_image_ms),
         interval(found.speedup, found.speedup_low, found.speedup_high),
-        found.verdict_text,
+        found.marked_verdict(marks),
     ]
 
 

@@ -1,7 +1,7 @@
 """Prune timm models, export them, and measure which is faster.
 
 The functions are those of `prune_deploy.api`, in the order of the work: `build_model`, `prune`, `export_bundle`, `load`,
-`verify_bundle`, `bench`, `compare`, `sweep`, `evaluate`, `finetune` and `read_run`. Specs hold requests and the records in
+`verify_bundle`, `bench`, `compare`, `sweep`, `evaluate`, `finetune`, `read_run` and `read_report`. Specs hold requests and the records in
 `prune_deploy.records` hold results. Every error is a `PruneDeployError`.
 """
 
@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prune_deploy.api import bench, build_model, compare, evaluate, export_bundle, finetune, prune, sweep
+    from prune_deploy.api import bench, build_model, compare, evaluate, export_bundle, finetune, prune, read_report, sweep
     from prune_deploy.errors import PruneDeployError
     from prune_deploy.evaluation.verify import verify_bundle
     from prune_deploy.export.bundle import load
@@ -54,6 +54,7 @@ __all__ = [
     "finetune",
     "load",
     "prune",
+    "read_report",
     "read_run",
     "sweep",
     "verify_bundle",
@@ -61,7 +62,9 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Spec")), "specs"),
-    **dict.fromkeys(("bench", "build_model", "compare", "evaluate", "export_bundle", "finetune", "prune", "sweep"), "api"),
+    **dict.fromkeys(
+        ("bench", "build_model", "compare", "evaluate", "export_bundle", "finetune", "prune", "read_report", "sweep"), "api"
+    ),
     "Block": "specs",
     "RunOptions": "specs",
     "Progress": "interfaces",

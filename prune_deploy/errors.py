@@ -37,6 +37,8 @@ from typing import ClassVar
 LONGEST_TEXT = 4000
 """Characters of an error's message and of its fix. A value that it repeats may be a file's worth."""
 
+_LONGEST_VALUE = 60
+
 
 class PruneDeployError(Exception):
     """Base of all errors raised on purpose.
@@ -202,6 +204,27 @@ def setting(field: str, value: object) -> str:
     """
     text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return f"`{field}={text.replace('Ellipsis', '...') if isinstance(value, tuple) else text}`"
+
+
+def install_extra(extra: str) -> str:
+    """Return the command that installs an optional part of this package.
+
+    It needs no index for the package itself, which is installed already.
+    """
+    return f"pip install 'prune-deploy[{extra}]'"
+
+
+def described(value: object) -> str:
+    """Describe a value that is not what was asked for.
+
+    Short ones are written as they are, others by their type.
+    """
+    text = repr(value) if isinstance(value, (str, int, float, tuple, list, type(None))) else ""
+    if text and len(text) <= _LONGEST_VALUE:
+        return text
+    kind = type(value)
+    home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__.partition('.')[0]}."
+    return f"an object of type {home}{kind.__qualname__}"
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prune_deploy.errors import InputError, storage_errors
+from prune_deploy.errors import InputError, described, storage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # collections.abc.Buffer from Python 3.12 on
@@ -35,6 +35,22 @@ def resolved(path: Path) -> Path:
     Links in a circle stay in it, and whoever reads the path says so. `Path.resolve` would raise a RuntimeError.
     """
     return Path(os.path.realpath(path))
+
+
+def as_folder(place: object) -> Path:
+    """Return a folder's path.
+
+    It is given as text, or as anything that is a path.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(place, (str, os.PathLike)) and isinstance(text := os.fspath(place), str):
+        return Path(text)
+    raise InputError(
+        f"a folder is asked for, got {described(place)}",
+        fix="give its path, as text, as a Path, or as what `export_bundle` returned",
+    )
 
 
 @contextmanager

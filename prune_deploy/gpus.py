@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from prune_deploy.errors import CannotRunError, first_line
+from prune_deploy.errors import CannotRunError, first_line, install_extra
 
 # cuda.h, CUdevice_attribute: the values are part of the driver's stable binary interface.
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
@@ -55,7 +55,7 @@ def open_gpu(nvml: Any = None, variables: Mapping[str, str] = os.environ) -> Ite
     try:
         nvml = nvml or importlib.import_module("pynvml")
     except ImportError as error:
-        raise CannotRunError(f"the GPU cannot be observed: {error}", fix="pip install nvidia-ml-py") from error
+        raise CannotRunError(f"the GPU cannot be observed: {error}", fix=install_extra("gpu")) from error
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:

@@ -211,6 +211,7 @@ Stage = Literal[
     "build model",
     "prune",
     "mask",
+    "recover",
     "write weights",
     "export onnx",
     "convert",

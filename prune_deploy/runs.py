@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import ClassVar, TypeVar
 
 from prune_deploy.errors import CannotRunError, InputError, VerificationError, storage_errors
-from prune_deploy.files import UNFINISHED, read_file, write_bytes, write_text
+from prune_deploy.files import UNFINISHED, as_folder, read_file, write_bytes, write_text
+from prune_deploy.notebook import Tabular
 from prune_deploy.records import CaseRecord, Explanation, RunRecord, Trace, from_json, to_json
 from prune_deploy.specs import Case
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Tabular):
     """Run as read from disk, its records in the order they ended.
 
     `dropped_lines` counts lines that a kill left half-written.
@@ -270,7 +271,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     Raises:
         InputError: the folder is no run, or a whole line is damaged.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     path = folder / RUN_FILE
     if not path.is_file():
         raise InputError(f"{folder} is no run: it has no {RUN_FILE}", fix="name a run made by prune-deploy bench, profiles/…")

@@ -47,7 +47,8 @@ def bundle_name(spec: ExportSpec) -> str:
         amount = f"macs{_tidy(prune.target_macs)}"
     else:
         amount = f"params{_tidy(str(prune.target_params))}"
-    return f"{model}-{prune.method}-{amount}"
+    recovered = "" if spec.recover is None else f"-{spec.recover.kind}"
+    return f"{model}-{prune.method}-{amount}{recovered}"
 
 
 def _traits(model: ModelSpec) -> Iterator[str]:

@@ -9,5 +9,6 @@ from __future__ import annotations
 from prune_deploy.api.accuracy import evaluate, finetune
 from prune_deploy.api.measuring import bench, compare, sweep
 from prune_deploy.api.models import build_model, export_bundle, prune
+from prune_deploy.api.reports import read_report
 
-__all__ = ["bench", "build_model", "compare", "evaluate", "export_bundle", "finetune", "prune", "sweep"]
+__all__ = ["bench", "build_model", "compare", "evaluate", "export_bundle", "finetune", "prune", "read_report", "sweep"]

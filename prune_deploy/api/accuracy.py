@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_deploy.api.arguments import Folder, folders_of, names_of, spec_of
-from prune_deploy.interfaces import Progress, Silent
-from prune_deploy.specs import (
-    FinetuneSpec,
-)
+from prune_deploy.api.arguments import Folder, folder_or_none, folders_of, names_of, spec_of, watcher_of
+from prune_deploy.files import as_folder
+from prune_deploy.interfaces import Progress
+from prune_deploy.specs import Device, FinetuneSpec
 
 if TYPE_CHECKING:
     from prune_deploy.workflows.evaluate import EvaluationRow
@@ -40,17 +38,21 @@ def evaluate(
     from prune_deploy.workflows.evaluate import EvaluationRequest, evaluate_all, plan_evaluation
 
     request = EvaluationRequest(
-        bundles=folders_of(bundles), backends=names_of(backend), precisions=names_of(precision), data=data, **fields
+        bundles=folders_of(bundles),
+        backends=names_of("backend", backend),
+        precisions=names_of("precision", precision),
+        data=data,
+        **fields,
     )
-    return list(evaluate_all(plan_evaluation(request), request, progress or Silent()))
+    return list(evaluate_all(plan_evaluation(request), request, watcher_of(progress)))
 
 
 def finetune(
     bundle: Folder,
-    spec: FinetuneSpec | None = None,
+    spec: FinetuneSpec | str | None = None,
     out: Folder | None = None,
     *,
-    device: str = "cpu",
+    device: Device = "cpu",
     force: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
@@ -59,7 +61,7 @@ def finetune(
     """Train a bundle's weights further and write a new bundle.
 
     The new bundle has the same kinds of files. Ask with a `FinetuneSpec` or with its fields, as in `finetune(bundle,
-    data="digits", epochs=5)`. `out` is the new folder, by default beside the bundle. An interrupted training continues, unless
+    "digits", epochs=5)`. `out` is the new folder, by default beside the bundle. An interrupted training continues, unless
     `restart` discards it. `device` is "cpu" or "cuda".
 
     Raises:
@@ -71,11 +73,11 @@ def finetune(
     from prune_deploy.workflows.finetune import finetune as train
 
     request = FinetuneRequest(
-        bundle=Path(bundle),
+        bundle=as_folder(bundle),
         spec=spec_of(FinetuneSpec, spec, fields),
-        out=None if out is None else Path(out),
+        out=folder_or_none(out),
         device=device,
         force=force,
         restart=restart,
     )
-    return train(request, progress or Silent())
+    return train(request, watcher_of(progress))

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from prune_deploy.api.arguments import Folder, folders_of, names_of, sizes_of, spec_of
+from prune_deploy.api.arguments import Folder, folder_or_none, folders_of, names_of, require, sizes_of, spec_of, watcher_of
 from prune_deploy.errors import InputError
-from prune_deploy.files import resolved
-from prune_deploy.interfaces import Progress, Silent
+from prune_deploy.files import as_folder, resolved
+from prune_deploy.interfaces import Progress
 from prune_deploy.runs import PROFILES_DIR, Run, new_run_id, read_run
 from prune_deploy.specs import (
     MeasureSpec,
@@ -51,14 +51,13 @@ def bench(
     folders = folders_of(bundles)
     request = BenchRequest(
         bundles=folders,
-        backends=names_of(backend),
-        precisions=names_of(precision),
+        backends=names_of("backend", backend),
+        precisions=names_of("precision", precision),
         batches=sizes_of(batch),
         spec=_measure_spec(measure, fields),
     )
-    watcher = progress or Silent()
+    watcher, folder = watcher_of(progress), _run_folder("bench", folders, out)
     planned = plan_bench(request, watcher)
-    folder = _run_folder("bench", folders, out)
     forecast = bench_forecast(planned, request.spec, watcher)
     for _ in measure_all(planned, request.spec, folder, ("bench", *map(str, folders)), forecast):
         pass
@@ -114,17 +113,17 @@ def compare(
         return pairs
     if isinstance(first, Run) or isinstance(second, Run):
         raise InputError("one of the two is a run, the other is not", fix="compare two bundles, or two runs")
-    pair = Path(first), Path(second)
+    pair, watcher = (as_folder(first), as_folder(second)), watcher_of(progress)
     request = BenchRequest(
         bundles=pair,
-        backends=names_of(backend),
-        precisions=names_of(precision),
+        backends=names_of("backend", backend),
+        precisions=names_of("precision", precision),
         batches=sizes_of(batch),
         spec=_measure_spec(measure, fields),
     )
     folder = _run_folder("compare", pair, out)
     planned = plan_pair(*pair, request)
-    forecast = bench_forecast(planned, request.spec, progress or Silent())
+    forecast = bench_forecast(planned, request.spec, watcher)
     for _ in measure_all(planned, request.spec, folder, _compare_line(pair, request), forecast):
         pass
     return read_run(folder)
@@ -142,10 +141,12 @@ def sweep(spec: SweepSpec, out: Folder | None = None, *, share_machine: bool = F
     """
     from prune_deploy.workflows.sweep import folder_of, open_sweep
 
-    folder = Path(out) if out is not None else folder_of(spec, f"sweep-{spec.blocks[0].models[0]}")
+    require(SweepSpec, spec, "spec", "for example `prune_deploy.presets.preset('quick')`, or a SweepSpec of your own")
+    watcher = watcher_of(progress)
+    folder = folder_or_none(out) or folder_of(spec, f"sweep-{spec.blocks[0].models[0]}")
     opened = open_sweep(spec, folder, ("sweep", "--resume", str(folder)))
     if opened.todo:
-        for _ in opened.run(opened.forecast(progress or Silent()), share_machine=share_machine):
+        for _ in opened.run(opened.forecast(watcher), share_machine=share_machine):
             pass
     return read_run(folder)
 
@@ -158,12 +159,12 @@ def _measure_spec(spec: MeasureSpec | None, fields: dict[str, Any]) -> MeasureSp
     options = {name: fields.pop(name) for name in list(fields) if name in RunOptions.__dataclass_fields__}
     if not options:
         return spec_of(MeasureSpec, spec, fields)
-    base = fields.pop("options", RunOptions())
+    base = require(RunOptions, fields.pop("options", RunOptions()), "options", "for example `options=RunOptions(threads=4)`")
     return spec_of(MeasureSpec, spec, {**fields, "options": replace(base, **options)})
 
 
 def _run_folder(command: str, bundles: Sequence[Path], out: Folder | None) -> Path:
-    return Path(out) if out is not None else PROFILES_DIR / new_run_id(command, "-".join(resolved(each).name for each in bundles))
+    return folder_or_none(out) or PROFILES_DIR / new_run_id(command, "-".join(resolved(each).name for each in bundles))
 
 
 def _compare_line(pair: Sequence[Path], request: BenchRequest) -> list[str]:

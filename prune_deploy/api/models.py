@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_deploy.api.arguments import Folder, spec_of
+from prune_deploy.api.arguments import Folder, folder_or_none, module_of, names_of, require, spec_of, watcher_of
 from prune_deploy.errors import InputError
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import WidthPlan
 from prune_deploy.specs import (
     IN_MEMORY,
+    EngineLibrary,
     EngineSpec,
     ExportSpec,
     ModelSpec,
     Precision,
     PruneSpec,
     QuantizeSpec,
+    as_model_spec,
+    require_input_size,
 )
+from prune_deploy.specs.checked import fitting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,22 +43,23 @@ def build_model(model: str | ModelSpec, **fields: Any) -> LoadedModel:
     """
     from prune_deploy.models import create_model
 
-    return create_model(_model_spec(model, fields))
+    named = as_model_spec(model)
+    return create_model(spec_of(ModelSpec, model, fields) if fields else named)
 
 
 def prune(
     model: LoadedModel | nn.Module,
-    spec: PruneSpec | None = None,
+    spec: PruneSpec | float | None = None,
+    input_size: tuple[int, int, int] | None = None,
     *,
     plan: WidthPlan | None = None,
-    input_size: tuple[int, int, int] | None = None,
     **fields: Any,
 ) -> Pruned:
     """Remove channels from `model` in place.
 
-    The result holds the widths, the channels and the receipt. Ask with a `PruneSpec`, with its fields, as in `prune(model,
-    ratio=0.5)`, or with the widths of `plan`. `input_size` is (channels, height, width) in pixels. It may be left out for models
-    from `build_model` and from timm.
+    The result holds the widths, the channels and the receipt. Ask with a ratio, as in `prune(model, 0.5)`, with a `PruneSpec`, with
+    its fields, or with the widths of `plan`. `input_size` is (channels, height, width) in pixels. It may be left out for models
+    from `build_model` and from timm. A module that torch.compile returned is pruned in place too.
 
     Raises:
         PruningError: nothing would be removed, or less than asked. The model is then left as it was.
@@ -64,12 +68,22 @@ def prune(
     from prune_deploy.models import LoadedModel
     from prune_deploy.pruning import pruner
 
-    if plan is not None and spec is None:
-        fields = {"plan": IN_MEMORY, **fields}
-    request = spec_of(PruneSpec, spec, fields)
+    if tensors := fields.keys() & {"example_input", "example_inputs"}:
+        raise InputError(f"`{tensors.pop()}` is not needed", fix="give its size: `input_size=(3, 224, 224)`", field="input_size")
+    if plan is not None:
+        require(
+            WidthPlan,
+            plan,
+            "plan",
+            "a `WidthPlan` is the `plan` of what `prune` returned; a file's path is `PruneSpec(plan=PATH)`",
+        )
+        fields = {"plan": IN_MEMORY, **fields} if spec is None else fields
+    size = None if input_size is None else _size(input_size)
     if isinstance(model, LoadedModel):
-        return pruner.prune(model.module, request, input_size or model.resolved.input_size, plan=plan)
-    return pruner.prune(model, request, input_size or _input_size(model), plan=plan)
+        request = spec_of(PruneSpec, spec, fields)
+        return pruner.prune(model.module, request, size or model.resolved.input_size, plan=plan)
+    module, request = module_of(model), spec_of(PruneSpec, spec, fields)
+    return pruner.prune(module, request, size or _input_size(module), plan=plan)
 
 
 def export_bundle(
@@ -77,10 +91,10 @@ def export_bundle(
     out: Folder | None = None,
     *,
     pruned: Pruned | None = None,
-    prune: PruneSpec | None = None,
-    precisions: Sequence[Precision] = ("fp32", "fp16"),
+    prune: PruneSpec | float | None = None,
+    precisions: str | Sequence[Precision] = ("fp32", "fp16"),
     quantize: QuantizeSpec | None = None,
-    engine: EngineSpec | None = None,
+    engine: EngineSpec | EngineLibrary | None = None,
     force: bool = False,
     progress: Progress | None = None,
     **fields: Any,
@@ -102,26 +116,60 @@ def export_bundle(
     from prune_deploy import pipeline
     from prune_deploy.models import LoadedModel
 
-    place = None if out is None else Path(out)
+    how: dict[str, Any] = {"force": force, "progress": watcher_of(progress)}
+    place = folder_or_none(out)
     if isinstance(model, ExportSpec):
         if pruned is not None or prune is not None or fields:
             raise InputError("an ExportSpec says all of it, and more was given", fix="give the spec alone, or its parts")
-        return pipeline.export_bundle(model, place, force=force, progress=progress)
-    rest: dict[str, Any] = {"precisions": tuple(precisions), "quantize": quantize, "engine": engine or EngineSpec()}
-    if isinstance(model, LoadedModel):
-        if prune is not None or fields:
-            raise InputError("a built model is pruned before it is exported", fix="for example `pruned=prune(model, ratio=0.5)`")
-        spec = ExportSpec(model=model.resolved.spec, prune=None if pruned is None else pruned.receipt.request, **rest)
-        return pipeline.export_module(model, spec, pruned, place, force=force, progress=progress)
-    if pruned is not None:
-        raise InputError("what was pruned is a model in memory, and a name was given", fix="give the model that was pruned")
+        return pipeline.export_bundle(model, place, **how)
+    rest: dict[str, Any] = {
+        "precisions": names_of("precisions", precisions),
+        "quantize": None if quantize is None else spec_of(QuantizeSpec, quantize, {}),
+        "engine": spec_of(EngineSpec, engine, {}),
+    }
     request = spec_of(PruneSpec, prune, fields) if prune is not None or fields else None
-    spec = ExportSpec(model=_model_spec(model, {}), prune=request, **rest)
-    return pipeline.export_bundle(spec, place, force=force, progress=progress)
+    if isinstance(model, LoadedModel):
+        return pipeline.export_module(model, *_of_module(model, request, pruned, rest), place, **how)
+    if pruned is not None:
+        raise InputError("what was pruned is a model in memory, and no model was given", fix="give the model that was pruned")
+    return pipeline.export_bundle(ExportSpec(model=_named(model), prune=request, **rest), place, **how)
 
 
-def _model_spec(model: str | ModelSpec, fields: dict[str, Any]) -> ModelSpec:
-    return spec_of(ModelSpec, model, fields) if isinstance(model, ModelSpec) else ModelSpec(name=model, **fields)
+def _of_module(
+    model: LoadedModel, request: PruneSpec | None, pruned: Pruned | None, rest: dict[str, Any]
+) -> tuple[ExportSpec, Pruned | None]:
+    """Return the request that a model in memory meets.
+
+    How it was pruned comes with it.
+    """
+    from prune_deploy.pruning.pruner import Pruned
+
+    if request is not None:
+        raise InputError("a built model is pruned before it is exported", fix="for example `pruned=prune(model, ratio=0.5)`")
+    if pruned is not None:
+        require(Pruned, pruned, "pruned", "give what `prune` returned")
+    return ExportSpec(model=model.resolved.spec, prune=None if pruned is None else pruned.receipt.request, **rest), pruned
+
+
+def _named(model: object) -> ModelSpec:
+    """Return the request for a network that is given by its name."""
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        raise InputError(
+            "a module alone does not say how it is built again",
+            fix="build it by its name: `build_model(name, weights=PATH)`, where PATH holds its state dict",
+            field="model",
+        )
+    return as_model_spec(model)
+
+
+def _size(size: Sequence[int]) -> tuple[int, int, int]:
+    """Return the size of one image, checked."""
+    numbers: tuple[int, ...] = fitting("input_size", tuple[int, int, int], size)
+    require_input_size(numbers)
+    channels, height, width = numbers
+    return channels, height, width
 
 
 def _input_size(module: nn.Module) -> tuple[int, int, int]:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from prune_deploy.backends.run_options import out_of_memory
-from prune_deploy.errors import CannotRunError
+from prune_deploy.errors import CannotRunError, install_extra
 
-INSTALL = "pip install cuda-bindings"
+INSTALL = install_extra("gpu")
 
 _LASTING = (
     *("ECCUncorrectable", "IllegalAddress", "LaunchTimeout", "Assert", "HardwareStackError", "IllegalInstruction"),

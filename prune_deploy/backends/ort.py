@@ -20,7 +20,7 @@ from prune_deploy.backends.onnxruntime.errors import (
 )
 from prune_deploy.backends.onnxruntime.session import OrtSession
 from prune_deploy.backends.run_options import DEFAULTS, require
-from prune_deploy.errors import CannotRunError, InputError
+from prune_deploy.errors import CannotRunError, InputError, install_extra
 from prune_deploy.export.int8.kernels import EXACT_PRODUCTS
 from prune_deploy.files import open_plain
 from prune_deploy.interfaces import Availability, Backend, Session
@@ -52,7 +52,9 @@ class OrtBackend:
         """Tell whether the package is installed."""
         if find_spec("onnxruntime") is None:
             return Availability(
-                available=False, reason="onnxruntime is not installed", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'"
+                available=False,
+                reason="onnxruntime is not installed",
+                fix=f"{install_extra('cpu')}, or for an NVIDIA GPU {install_extra('gpu')}",
             )
         return Availability(available=True)
 

@@ -40,6 +40,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "backends": ("listings", "backends", "List the runtimes a bundle can be run with, and whether they work here."),
 }
 
+_HELP_OPTIONS = ["-h", "--help"]
+
 _ENDLESS = re.compile(r"\S{1000,}")
 """Words that no reader wants whole: an error repeats the value that it refuses."""
 
@@ -76,6 +78,8 @@ class LazyGroup(click.Group):
             return None
         module, name, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"prune_deploy.cli.commands.{module}"), name)
+        # A command keeps the help option of its first context, which may be one without this group above it.
+        command.context_settings.setdefault("help_option_names", _HELP_OPTIONS)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -96,7 +100,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, _, help_line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": _HELP_OPTIONS, "max_content_width": 110})
 @click.version_option(__version__, prog_name="prune-deploy")
 def cli() -> None:
     """Prune timm models, export them and measure which is really faster.

@@ -21,7 +21,7 @@ def diagnose() -> tuple[Diagnosis, ...]:
     requirements = libraries.requirements()
     checks = (
         system.check_python(),
-        libraries.check_libraries(requirements),
+        libraries.check_libraries(requirements, nvidia=nvidia),
         libraries.check_torch(requirements, nvidia),
         libraries.check_onnxruntime(requirements, nvidia),
         libraries.check_tensorrt_rtx(requirements),

@@ -144,7 +144,7 @@ def _no_driver(nvidia: Nvidia) -> Diagnosis:
         case "not-loaded":
             return warning(name, detail, fix="if this machine has an NVIDIA GPU, load the driver's module: sudo modprobe nvidia")
         case "no-pynvml":
-            return warning(name, detail, fix=pip("install", "nvidia-ml-py"))
+            return warning(name, detail, fix=f"if this machine has an NVIDIA GPU: {pip('install', 'prune-deploy[gpu]')}")
         case "no-nvml":
             fix = f"to time engines, {_NEW_DRIVER} on a machine with an NVIDIA GPU; in a container: docker run --gpus all"
             return warning(name, detail, fix=fix)

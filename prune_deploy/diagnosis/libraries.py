@@ -31,13 +31,16 @@ ORT_BUILDS: tuple[str, ...] = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-op
 At most one of them may be installed.
 """
 
-_OWN_CHECK = {"torch", "torchvision", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"}
+_OWN_CHECK = {"torch", "torchvision", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"}
+_EXTRAS = ("cpu", "gpu", "tensorrt")
+_GPU = ("cuda-bindings", "nvidia-ml-py")
+"""Distributions of the extra `gpu` without a check of their own. They are needed where there is a GPU."""
 
 
 def requirements() -> Requirements:
     """Return the requirements of this package, by distribution.
 
-    Those of its `tensorrt` extra are included. The result is {} if it runs without being installed.
+    Those of its extras for runtimes are included. The result is {} if it runs without being installed.
     """
     try:
         lines = importlib.metadata.requires("prune-deploy") or []
@@ -46,7 +49,7 @@ def requirements() -> Requirements:
     result: Requirements = {}
     for requirement in map(Requirement, lines):
         marker, requirement.marker = requirement.marker, None
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", "tensorrt")):
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *_EXTRAS)):
             result[requirement.name] = requirement
     return result
 
@@ -59,15 +62,17 @@ def in_range(requirement: Requirement | None, version: str) -> Literal["ok", "ol
     return "older" if any(Version(version) < bound for bound in lower) else "newer"
 
 
-def check_libraries(required: Requirements, versions: Versions = installed_version) -> Diagnosis:
+def check_libraries(required: Requirements, versions: Versions = installed_version, nvidia: Nvidia | None = None) -> Diagnosis:
     """Check every required library without a check of its own.
 
-    It must be installed, with a version within range.
+    It must be installed, with a version within range. Those for GPUs may be absent where there is none.
     """
     if not required:
         detail = "prune-deploy runs from a folder and is not installed, so the versions it needs are unknown"
         return warning("libraries", detail, fix=pip("install", "-e", "."))
-    wrong = _judge("libraries", [r for name, r in required.items() if name not in _OWN_CHECK], versions)
+    has_gpu = nvidia is not None and bool(nvidia.gpus)
+    optional = {name for name in _GPU if versions(name) is None and not has_gpu}
+    wrong = _judge("libraries", [r for name, r in required.items() if name not in _OWN_CHECK | optional], versions)
     return wrong or ok("libraries", f"{_show('torch-pruning', versions)}, {_show('timm', versions)} and the others within range")
 
 
@@ -114,11 +119,13 @@ def check_onnxruntime(
     """
     name = "ONNX Runtime"
     builds = [build for build in ORT_BUILDS if versions(build) is not None]
-    requirement = required.get("onnxruntime-gpu") or Requirement("onnxruntime-gpu[cuda,cudnn]")
-    install = pip("install", str(requirement))
-    replace = f"{pip('uninstall', '-y', *builds)} && {install}"
+    kept = "onnxruntime" if builds == ["onnxruntime"] and not nvidia.gpus else "onnxruntime-gpu"
+    requirement = required.get(kept) or Requirement("onnxruntime-gpu[cuda,cudnn]")
+    replace = f"{pip('uninstall', '-y', *builds)} && {pip('install', str(requirement))}"
     if not builds:
-        return problem(name, "not installed", fix=install, blocks_export=True)
+        extra = "gpu" if nvidia.gpus else "cpu"
+        detail = "not installed: the extra cpu or, for NVIDIA GPUs, the extra gpu brings it"
+        return problem(name, detail, fix=pip("install", f"prune-deploy[{extra}]"), blocks_export=True)
     if folder("onnxruntime") is None:
         detail = f"{builds[0]} is listed as installed, but its files are gone (removing one build deletes the other's)"
         return problem(name, detail, fix=replace, blocks_export=True)
@@ -140,15 +147,15 @@ def check_tensorrt_rtx(
 ) -> Diagnosis:
     """Check the builder that needs no GPU: installed, within range, importable.
 
-    Without it a machine without a GPU cannot build an engine.
+    It is optional. Without it a machine without a GPU builds no engine, and exports the rest.
     """
     name, version = "TensorRT-RTX", versions("tensorrt-rtx")
     requirement = required.get("tensorrt-rtx") or Requirement("tensorrt-rtx")
     blocks = versions("tensorrt") is None
     install = pip("install", str(requirement))
     if version is None:
-        detail = "not installed: no engine can be built without a GPU"
-        return problem(name, detail, fix=install, blocks_export=blocks)
+        detail = "not installed: bundles get no engine without a GPU; the extra gpu brings it"
+        return warning(name, detail, fix=pip("install", "prune-deploy[gpu]"))
     if in_range(requirement, version) == "older":
         detail = f"{version} is older than {requirement.specifier}"
         return problem(name, detail, fix=install, blocks_export=blocks)

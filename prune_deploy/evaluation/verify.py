@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prune_deploy.errors import InputError
+from prune_deploy.files import as_folder
 from prune_deploy.records import Artifact, BundleRecord, Parity, ParityStatus
 from prune_deploy.specs import PRECISIONS, QuantizeSpec
 from prune_deploy.store import BUNDLE_FILE, file_sha256, read_bundle, record_is_intact
@@ -42,7 +43,7 @@ def verify_bundle(folder: str | os.PathLike[str]) -> Iterator[Finding]:
     Raises:
         InputError: the folder is no bundle.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     record = read_bundle(folder)
     whole = True
     files = (_check_file(folder, artifact) for artifact in record.artifacts)

@@ -19,7 +19,7 @@ from torch import nn
 
 from prune_deploy import models
 from prune_deploy.errors import InputError, OutOfMemoryError, storage_errors
-from prune_deploy.files import open_plain, read_file, write_text
+from prune_deploy.files import as_folder, open_plain, read_file, write_text
 from prune_deploy.pruning import recipe as recipes
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import Artifact, BundleRecord, QdqPlacement, Recipe, WidthPlan, from_json, to_json
@@ -98,7 +98,7 @@ def load(folder: str | os.PathLike[str], *, check_hashes: bool = True) -> nn.Mod
     Raises:
         InputError: the folder is no bundle, or a file of it is damaged.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     record = read_bundle(folder)
     if check_hashes:
         require_intact(folder, record, {"weights", "recipe"})

@@ -16,7 +16,7 @@ from prune_deploy.measure.case_warnings import side_warnings, speedup_warnings, 
 from prune_deploy.measure.estimates import estimate
 from prune_deploy.measure.pairing import TimedBlocks, log_means, log_ratios, timed_blocks
 from prune_deploy.measure.percentiles import upper_bounds
-from prune_deploy.measure.samples import Samples
+from prune_deploy.measure.samples import CLOCK, Samples
 from prune_deploy.measure.verdicts import is_converged, required_margin, verdict
 from prune_deploy.records import CandidateStats, ComparisonStats, Estimate, Latency, Speedup
 from prune_deploy.specs import Rigor
@@ -101,7 +101,7 @@ def _speedup(samples: Samples, timed: Sequence[TimedBlocks], index: int, margin:
     if not launches:
         return None
     ratio = estimate(launches, samples.rigor)
-    cycles = _ratio(dense, other, samples.rigor, reading="sm_clock_mhz")
+    cycles = _ratio(dense, other, samples.rigor, reading=CLOCK)
     cycle_ratio = None if cycles is None else cycles.value
     steady = not (unsteady_launches(samples, index) or unsteady_launches(samples, samples.dense))
     low, high = (None, None) if ratio.unit == "round" or ratio.count < 2 else bootstrap_interval(launches, samples.seed)

@@ -9,6 +9,10 @@ within a launch show (memory layout, core, clock). Intervals over pooled rounds 
   standard error is that of a mean times √(π/2), the cost of the median under normal noise. Contaminated rounds inflate the
   standard deviation but hardly move the median, so the interval errs on the wide side.
 
+Intervals are cut at 1e30 to both sides. Block values lie between a nanosecond and a day, and clocks within five powers of ten. No
+ratio of them is as far away, nor a ratio of two such ratios. Otherwise two launches that differ by a factor of hundreds would give an
+interval to infinity.
+
 The stated confidence is 97.5 %. Measuring stops as soon as the interval is narrow, and looking several times costs coverage. The
 remaining coverage is above 94 % (tests/slow/test_statistics_simulations.py).
 """
@@ -27,6 +31,7 @@ from prune_deploy.specs import Rigor
 
 CONFIDENCE = 0.975
 
+_FURTHEST = math.log(1e30)
 _MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 
@@ -50,8 +55,16 @@ def _with_interval(
     low = high = None
     if count > 1:
         half_width = t_quantile(count) * error_factor * float(np.std(units, ddof=1)) / math.sqrt(count)
-        low, high = math.exp(centre - half_width), math.exp(centre + half_width)
+        low, high = ends(centre, half_width)
     return Estimate(value=math.exp(centre), low=low, high=high, confidence=CONFIDENCE, unit=unit, count=count)
+
+
+def ends(centre: float, half: float) -> tuple[float, float]:
+    """Return both ends of an interval from logarithms, exponentiated.
+
+    They are cut to what a time or a ratio can be.
+    """
+    return math.exp(max(centre - half, -_FURTHEST)), math.exp(min(centre + half, _FURTHEST))
 
 
 def t_quantile(count: int) -> float:

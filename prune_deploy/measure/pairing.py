@@ -64,7 +64,7 @@ def _value_ns(block: Block) -> float:
 def log_ratios(dense: TimedBlocks, other: TimedBlocks, *, reading: str | None = None) -> list[NDArray[np.float64]]:
     """Return log(dense mean / other mean) of every pair that counts.
 
-    Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` ("sm_clock_mhz") each value
+    Both have completed it. There is one array of shape (pairs,) per launch that has any. With a `reading` (`CLOCK`) each value
     is multiplied by what was read beside its block. Blocks without that reading are left out.
     """
     ours, theirs = _by_launch(dense, reading), _by_launch(other, reading)

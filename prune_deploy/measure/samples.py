@@ -31,6 +31,12 @@ _DAMAGE = (
 _MOST_BYTES = 2 << 30
 _LONGEST_RUN_NS = 86_400 * 10**9
 _LARGEST_READING = 1e18
+_CLOCKS_MHZ = (1.0, 1e5)
+"""A megahertz and 100 gigahertz. 0 is a clock that could not be read."""
+
+CLOCK = "sm_clock_mhz"
+"""Reading by which times become clock cycles."""
+
 _COLUMNS = ("candidate", "launch", "round", "position", "phase", "leading", "started_ns", "runs")
 
 
@@ -195,6 +201,9 @@ def _check_sense(samples: Samples) -> None:
             raise ValueError("a run took less than nothing, or more than a day")
         if not all(abs(reading) <= _LARGEST_READING for reading in block.readings.values()):
             raise ValueError("a reading is not finite, or too large")
+        clock_mhz = block.readings.get(CLOCK, 0.0)
+        if clock_mhz and not _CLOCKS_MHZ[0] <= clock_mhz <= _CLOCKS_MHZ[1]:
+            raise ValueError(f"a clock of {clock_mhz:g} MHz is none")
 
 
 def _block(arrays: dict[str, NDArray[Any]], number: int, end: int) -> Block:

@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.data import resolve_data_config
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg
@@ -19,8 +20,9 @@ from prune_deploy.data import synthetic_images
 from prune_deploy.errors import CannotRunError, InputError, first_line
 from prune_deploy.models.checkpoints import load_weights
 from prune_deploy.models.names import require_registered, resolve
+from prune_deploy.models.pretrained import pretrained_file
 from prune_deploy.records import Preprocessing, WeightsSource
-from prune_deploy.specs import ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs import ModelSpec, ResolvedModel, as_model_spec, weights_path
 from prune_deploy.store import file_sha256
 
 _STATISTICS_IMAGES = 4
@@ -36,14 +38,16 @@ class LoadedModel:
     preprocessing: Preprocessing
 
 
-def create_model(spec: ModelSpec) -> LoadedModel:
+def create_model(spec: ModelSpec | str) -> LoadedModel:
     """Build the model and load or draw its weights.
+
+    A name alone is a `ModelSpec` with everything else left open.
 
     Raises:
         InputError: unknown model, an input size it refuses, or a weights file that does not fit.
         CannotRunError: pretrained weights cannot be fetched.
     """
-    resolved = resolve(spec)
+    resolved = resolve(as_model_spec(spec))
     skeleton(resolved)  # refuses bad sizes before any weight is drawn
     path = weights_path(resolved.weights)
     if resolved.weights == "random":
@@ -94,7 +98,11 @@ def _require_whole_patches(module: nn.Module, size: tuple[int, int, int]) -> Non
             raise ValueError(f"patches of {height}x{width} do not divide it")
 
 
-def _build(model: ResolvedModel, *, pretrained: bool = False) -> nn.Module:
+def _build(model: ResolvedModel, **pretrained: Any) -> nn.Module:
+    """Build the module.
+
+    `pretrained` is what timm needs to load weights, nothing for fresh ones.
+    """
     require_registered(model.name)
     config = get_pretrained_cfg(model.name)
     own = tuple(getattr(config, "input_size", None) or (3, 224, 224))
@@ -106,17 +114,20 @@ def _build(model: ResolvedModel, *, pretrained: bool = False) -> nn.Module:
         kwargs["img_size"] = tuple(size[1:])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on the meta device, initialisers say that they do nothing
-        module: nn.Module = timm.create_model(model.name, pretrained=pretrained, num_classes=model.num_classes, **kwargs)
+        module: nn.Module = timm.create_model(model.name, num_classes=model.num_classes, **pretrained, **kwargs)
     return module
 
 
 def _pretrained(model: ResolvedModel) -> tuple[nn.Module, WeightsSource]:
+    file = pretrained_file(model.name, get_pretrained_cfg(model.name))
     try:
-        module = _build(model, pretrained=True)
-    except (OSError, RuntimeError) as error:
+        module = _build(model, pretrained=True, pretrained_cfg_overlay={} if file is None else {"file": str(file)})
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise CannotRunError(
-            f"pretrained weights of {model.name} cannot be fetched: {first_line(error)}",
-            fix="check the internet connection, or use `weights=PATH` or `weights='random'`",
+            f"pretrained weights of {model.name} cannot be loaded: {first_line(error)}",
+            fix="check the internet connection, or use `weights=PATH` or `weights='random'`"
+            if file is None
+            else f"delete {file}, so that it is fetched again, or use `weights=PATH` or `weights='random'`",
         ) from error
     config = module.pretrained_cfg
     tag = config.get("tag") if isinstance(config, dict) else None

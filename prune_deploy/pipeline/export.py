@@ -5,6 +5,7 @@ The stages are model → prune → ONNX files → parity → engines → bundle.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 from prune_deploy.environment import capture
 from prune_deploy.folders import new_folder
 from prune_deploy.interfaces import Progress, Silent
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pipeline.requests import cache_key, find_bundle, quantize_by_content
-from prune_deploy.records import Artifact, BundleRecord, Receipt, Training
+from prune_deploy.records import Artifact, BundleRecord, Receipt, Recovery, Training
 from prune_deploy.specs import ExportSpec
 from prune_deploy.store import BUNDLE_FILE, write_record
 from prune_deploy.tensors import INPUT_NAME, OUTPUT_NAME
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(HtmlView):
     """A bundle on disk.
 
     `reused` is true if it was there already, made by the same request with the same tools.
@@ -49,13 +51,14 @@ class Network:
     """A module as it goes into a bundle, with its receipt.
 
     It is built, and narrowed or masked. `pruned` is None unless channels were removed. `training` records the training of the
-    weights afterwards.
+    weights afterwards, `recovery` what was brought back without any.
     """
 
     loaded: LoadedModel
     pruned: Pruned | None
     receipt: Receipt
     training: Training | None = None
+    recovery: Recovery | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -99,9 +102,8 @@ def export_bundle(
         progress.stage("write weights")
         artifacts = bundle.write_module(loaded.module, loaded.resolved, made.pruned, working)
         files = ArtifactMaker(spec, made, working, progress)
-        artifacts += files.onnx_files()
-        engines, note = files.engines()
-        record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + engines), note)
+        made_files, note = files.make()
+        record = _record(cache_key(spec, lineage), spec, made, tuple(artifacts + made_files), note)
         write_record(working, record)
     return Exported(folder, record, reused=False)
 
@@ -111,12 +113,14 @@ def _check_tools(spec: ExportSpec) -> None:
 
     A misspelt or absent one is then an error before minutes of work, not after.
     """
+    from prune_deploy.backends import usable
     from prune_deploy.export.tensorrt.library import choose_library
     from prune_deploy.pruning import methods
 
     if spec.prune is not None:
         methods.create(spec.prune.method)
     if spec.quantize is not None:
+        usable("ort")  # it calibrates
         quantize_by_content(spec.quantize)
     if spec.engine.library not in ("auto", "none"):
         choose_library(spec.engine.library, spec.engine.target)
@@ -145,8 +149,15 @@ def build_network(spec: ExportSpec, graph_limit_s: float, progress: Progress) ->
         counts = count(make_meta_copy(loaded.module), loaded.resolved.input_size)
         return Network(loaded, None, Receipt(request=None, before=counts, after=counts, groups=()))
     progress.stage("prune")
+    dense = None if spec.recover is None else copy.deepcopy(loaded.module)
     pruned = prune(loaded.module, spec.prune, loaded.resolved.input_size, limit_s=graph_limit_s)
-    return Network(loaded, pruned, pruned.receipt)
+    recovery = None
+    if dense is not None and spec.recover is not None:
+        from prune_deploy.pipeline.recovery import recover_network
+
+        progress.stage("recover", spec.recover.calibration)
+        recovery = recover_network(dense, loaded, pruned, spec.recover, progress, limit_s=graph_limit_s)
+    return Network(loaded, pruned, pruned.receipt, recovery=recovery)
 
 
 def _record(key: str, spec: ExportSpec, made: Network, artifacts: tuple[Artifact, ...], note: str) -> BundleRecord:
@@ -165,4 +176,5 @@ def _record(key: str, spec: ExportSpec, made: Network, artifacts: tuple[Artifact
         environment=capture(),
         engine_note=note,
         training=made.training,
+        recovery=made.recovery,
     )

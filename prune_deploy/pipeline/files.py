@@ -18,16 +18,17 @@ from prune_deploy.evaluation.engine_parity import check_engine_parity
 from prune_deploy.evaluation.parity import CALIBRATION_IMAGES, Remembered, onnx_parity, require_passed
 from prune_deploy.export import bundle
 from prune_deploy.export.half.convert import convert
-from prune_deploy.export.int8.quantize import Int8File, accept_int8, make_int8
 from prune_deploy.export.onnx import export_onnx
 from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Progress
+from prune_deploy.pipeline.background import Background, BesideProgress, Stoppable
 from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, QuantizeSpec
 
 if TYPE_CHECKING:
+    from prune_deploy.export.int8.quantize import Int8File
     from prune_deploy.models import LoadedModel
     from prune_deploy.pipeline.export import Network
 
@@ -42,36 +43,44 @@ class ArtifactMaker:
         self._spec, self._loaded, self._working, self._progress = spec, network.loaded, working, progress
         self._size = network.loaded.resolved.input_size
         self._trained = network.is_trained
-        self._answers = Remembered(network.loaded.module)
+        self._answers = Stoppable(Remembered(network.loaded.module))
         self._images: torch.Tensor | None = None
 
-    def onnx_files(self) -> list[Artifact]:
-        """Make the FP32 file, and the others that are derived from it.
+    def make(self) -> tuple[list[Artifact], str]:
+        """Make ONNX files and engines, with a note on the engines.
+
+        The FP32 file comes first, and the others are derived from it. There may be no engine, and the note then says why.
 
         Raises:
             BuildError: the export failed, or a file's layers are not what its label says.
-            ParityError: a file does not compute what the module computes.
+            ParityError: a file or an engine does not compute what the module computes.
             InputError: calibration images that cannot be used, or an imported INT8 file that does not fit.
+            CannotRunError, StorageError: as `build_engine`.
         """
         self._progress.stage("export onnx")
         paths = export_onnx(self._loaded.module, self._size, self._working / bundle.ONNX_FILE)
+        derived = [each for each in self._spec.precisions if PRECISIONS[each].is_half or PRECISIONS[each].needs_calibration]
+        if not derived:
+            return self._with_engines_beside(paths)
         artifacts = self._described(paths, "fp32", self._parity(paths[0], "fp32"))
-        for precision in self._spec.precisions:
-            if PRECISIONS[precision].is_half:
-                artifacts += self._half(precision)
-            elif PRECISIONS[precision].needs_calibration:
-                artifacts += self._int8()
-        return artifacts
+        for precision in derived:
+            artifacts += self._half(precision) if PRECISIONS[precision].is_half else self._int8()
+        engines, note = self._engines()
+        return artifacts + engines, note
 
-    def engines(self) -> tuple[list[Artifact], str]:
-        """Make an engine for each precision, and a note on them.
+    def _with_engines_beside(self, paths: Sequence[Path]) -> tuple[list[Artifact], str]:
+        """Check the FP32 file while its engine is built."""
+        reporter = self._progress
+        reporter.stage("check onnx", paths[0].name)
+        with Background(lambda: self._compared(paths[0], "fp32"), self._answers.stop) as check:
+            self._progress = beside = BesideProgress(reporter, check)
+            engines, note = self._engines()
+            parity = beside.finish()
+        self._progress = reporter
+        return self._described(paths, "fp32", parity) + engines, note
 
-        There may be none. The note describes the engines, or gives the reason that there are none.
-
-        Raises:
-            BuildError, CannotRunError, StorageError: as `build_engine`.
-            ParityError: an engine computes something else.
-        """
+    def _engines(self) -> tuple[list[Artifact], str]:
+        """Make an engine for each precision, and a note on them."""
         request = self._spec.engine
         if request.library == "none":
             return [], "no engine: `library='none'`"
@@ -93,6 +102,8 @@ class ArtifactMaker:
         return self._described(paths, precision, parity, conversion=conversion, share=share)
 
     def _int8(self) -> list[Artifact]:
+        from prune_deploy.export.int8.quantize import accept_int8, make_int8  # they import ONNX Runtime
+
         spec = self._spec.quantize
         assert spec is not None, "int8 comes with its request"
         source = self._working / bundle.ONNX_FILE
@@ -126,6 +137,9 @@ class ArtifactMaker:
         It runs in ONNX Runtime's CPU provider, where that has the types.
         """
         self._progress.stage("check onnx", graph.name)
+        return self._compared(graph, precision, images)
+
+    def _compared(self, graph: Path, precision: Precision, images: torch.Tensor | None = None) -> Parity:
         parity = onnx_parity(self._answers, graph, self._size, precision, images, trained=self._trained)
         require_passed(graph.name, parity, precision)
         return parity

@@ -11,11 +11,12 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from prune_deploy.environment import installed_version
 from prune_deploy.errors import InputError, storage_errors
 from prune_deploy.folders import check_place
 from prune_deploy.gpus import local_target
 from prune_deploy.records import SCHEMA_VERSION, BundleRecord, to_json
-from prune_deploy.specs import ExportSpec, QuantizeSpec, weights_path
+from prune_deploy.specs import ExportSpec, QuantizeSpec, RecoverSpec, weights_path
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, file_sha256, is_complete, read_bundle
 
 # The version of each of them can change a byte of a bundle.
@@ -41,6 +42,8 @@ def cache_key(spec: ExportSpec, lineage: str = "") -> str:
         InputError: a file that the request names cannot be read.
     """
     parts = [f"schema {SCHEMA_VERSION}", *(f"{name} {_version(name)}" for name in _KEYED_LIBRARIES)]
+    if (cpu_build := installed_version("onnxruntime")) is not None:
+        parts.append(f"onnxruntime {cpu_build}")
     # The weights of a lineage came from files that may have gone since.
     parts += [to_json(spec), lineage] if lineage else [to_json(_by_content(spec))]
     if spec.engine.library == "auto":
@@ -59,7 +62,8 @@ def _by_content(spec: ExportSpec) -> ExportSpec:
     if prune is not None and prune.plan is not None:
         prune = replace(prune, plan=f"file {file_sha256(Path(prune.plan))}")
     quantize = None if spec.quantize is None else quantize_by_content(spec.quantize)
-    return replace(spec, model=model, prune=prune, quantize=quantize)
+    recover = None if spec.recover is None else _recover_by_content(spec.recover)
+    return replace(spec, model=model, prune=prune, quantize=quantize, recover=recover)
 
 
 def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
@@ -75,6 +79,13 @@ def quantize_by_content(spec: QuantizeSpec) -> QuantizeSpec:
     if spec.onnx is not None:
         return replace(spec, onnx=f"file {file_sha256(Path(spec.onnx))}")
     return replace(spec, calibration=f"images {calibration_sha256(spec.calibration, spec.samples)}")
+
+
+def _recover_by_content(spec: RecoverSpec) -> RecoverSpec:
+    from prune_deploy.data.files import calibration_sha256
+
+    samples = spec.samples + spec.samples // 2
+    return replace(spec, calibration=f"images {calibration_sha256(spec.calibration, samples)}")
 
 
 def _version(name: str) -> str:

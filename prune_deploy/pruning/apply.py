@@ -62,28 +62,51 @@ def cut(model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selec
     All groups are cut together: each layer is narrowed once, by the union of what its groups lose, so order does not matter. Frozen
     parameters stay frozen.
     """
-    whole = {width.name for width in plan.groups if width.whole_blocks}
+    groups = tuple(groups)
+    whole = _whole(plan)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    removals: dict[tuple[str, Callable[..., Any]], tuple[Member, set[int]]] = {}
+    removed_by = removals(model, groups, plan, selection)
     for group in groups:
-        removed = set(range(group.channels)) - set(selection.kept.get(group.name, range(group.channels)))
+        removed = _removed(group, selection)
+        if removed and group.name in whole and group.heads is not None:
+            size = group.channels // group.blocks
+            families.remove_heads(model.get_submodule(group.heads), sorted({channel // size for channel in removed}))
+    for member, gone in removed_by:
+        _narrow(model, member, sorted(gone))
+    families.repair_attributes(model)
+    for name, parameter in model.named_parameters():
+        if name in frozen:  # torch-pruning makes parameters that are not
+            parameter.requires_grad_(False)
+
+
+def removals(
+    model: nn.Module, groups: Iterable[ChannelGroup], plan: WidthPlan, selection: Selection
+) -> list[tuple[Member, set[int]]]:
+    """Return the channels that each layer loses, in its dense numbering.
+
+    `model` is still whole. Layers that lose nothing are left out.
+    """
+    whole = _whole(plan)
+    found: dict[tuple[str, Callable[..., Any]], tuple[Member, set[int]]] = {}
+    for group in groups:
+        removed = _removed(group, selection)
         if not removed:
             continue
         for member in group.members:
             if group.name in whole and _is_shared_by_heads(model, member):
                 continue
             gone = {position for position, root in zip(member.positions, member.roots, strict=True) if root in removed}
-            removals.setdefault((member.name, member.handler), (member, set()))[1].update(gone)
-        if group.name in whole and group.heads is not None:
-            size = group.channels // group.blocks
-            families.remove_heads(model.get_submodule(group.heads), sorted({channel // size for channel in removed}))
-    for member, gone in removals.values():
-        if gone:
-            _narrow(model, member, sorted(gone))
-    families.repair_attributes(model)
-    for name, parameter in model.named_parameters():
-        if name in frozen:  # torch-pruning makes parameters that are not
-            parameter.requires_grad_(False)
+            found.setdefault((member.name, member.handler), (member, set()))[1].update(gone)
+    return [(member, gone) for member, gone in found.values() if gone]
+
+
+def _whole(plan: WidthPlan) -> set[str]:
+    """Return the names of groups that lose whole blocks."""
+    return {width.name for width in plan.groups if width.whole_blocks}
+
+
+def _removed(group: ChannelGroup, selection: Selection) -> set[int]:
+    return set(range(group.channels)) - set(selection.kept.get(group.name, range(group.channels)))
 
 
 def _is_shared_by_heads(model: nn.Module, member: Member) -> bool:

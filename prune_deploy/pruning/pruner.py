@@ -13,6 +13,7 @@ from torch import nn
 
 from prune_deploy.errors import InputError, PruningError, setting
 from prune_deploy.interfaces import GroupLayer, LayerGroup, Method
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pruning import methods
 from prune_deploy.pruning.apply import cut, select
 from prune_deploy.pruning.checks.probe import wrongly_mapped
@@ -28,7 +29,7 @@ from prune_deploy.specs import IN_MEMORY, PruneSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(HtmlView):
     """Result of a pruning: widths, channels and receipt.
 
     The model itself was narrowed in place.

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from prune_deploy.records.accuracy import NAMES_KEPT, Accuracy
 from prune_deploy.records.bundle import (
-    NO_DENSE_SPEEDUP,
-    SHORTFALL_REASONS,
     Artifact,
     BundleRecord,
-    Counts,
     EngineProfile,
     EngineRecord,
-    GroupReason,
-    GroupWidth,
     Parity,
     ParityCheck,
     ParityStatus,
     Preprocessing,
-    Receipt,
     Recipe,
-    Selection,
     WeightsSource,
-    WidthPlan,
 )
 from prune_deploy.records.compatibility import STAGES, Compatibility, CompatibilityStage, CompatibilityVerdict
 from prune_deploy.records.environment import Environment
@@ -40,6 +32,17 @@ from prune_deploy.records.precision import (
     Quantization,
     UnquantizedReason,
 )
+from prune_deploy.records.pruning import (
+    NO_DENSE_SPEEDUP,
+    SHORTFALL_REASONS,
+    Counts,
+    GroupReason,
+    GroupWidth,
+    Receipt,
+    Selection,
+    WidthPlan,
+)
+from prune_deploy.records.recovery import FoldRecord, Recovery, RecoveryStep
 from prune_deploy.records.run import (
     FAILED_STATUSES,
     CandidateStats,
@@ -101,6 +104,7 @@ __all__ = [
     "Epoch",
     "Estimate",
     "Explanation",
+    "FoldRecord",
     "GroupReason",
     "GroupWidth",
     "KeptLayer",
@@ -119,6 +123,8 @@ __all__ = [
     "Quantization",
     "Receipt",
     "Recipe",
+    "Recovery",
+    "RecoveryStep",
     "Role",
     "RunRecord",
     "Selection",

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prune_deploy.records.accuracy import Accuracy
-from prune_deploy.records.bundle import Counts
 from prune_deploy.records.environment import Environment
 from prune_deploy.records.precision import LayerShare
+from prune_deploy.records.pruning import Counts
 from prune_deploy.records.upgrades import SCHEMA_VERSION
 from prune_deploy.specs import Across, Case, MeasureSpec, Placement, QuantizeSpec, SweepSpec, Variant
 
@@ -35,8 +35,11 @@ FAILED_STATUSES: frozenset[Status] = frozenset({"failed", "timeout", "graph_brea
 """Statuses that make a command end with exit code 1."""
 
 
-_LEAST = 1e-30
-"""Bound of times and ratios on both sides. Quotients of them are finite and have logarithms."""
+_LEAST = 1e-40
+"""Bound of times, ratios and their intervals on both sides. Quotients of them are finite and have logarithms."""
+
+_LARGEST_SPEEDUP = 1e14
+"""A day over a nanosecond, the longest run that is read over the shortest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,10 @@ class Speedup:
     cycle_ratio: float | None = None
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 / _LARGEST_SPEEDUP <= self.ratio.value <= _LARGEST_SPEEDUP:
+            raise ValueError(f"a speed-up of {self.ratio.value} is no ratio of two runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,16 @@ from prune_deploy.specs.measure import (
     Rigor,
     RunOptions,
 )
-from prune_deploy.specs.model import RANDOM_WEIGHTS, SHORT_CODE_PARAMS, SHORT_CODES, ModelSpec, ResolvedModel, weights_path
+from prune_deploy.specs.model import (
+    RANDOM_WEIGHTS,
+    SHORT_CODE_PARAMS,
+    SHORT_CODES,
+    ModelSpec,
+    ResolvedModel,
+    as_model_spec,
+    require_input_size,
+    weights_path,
+)
 from prune_deploy.specs.precision import (
     PRECISIONS,
     ParityThreshold,
@@ -62,6 +71,7 @@ from prune_deploy.specs.quantize import (
     Smoothing,
     parse_calibration,
 )
+from prune_deploy.specs.recover import DEFAULT_RECOVER_SAMPLES, Recover, RecoverSpec
 from prune_deploy.specs.sweep import Block, Bundles, SweepSpec, Variant
 from prune_deploy.specs.training import DEFAULT_LR, FinetuneSpec, Optimizer
 
@@ -72,6 +82,7 @@ __all__ = [
     "DEFAULT_CALIBRATION_SAMPLES",
     "DEFAULT_IGNORE",
     "DEFAULT_LR",
+    "DEFAULT_RECOVER_SAMPLES",
     "DEFAULT_TARGET",
     "IGNORE_WORDS",
     "IN_MEMORY",
@@ -108,6 +119,8 @@ __all__ = [
     "PrecisionInfo",
     "PruneSpec",
     "QuantizeSpec",
+    "Recover",
+    "RecoverSpec",
     "ResolvedModel",
     "RestPrecision",
     "Rigor",
@@ -118,12 +131,14 @@ __all__ = [
     "SweepSpec",
     "Variant",
     "WhenEmpty",
+    "as_model_spec",
     "need_calibration",
     "parse_amount",
     "parse_calibration",
     "parse_data",
     "parse_precisions",
     "require_calibration",
+    "require_input_size",
     "resolve_target",
     "weights_path",
 ]

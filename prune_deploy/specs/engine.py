@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.precision import Precision, parse_precisions
 
 EngineLibrary = Literal["auto", "tensorrt", "tensorrt-rtx", "none"]
@@ -49,7 +50,8 @@ DEFAULT_TARGET = "sm86"
 DEFAULT_BATCHES: tuple[int, ...] = (1, 8, 64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """Engines to build: library, GPU, batch sizes and limits.
 
@@ -60,6 +62,7 @@ class EngineSpec:
     """
 
     library: EngineLibrary = "auto"
+    _: KW_ONLY
     target: str = DEFAULT_TARGET
     batches: tuple[int, ...] = DEFAULT_BATCHES
     workspace_mib: int | None = None

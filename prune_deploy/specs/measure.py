@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from prune_deploy.errors import InputError, setting
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.precision import Precision
 
 Device = Literal["cpu", "cuda"]
@@ -29,7 +30,8 @@ The least that a rigor asks for is done even where it takes longer.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """All options that change speed.
 
@@ -43,6 +45,7 @@ class RunOptions:
     """
 
     device: Device = "cpu"
+    _: KW_ONLY
     threads: int | None = None
     channels_last: bool = False
     cudnn_benchmark: bool = False
@@ -60,7 +63,8 @@ class RunOptions:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class MeasureSpec:
     """Settings of a comparison's measurement.
 
@@ -73,6 +77,7 @@ class MeasureSpec:
     """
 
     rigor: Rigor = "full"
+    _: KW_ONLY
     mode: Mode = "latency"
     placement: Placement | None = None
     budget_s: float | None = None

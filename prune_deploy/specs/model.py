@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from prune_deploy.errors import InputError
+from prune_deploy.errors import InputError, described
+from prune_deploy.specs.checked import checked
 
 SHORT_CODES: dict[str, str] = {
     "c": "convnext_large",
@@ -37,7 +39,8 @@ They are stated here, because counting them takes an import of seconds. A test c
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Request for a network: a timm name, its classes, input and weights.
 
@@ -47,6 +50,7 @@ class ModelSpec:
     """
 
     name: str
+    _: KW_ONLY
     num_classes: int | None = None
     input_size: tuple[int, int, int] | None = None
     weights: str = "random"
@@ -61,12 +65,41 @@ class ModelSpec:
                 fix="ask for one class or more, or for 0 to get embeddings",
                 field="num_classes",
             )
-        if self.input_size is not None and (len(self.input_size) != 3 or min(self.input_size) < 1):
-            raise InputError(
-                f"`input_size` must be three positive numbers, got {self.input_size}",
-                fix="for example `input_size=(3, 224, 224)`",
-                field="input_size",
-            )
+        if self.input_size is not None:
+            require_input_size(self.input_size)
+
+
+def require_input_size(size: Sequence[int]) -> None:
+    """Refuse what is not the size of one image.
+
+    Raises:
+        InputError: it has not three numbers, or one of them is not positive.
+    """
+    if len(size) != 3 or min(size) < 1:
+        raise InputError(
+            f"`input_size` must be three positive numbers, got {size}",
+            fix="give channels, height and width of one image, for example `input_size=(3, 224, 224)`",
+            field="input_size",
+        )
+
+
+def as_model_spec(model: object) -> ModelSpec:
+    """Return the request for a network.
+
+    It may be given by its name.
+
+    Raises:
+        InputError: it is neither a name nor a ModelSpec.
+    """
+    if isinstance(model, ModelSpec):
+        return model
+    if isinstance(model, str):
+        return ModelSpec(name=model)
+    raise InputError(
+        f"the name of a timm model is asked for, got {described(model)}",
+        fix="for example 'resnet50'; `prune` and `export_bundle` take the model that `build_model` returned",
+        field="model",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

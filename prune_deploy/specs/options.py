@@ -20,6 +20,7 @@ from prune_deploy.specs.measure import MeasureSpec, RunOptions
 from prune_deploy.specs.model import ModelSpec
 from prune_deploy.specs.prune import MaskSpec, PruneSpec
 from prune_deploy.specs.quantize import QuantizeSpec
+from prune_deploy.specs.recover import RecoverSpec
 from prune_deploy.specs.sweep import Block, SweepSpec
 from prune_deploy.specs.training import FinetuneSpec
 
@@ -62,7 +63,7 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
         "workspace_mib": "--workspace",
         **_same("target", "sparse_weights"),
     },
-    ExportSpec: {"mask": "--mask", "precisions": "--precision"},
+    ExportSpec: {"mask": "--mask", "precisions": "--precision", "recover": "--recover"},
     QuantizeSpec: {
         "calibration": "--calib",
         "samples": "--calib-samples",
@@ -73,6 +74,7 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
         "smooth": "--int8-smooth",
         **_same("max_drop", "onnx"),
     },
+    RecoverSpec: {"kind": "--recover", "calibration": "--calib", "samples": "--recover-samples"},
     RunOptions: _same("device", "threads", "channels_last", "cudnn_benchmark", "compile_mode", "cpu_freezing"),
     MeasureSpec: {
         "memory_limit_mib": "--memory-limit",
@@ -135,7 +137,13 @@ _VALUES: Mapping[str, str] = {
 """Options that stand for a field with its value."""
 
 _NEGATABLE = frozenset({"--amp", "--sparse-weights"})
-_PARTS: Mapping[str, type] = {"prune": PruneSpec, "mask": MaskSpec, "engine": EngineSpec, "quantize": QuantizeSpec}
+_PARTS: Mapping[str, type] = {
+    "prune": PruneSpec,
+    "mask": MaskSpec,
+    "engine": EngineSpec,
+    "quantize": QuantizeSpec,
+    "recover": RecoverSpec,
+}
 """Attributes of an ExportSpec.
 
 `quantize.method` names one of the two methods.

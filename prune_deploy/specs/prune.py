@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from prune_deploy.errors import InputError, setting
+from prune_deploy.specs.checked import checked
 
 Scope = Literal["local", "global", "isomorphic"]
 
@@ -28,7 +29,8 @@ IN_MEMORY = "<memory>"
 """Value of `PruneSpec.plan` for widths that are handed over in memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class PruneSpec:
     """Request for a pruning: the amount to remove and the rule.
 
@@ -44,6 +46,7 @@ class PruneSpec:
     """
 
     ratio: float | None = None
+    _: KW_ONLY
     target_macs: str | None = None
     target_params: str | None = None
     plan: str | None = None
@@ -62,11 +65,7 @@ class PruneSpec:
 
     def __post_init__(self) -> None:
         self._check_amount()
-        to_the_end = self.ratio == 1 and self.steps > 1
-        if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1) and not to_the_end:
-            raise InputError(
-                f"`ratio` must lie between 0 and 1, both excluded, got {self.ratio}", fix="for example `ratio=0.5`", field="ratio"
-            )
+        self._check_ratio()
         if not (math.isfinite(self.group_cap) and 0 < self.group_cap <= 1):
             raise InputError(
                 f"`group_cap` must be above 0 and at most 1, got {self.group_cap}",
@@ -85,6 +84,17 @@ class PruneSpec:
                 fix="use `ignore=('none',)` alone, or name what to keep, for example `ignore=('head', 'norm')`",
                 field="ignore",
             )
+
+    def _check_ratio(self) -> None:
+        ratio = self.ratio
+        if ratio is None or (math.isfinite(ratio) and 0 < ratio < 1) or (ratio == 1 and self.steps > 1):
+            return
+        per_cent = f"it is a share, not per cent: {setting('ratio', ratio / 100)}"
+        raise InputError(
+            f"`ratio` must lie between 0 and 1, both excluded, got {ratio}",
+            fix=per_cent if 5 <= ratio < 100 else "for example `ratio=0.5`",
+            field="ratio",
+        )
 
     def _check_amount(self) -> None:
         given = [
@@ -113,7 +123,8 @@ class PruneSpec:
         return "none" in self.ignore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class MaskSpec:
     """Weights to set to zero, with all shapes kept.
 
@@ -122,6 +133,7 @@ class MaskSpec:
     """
 
     kind: MaskKind
+    _: KW_ONLY
     ratio: float = 0.5
 
     def __post_init__(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.data import FOLDERLESS, DataKind, parse_data
 
 CalibrationMethod = Literal["minmax", "entropy", "percentile"]
@@ -31,7 +32,8 @@ SYNTHETIC = "synthetic"
 DEFAULT_CALIBRATION_SAMPLES = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class QuantizeSpec:
     """Request to make `model.int8.onnx` from `model.onnx`.
 
@@ -52,6 +54,7 @@ class QuantizeSpec:
     """
 
     calibration: str = SYNTHETIC
+    _: KW_ONLY
     samples: int = DEFAULT_CALIBRATION_SAMPLES
     method: CalibrationMethod = "percentile"
     rest: RestPrecision = "fp16"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
 from prune_deploy.errors import InputError
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.data import parse_data
 from prune_deploy.specs.engine import EngineSpec
 from prune_deploy.specs.measure import MeasureSpec
@@ -77,7 +78,8 @@ class Variant:
         return _NAME.sub("-", "-".join(parts))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class Block:
     """Models × (methods and masks) × ratios × seeds with common settings.
 
@@ -87,6 +89,7 @@ class Block:
     """
 
     models: tuple[str, ...]
+    _: KW_ONLY
     methods: tuple[str, ...] = ()
     masks: tuple[MaskKind, ...] = ()
     ratios: tuple[float, ...] = ()
@@ -145,7 +148,8 @@ class Block:
         return replace(self.settings, method=method, ratio=ratio, steps=steps, seed=seed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class SweepSpec:
     """Request for a whole sweep: its networks, and their measurement.
 
@@ -160,6 +164,7 @@ class SweepSpec:
     """
 
     blocks: tuple[Block, ...]
+    _: KW_ONLY
     backends: tuple[str, ...]
     precisions: tuple[Precision, ...] = ("fp32",)
     batches: tuple[int, ...] = (1,)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from prune_deploy.errors import InputError, setting
+from prune_deploy.specs.checked import checked
 from prune_deploy.specs.data import parse_data
 
 Optimizer = Literal["adamw", "sgd"]
@@ -25,7 +26,8 @@ A pruned network has seen its images before, so crops may be easier than when tr
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked
+@dataclass(frozen=True, slots=True)
 class FinetuneSpec:
     """Request to train a bundle's weights further.
 
@@ -40,6 +42,7 @@ class FinetuneSpec:
     """
 
     data: str
+    _: KW_ONLY
     epochs: int = 10
     batch: int = 64
     optimizer: Optimizer = "adamw"

@@ -20,6 +20,7 @@ from prune_deploy.files import resolved
 from prune_deploy.interfaces import Progress
 from prune_deploy.records import Accuracy, Status
 from prune_deploy.specs import MeasureSpec, Precision, RunOptions
+from prune_deploy.specs.checked import checked
 from prune_deploy.workflows.session import MeasuringSession
 
 BATCH = 32
@@ -28,6 +29,7 @@ BATCH = 32
 _LOG = Path("scoring.log")
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
     """Bundles to evaluate by backends and precisions.

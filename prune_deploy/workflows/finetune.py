@@ -19,12 +19,14 @@ from prune_deploy.export import bundle as bundles
 from prune_deploy.files import resolved, write_bytes
 from prune_deploy.interfaces import Progress
 from prune_deploy.models import LoadedModel
+from prune_deploy.notebook import HtmlView
 from prune_deploy.pipeline import Network, export_bundle
 from prune_deploy.pruning.masks import count_nonzero_params
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import BundleRecord, Parent, Training, to_json
 from prune_deploy.reporting.renderers.training_plot import training_plot
-from prune_deploy.specs import ExportSpec, FinetuneSpec, parse_data
+from prune_deploy.specs import Device, ExportSpec, FinetuneSpec, parse_data
+from prune_deploy.specs.checked import checked
 from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_record
 from prune_deploy.training.callbacks import KeepZeros
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, different_options, discard, read_document
@@ -37,6 +39,7 @@ PLOT_FILE = "training.png"
 _PLOT_ROLE = "plot"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneRequest:
     """A bundle to train further, with settings and the new one's place.
@@ -48,7 +51,7 @@ class FinetuneRequest:
     bundle: Path
     spec: FinetuneSpec
     out: Path | None = None
-    device: str = "cpu"
+    device: Device = "cpu"
     force: bool = False
     restart: bool = False
 
@@ -64,7 +67,7 @@ class FinetuneRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Finetuned:
+class Finetuned(HtmlView):
     """The new bundle on disk.
 
     `reused` is true if it was there already, made by the same request.

@@ -13,16 +13,11 @@ from types import ModuleType
 import click
 import pytest
 
-from prune_deploy.cli.main import COMMANDS, cli
+from prune_deploy.cli.main import COMMANDS
 from support import ROOT
+from support.commands import command
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("engines/*.md"), *ROOT.glob("profiles/*.md")])
-
-
-def command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
-    return found
 
 
 def generator() -> ModuleType:
@@ -49,6 +44,12 @@ def test_every_option_has_a_help_text(name: str) -> None:
 def test_the_command_line_page_is_what_the_program_says() -> None:
     module = generator()
     assert module.PAGE.read_text(encoding="utf-8") == module.render(), "run: make docs"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_both_spellings_in_a_context_without_the_program(name: str) -> None:
+    text = command(name).get_help(click.Context(command(name), info_name=name))
+    assert "-h, --help" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +17,10 @@ from fuzz.arguments import command_lines, make_oddities
 from fuzz.oracle import counts, watched
 from fuzz.originals import BUNDLE, copy_run
 from prune_deploy.backends import usable
-from prune_deploy.cli.main import COMMANDS, cli
+from prune_deploy.cli.main import COMMANDS
 from prune_deploy.errors import CannotRunError
 from prune_deploy.interfaces import Backend
-from support.commands import call
+from support.commands import call, command
 
 _EXIT_CODES = {0, 1, 2, 3, 4}
 _REACHED = "the options reached the work"
@@ -99,9 +98,7 @@ def test_so_do_those_of_commands_that_take_a_second(name: str, data: st.DataObje
 
 
 def _judge(name: str, data: st.DataObject, folder: Path) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    line = data.draw(command_lines(name, command))
+    line = data.draw(command_lines(name, command(name)))
     counts["inputs"] += 1
     with watched(folder.parents[2], _PROGRAMS):
         result = call(name, *line)

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fuzz.oracle import attempt, use
 from fuzz.originals import DENSE, PRUNED, RECORDS, RUN, copy_run, document, write_records
 from prune_deploy.cli.output.latency_table import print_records
 from prune_deploy.measure.analysis import analyze
-from prune_deploy.measure.samples import pack, unpack
+from prune_deploy.measure.samples import CLOCK, pack, unpack
 from prune_deploy.reporting.figures.reanalysis import reanalyze
 from prune_deploy.reporting.figures.report import make_report
 from prune_deploy.reporting.figures.run_pairs import pair_runs
@@ -100,7 +101,14 @@ def test_mutated_lines_are_read_or_refused(data: st.DataObject, run: Path) -> No
     attempt(lambda: read_run(run), run.parent)
 
 
-SAMPLES = pack(make_samples(np.full((2, 4, 3, 2), 1e6), roles=WITH_COPY))
+_PLAIN = make_samples(np.full((2, 4, 3, 2), 1e6), roles=WITH_COPY)
+_CLOCKED = tuple(replace(block, readings={CLOCK: 1400.0}) for block in _PLAIN.blocks)
+SAMPLES = pack(replace(_PLAIN, blocks=_CLOCKED))
+
+_ODD_NS = (0, 1, 1000, 10**9, 300 * 10**9, 86_400 * 10**9)
+"""Times that a run may have, and which no two launches of a program have."""
+
+_ODD_MHZ = (0.0, 5e-324, 1e-3, 1.0, 1e5, 1e18, -1.0, float("inf"), float("nan"))
 
 
 @given(content=changed_bytes(SAMPLES))
@@ -123,6 +131,10 @@ def _repacked(draw: st.DrawFn) -> bytes:
         array = arrays[draw(st.sampled_from(("blocks", "ns")))].reshape(-1)
         if len(array):
             array[draw(st.integers(0, len(array) - 1))] = draw(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))
+    if draw(st.booleans()):
+        for name, odd in (("ns", _ODD_NS), (f"reading_{CLOCK}", _ODD_MHZ)):
+            first, last = sorted(draw(st.integers(0, arrays[name].size)) for _ in range(2))
+            arrays[name][first:last] = draw(st.sampled_from(odd))
     if draw(st.integers(0, 9)) == 0:
         name = draw(st.sampled_from(("blocks", "ns", "header", "extra")))
         shape = draw(st.sampled_from(((0,), (0, 8), (8,), (1, 1), (), (3, 8, 1))))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from prune_deploy.cli.main import main
+from prune_deploy.cli.main import cli, main
 from support.shared import made_once
 
 HANGING_S = 500
@@ -74,6 +75,13 @@ class Result:
     def document(self) -> Any:
         """Standard output, which must be one JSON document and nothing else."""
         return json.loads(self.stdout)
+
+
+def command(name: str) -> click.Command:
+    """Return a command as the program finds it, by its name."""
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
 
 
 def call(*arguments: str | Path) -> Result:

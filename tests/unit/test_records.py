@@ -32,6 +32,7 @@ from prune_deploy.records import (
     to_json,
 )
 from prune_deploy.specs import EngineSpec, ExportSpec, ModelSpec, PruneSpec, ResolvedModel
+from support.run_records import speedup
 
 MODEL = ModelSpec(name="vit_large_patch16_224", num_classes=10, input_size=(3, 224, 224), weights="pfad/gewichte ü.pt", seed=7)
 PRUNE = PruneSpec(
@@ -299,9 +300,16 @@ def test_a_number_that_could_not_be_read_again_is_not_written() -> None:
         to_json(Counts(params=1, macs=10**400, macs_with_attention=3))
 
 
-@pytest.mark.parametrize(("value", "low", "high"), [(5e-324, None, None), (1e31, None, None), (1.0, 1.1, 1.2), (1.0, 0.9, 0.99)])
+@pytest.mark.parametrize(("value", "low", "high"), [(5e-324, None, None), (1e41, None, None), (1.0, 1.1, 1.2), (1.0, 0.9, 0.99)])
 def test_an_estimate_lies_within_its_interval_and_has_a_sensible_size(
     value: float, low: float | None, high: float | None
 ) -> None:
     with pytest.raises(ValueError, match="no time and no ratio"):
         Estimate(value=value, low=low, high=high, confidence=0.975, unit="round", count=5)
+
+
+@pytest.mark.parametrize("value", [1e-15, 1e15])
+def test_no_speedup_is_more_than_a_day_over_a_nanosecond(value: float) -> None:
+    assert speedup(value * (0.01 if value > 1 else 100)).verdict == "FASTER"
+    with pytest.raises(ValueError, match="no ratio of two runs"):
+        speedup(value)

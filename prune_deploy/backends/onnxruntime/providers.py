@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_deploy.environment import package_folder
-from prune_deploy.errors import BuildError, CannotRunError
+from prune_deploy.errors import BuildError, CannotRunError, install_extra
 from prune_deploy.specs import RunOptions
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -103,7 +103,7 @@ def _load_tensorrt(provider: Path) -> None:
     """
     needed = re.search(rb"libnvinfer\.so\.\d+", provider.read_bytes()) if provider.is_file() else None
     if needed is None:
-        raise CannotRunError("this ONNX Runtime has no TensorRT provider", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'")
+        raise CannotRunError("this ONNX Runtime has no TensorRT provider", fix=install_extra("gpu"))
     name = needed[0].decode()
     folder = package_folder("tensorrt_libs")
     for place in (name, *([] if folder is None else [str(folder / name)])):

@@ -96,7 +96,7 @@ def _print_curve(curve: Curve) -> None:
             else f"{figures.latency_low_ms:.4g} to {figures.latency_high_ms:.4g}",
             f"{record.latency.mean_ms:.2f} ± {record.latency.stdev_ms:.2f}",
             interval(figures.speedup, figures.speedup_low, figures.speedup_high),
-            "-" if figures.efficiency is None else f"{figures.efficiency:.2f}",
+            figures.efficiency_text,
             *top1,
             f"{bar}{'  ← slower than the step before' if point.is_slower else ''}",
         )

@@ -12,10 +12,11 @@ from click.core import ParameterSource
 from prune_deploy.cli.options.common import model_spec
 from prune_deploy.cli.options.engine import engine_target
 from prune_deploy.cli.options.quantize import quantize_spec
+from prune_deploy.cli.options.recover import recover_spec
 from prune_deploy.cli.options.values import build
 from prune_deploy.cli.output.console import data_console, emit_json, say, table
 from prune_deploy.cli.output.progress import StageLines
-from prune_deploy.cli.output.receipt import counts_document, groups_table, sizes_table
+from prune_deploy.cli.output.receipt import counts_document, groups_table, recovery_sentence, recovery_table, sizes_table
 from prune_deploy.errors import InputError
 from prune_deploy.pipeline import Exported, export_bundle
 from prune_deploy.records import LATENCY_ONLY, Artifact, EngineRecord
@@ -67,6 +68,7 @@ def export_spec(values: Mapping[str, Any]) -> ExportSpec:
         engine=build(EngineSpec, values, target=engine_target(values["target"], values["engine"])),
         precisions=precisions,
         quantize=quantize_spec(values, precisions, values["onnx"]),
+        recover=recover_spec(values),
     )
 
 
@@ -100,6 +102,7 @@ def document(exported: Exported) -> dict[str, Any]:
         "weights": record.weights.label,
         **counts_document(record.receipt.before, record.receipt.after),
         "receipt": receipt,
+        "recovery": None if record.recovery is None else dataclasses.asdict(record.recovery),
         "files": [*(artifact.name for artifact in record.artifacts), "bundle.json"],
         "parity": {a.name: dataclasses.asdict(a.parity) for a in record.artifacts if a.parity is not None},
         "engines": {a.name: dataclasses.asdict(a.engine) for a in record.artifacts if a.engine is not None},
@@ -116,6 +119,9 @@ def _show(exported: Exported) -> None:
     if receipt.groups:
         data_console.print("\nReceipt", style="bold")
         data_console.print(groups_table(receipt))
+    if record.recovery is not None:
+        data_console.print(recovery_table(record.recovery))
+        data_console.print(recovery_sentence(record.recovery), soft_wrap=True)
     for warning in receipt.warnings:
         data_console.print(f"Note: {warning}")
     files = table("file", "size MB", "layers", "parity with the module", title=f"\n{exported.folder}")

@@ -10,6 +10,7 @@ import click
 from prune_deploy.cli.options.common import model_options, pruning_options
 from prune_deploy.cli.options.engine import engine_options
 from prune_deploy.cli.options.quantize import quantize_options
+from prune_deploy.cli.options.recover import recover_options
 from prune_deploy.cli.output.console import json_option
 from prune_deploy.specs import MaskKind
 
@@ -25,6 +26,7 @@ from prune_deploy.specs import MaskKind
 )
 @engine_options
 @quantize_options
+@recover_options
 @click.option(
     "--onnx", type=click.Path(dir_okay=False), help="INT8: a file of this very model with Q/DQ nodes, made by another tool."
 )
@@ -42,6 +44,7 @@ def command(as_json: bool, **values: Any) -> None:
     prune-deploy export --model resnet50 --ratio 0.5 --precision fp32,fp16,int8 --calib images/
 
     \b
+    prune-deploy export --model resnet50 --weights pretrained --ratio 0.5 --recover linear --calib images/
     prune-deploy export --model resnet50 --dense
     prune-deploy export --model resnet50 --mask l1-unstructured --ratio 0.3
     """

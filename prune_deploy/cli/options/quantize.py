@@ -90,6 +90,8 @@ def quantize_spec(values: Mapping[str, Any], precisions: tuple[Precision, ...], 
         name for name in QUANTIZE_OPTIONS if name in values and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if not need_calibration(precisions):
+        if values.get("recover", "none") != "none":
+            given = [name for name in given if name != "calib"]
         if given or onnx is not None:
             option = "onnx" if onnx is not None else given[0].replace("_", "-")
             raise InputError(f"--{option} is for INT8, which is not asked for", fix="add int8 to --precision, or drop the option")

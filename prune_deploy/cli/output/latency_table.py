@@ -12,8 +12,8 @@ from prune_deploy.records import CaseRecord
 from prune_deploy.reporting.figures.closing import caution, closing
 from prune_deploy.reporting.figures.formatting import MISSING, interval, number, percent, ratio, with_half_width
 from prune_deploy.reporting.figures.naming import plural
-from prune_deploy.reporting.figures.rows import Row, row
-from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, compile_sentence, controls, warned
+from prune_deploy.reporting.figures.rows import Row, has_marks, row
+from prune_deploy.reporting.figures.run_warnings import absences, accuracies, compile_sentence, controls, warned, widths_note
 
 _NAMED = 3
 """Number of cases that a warning names.
@@ -47,7 +47,7 @@ _MS = _Column("ms", True, lambda each: with_half_width(each.latency_ms, each.lat
 _SPEEDUP = _Column("speed-up", True, lambda each: interval(each.speedup, each.speedup_low, each.speedup_high))
 _FURTHER = (
     _Column("MACs", True, lambda each: MISSING if each.role == "dense" else ratio(each.macs_ratio)),
-    _Column("eff.", True, lambda each: number(each.efficiency) if _is_known(each) else MISSING),
+    _Column("eff.", True, lambda each: each.efficiency_text),
     _Column("images/s", True, lambda each: number(each.images_per_s)),
     _Column("peak MiB", True, lambda each: MISSING if each.peak_mib is None else f"{each.peak_mib:,.0f}"),
     _Column("start s", True, lambda each: number(each.startup_s)),
@@ -111,8 +111,8 @@ def _answers(rows: Sequence[Row]) -> tuple[_Column, ...]:
 
     The precision is one of them unless all is FP32, and so is an accuracy that was taken.
     """
-    marks = len({each.converged for each in rows if each.converged is not None}) > 1
-    verdict = _Column("verdict", False, lambda each: each.verdict_text if marks else each.verdict_text.rstrip("*"))
+    marks = has_marks(rows)
+    verdict = _Column("verdict", False, lambda each: each.marked_verdict(marks))
     precision = (_PRECISION,) if {each.precision for each in rows} != {"fp32"} else ()
     top1 = (_TOP1,) if any(each.top1 is not None for each in rows) else ()
     return _BACKEND, *precision, _BATCH, _MS, _SPEEDUP, verdict, *top1
@@ -153,11 +153,6 @@ def _short(each: Row) -> str:
     return each.bundle.removeprefix(f"{each.model}-")
 
 
-def _is_known(each: Row) -> bool:
-    """Tell whether a speed-up is known well enough to compute with it."""
-    return each.verdict in ("FASTER", "SLOWER", "SAME")
-
-
 def print_reasons(records: Sequence[CaseRecord]) -> None:
     """Print why cases have no figures, each reason once."""
     for absence in absences(row(record) for record in records):
@@ -179,5 +174,5 @@ def _print_details(records: Sequence[CaseRecord], rows: Sequence[Row]) -> None:
         data_console.print(f"{warning}: {names}{more}", soft_wrap=True)
     for control in controls(records):
         data_console.print(f"{control.comparison}: the baseline against its own copy {control.text}")
-    if any(case.converged is False for case in rows):
-        data_console.print(UNCONVERGED)
+    if note := widths_note(rows):
+        data_console.print(note)

@@ -21,6 +21,7 @@ STAGE_TEXTS: dict[Stage, str] = {
     "build model": "building {}",
     "prune": "pruning",
     "mask": "masking",
+    "recover": "recovering accuracy from {}",
     "write weights": "writing weights and recipe",
     "export onnx": "exporting ONNX",
     "convert": "converting to {}",

@@ -10,7 +10,7 @@ import re
 from rich.table import Table
 
 from prune_deploy.cli.output.console import table
-from prune_deploy.records import Counts, GroupWidth, Receipt
+from prune_deploy.records import Counts, GroupWidth, Receipt, Recovery
 
 
 def sizes_table(receipt: Receipt) -> Table:
@@ -70,3 +70,30 @@ def counts_document(before: Counts, after: Counts) -> dict[str, int]:
         for field in ("params", "macs", "macs_with_attention")
         for when, counts in (("before", before), ("after", after))
     }
+
+
+def recovery_table(recovery: Recovery) -> Table:
+    """Return the network before and after each part of its recovery."""
+    labelled = recovery.dense_top1 is not None
+    result = table("recovery", "KL from dense", "agreement %", *(["top-1 %"] if labelled else []))
+    for column in result.columns[1:]:
+        column.justify = "right"
+    if recovery.dense_top1 is not None:
+        result.add_row("dense", "0", "100", f"{100 * recovery.dense_top1:.1f}")
+    for step in recovery.steps:
+        top1 = [] if step.top1 is None else [f"{100 * step.top1:.1f}"]
+        result.add_row(_STEPS[step.name], f"{step.kl:.3g}", f"{100 * step.agreement:.1f}", *top1)
+    return result
+
+
+_STEPS = {"pruned": "pruned", "batch norms": "batch norms anew", "fold": "fold and batch norms"}
+
+
+def recovery_sentence(recovery: Recovery) -> str:
+    """Return in a line what the recovery used, and how long it took."""
+    kept = sum(each.kept for each in recovery.folds)
+    folds = f", {kept} of {len(recovery.folds)} layers folded" if recovery.folds else ""
+    return (
+        f"recovered from {recovery.images} images of {recovery.data} in {recovery.seconds:.0f} s{folds}, "
+        f"judged on {recovery.judged} others"
+    )

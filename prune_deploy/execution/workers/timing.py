@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_deploy.errors import CannotRunError
+from prune_deploy.errors import CannotRunError, install_extra
 from prune_deploy.interfaces import Session
 from prune_deploy.specs import Mode
 
@@ -95,7 +95,7 @@ def _cuda_runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise CannotRunError(f"CUDA events need cuda-bindings: {error}", fix="pip install cuda-bindings") from error
+        raise CannotRunError(f"CUDA events need cuda-bindings: {error}", fix=install_extra("gpu")) from error
     return runtime
 
 

@@ -9,7 +9,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prune_deploy.errors import CannotRunError, InputError, setting
+from prune_deploy.errors import CannotRunError, InputError, install_extra, setting
 from prune_deploy.gpus import local_target
 from prune_deploy.specs import EngineLibrary
 
@@ -19,8 +19,8 @@ OLDEST_TENSORRT = (10, 12)
 LibraryName = Literal["tensorrt", "tensorrt-rtx"]
 
 _INSTALL = {
-    "tensorrt": "pip install 'tensorrt>=10.12' on a machine with an NVIDIA GPU",
-    "tensorrt-rtx": "pip install 'tensorrt-rtx>=1.5', which builds engines without a GPU",
+    "tensorrt": f"{install_extra('tensorrt')} on a machine with an NVIDIA GPU",
+    "tensorrt-rtx": f"{install_extra('gpu')}, whose TensorRT-RTX builds engines without a GPU",
 }
 
 

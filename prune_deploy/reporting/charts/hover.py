@@ -24,7 +24,8 @@ def describe(row: Row, machine: str = "") -> tuple[str, ...]:
     if row.params is not None:
         lines.append(f"{amount(row.params)} parameters, {amount(row.macs)} MACs")
     if row.macs_ratio is not None and row.role != "dense":
-        lines.append(f"MACs ÷ {ratio(row.macs_ratio)[:-1]}, efficiency {number(row.efficiency)}")
+        efficiency = "" if row.known_efficiency is None else f", efficiency {row.efficiency_text}"
+        lines.append(f"MACs ÷ {ratio(row.macs_ratio)[:-1]}{efficiency}")
     if row.zeroed:
         lines.append(NO_DENSE_SPEEDUP)
     return tuple(lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prune_deploy.errors import InputError
+from prune_deploy.notebook import Tabular
 from prune_deploy.records import BundleRecord, CaseRecord, Environment, Explanation, Trace
 from prune_deploy.reporting.figures.reproduce import commands
 from prune_deploy.reporting.figures.rows import Row, row
@@ -60,7 +61,7 @@ class ReportedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Tabular):
     """Runs in the order in which they were named.
 
     A `heading` replaces the models' names as the title.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from prune_deploy.records import Accuracy, CaseRecord, Estimate, Latency, Speedup
+from prune_deploy.reporting.figures.formatting import MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +86,28 @@ class Row:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict, else "baseline" or the status.
-
-        An asterisk marks an interval that is wider than aimed for.
-        """
+        """The verdict, else "baseline" or the status."""
         without = "baseline" if self.role == "dense" else self.status
         if self.latency_ms is None:
             without = "not timed" if self.status == "ok" else self.status  # only traced
-        verdict = self.verdict or without
-        return verdict if self.converged in (None, True) else f"{verdict}*"
+        return self.verdict or without
+
+    def marked_verdict(self, marks: bool) -> str:
+        """Return the verdict for a table, where `marks` is its `has_marks`.
+
+        An asterisk marks an interval that is wider than aimed for.
+        """
+        return f"{self.verdict_text}*" if marks and self.converged is False else self.verdict_text
+
+    @property
+    def known_efficiency(self) -> float | None:
+        """The efficiency, None where the speed-up is undecided."""
+        return self.efficiency if self.verdict in ("FASTER", "SLOWER", "SAME") else None
+
+    @property
+    def efficiency_text(self) -> str:
+        """The known efficiency with two decimal places."""
+        return MISSING if self.known_efficiency is None else f"{self.known_efficiency:.2f}"
 
     @property
     def peak_mib(self) -> float | None:
@@ -108,6 +123,11 @@ class Row:
     def name(self) -> str:
         """The case in words."""
         return f"{self.bundle} {self.backend} {self.precision} batch {self.batch}"
+
+
+def has_marks(rows: Iterable[Row]) -> bool:
+    """Return whether asterisks tell the rows of a table apart."""
+    return len({each.converged for each in rows if each.converged is not None}) > 1
 
 
 def row(record: CaseRecord) -> Row:

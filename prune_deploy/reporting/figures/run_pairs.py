@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from prune_deploy.measure.estimates import ends, log_half_width
 from prune_deploy.records import CaseRecord, Estimate, Verdict
 from prune_deploy.runs import Run
 
@@ -76,19 +77,15 @@ def ratio_of_ratios(first: CaseRecord, second: CaseRecord) -> Estimate | None:
     if first.speedup is None or second.speedup is None:
         return None
     old, new = first.speedup.ratio, second.speedup.ratio
-    value = new.value / old.value
+    centre = math.log(new.value / old.value)
     low = high = None
-    if None not in (old.low, old.high, new.low, new.high):
-        half = math.hypot(_half_width(old), _half_width(new))
-        low, high = value * math.exp(-half), value * math.exp(half)
+    old_half, new_half = log_half_width(old), log_half_width(new)
+    if old_half is not None and new_half is not None:
+        low, high = ends(centre, math.hypot(old_half, new_half))
     weaker = min((old, new), key=lambda each: (each.unit == "launch", each.count))
-    return Estimate(value=value, low=low, high=high, confidence=weaker.confidence, unit=weaker.unit, count=weaker.count)
-
-
-def _half_width(estimate: Estimate) -> float:
-    assert estimate.low is not None
-    assert estimate.high is not None
-    return math.log(estimate.high / estimate.low) / 2
+    return Estimate(
+        value=math.exp(centre), low=low, high=high, confidence=weaker.confidence, unit=weaker.unit, count=weaker.count
+    )
 
 
 def _margin(first: CaseRecord, second: CaseRecord) -> float:

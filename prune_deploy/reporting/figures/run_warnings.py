@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prune_deploy.records import CaseRecord, Estimate
 from prune_deploy.reporting.figures.formatting import interval, units
-from prune_deploy.reporting.figures.rows import Row
+from prune_deploy.reporting.figures.rows import Row, has_marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +96,13 @@ def compile_sentence(each: Row) -> str:
     return f"compiled in {each.compile_cold_s:.1f} s with an empty cache, {warm}"
 
 
-UNCONVERGED = "* the interval is wider than the rigor aims for: raise `budget_s`, or quieten the machine"
+ASTERISK = "* the interval is wider than the rigor aims for"
+_ALL_WIDE = "every interval is wider than the rigor aims for"
+_NARROWER = "raise `budget_s`, or quieten the machine"
+
+
+def widths_note(rows: Sequence[Row]) -> str:
+    """Return a table's line on wide intervals, "" where there are none."""
+    if not any(each.converged is False for each in rows):
+        return ""
+    return f"{ASTERISK if has_marks(rows) else _ALL_WIDE}: {_NARROWER}"

@@ -6,16 +6,17 @@ There is one line per case, and every figure is a column.
 from __future__ import annotations
 
 import csv
-import dataclasses
+import functools
 import io
-from typing import Any
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from prune_deploy.reporting.figures.report import Line, Report, ReportedRun
 from prune_deploy.reporting.figures.rows import Row
 
-_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
+_BOUNDS = {f"{name.replace('.', '_')}_bound_ms": name for name in ("p50", "p90", "p95", "p99", "p99.9")}
 _FORMULA = tuple("=+-@\t\r")
-_APART = ("backend", "percentile_bounds_ms", "warnings")
 
 
 def render_csv(report: Report) -> bytes:
@@ -23,30 +24,47 @@ def render_csv(report: Report) -> bytes:
 
     Figures that a case lacks are empty. Booleans are `true` and `false`.
     """
-    lines = [_line(run, line) for run in report.runs for line in run.lines]
-    names = list(dict.fromkeys(name for line in lines for name in line))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer = csv.DictWriter(stream, list(columns()), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    for run in report.runs:
+        writer.writerows({name: _text(value) for name, value in case_values(run, line).items()} for line in run.lines)
     return stream.getvalue().encode(errors="backslashreplace")
 
 
-def _line(run: ReportedRun, line: Line) -> dict[str, str]:
+@functools.cache
+def columns() -> Mapping[str, type]:
+    """Return the columns in their order, with the type of their values."""
+    found: dict[str, type] = {"run": str, "machine": str, "rigor": str, "mode": str}
+    for name, hint in get_type_hints(Row).items():
+        if name == "backend":
+            found |= {"backend": str, "variant": str}
+        elif name == "percentile_bounds_ms":
+            found |= dict.fromkeys(_BOUNDS, float)
+        elif name != "warnings":
+            found[name] = next((kind for kind in get_args(hint) if kind is not NoneType), hint)
+    return found | {"warnings": str, "command": str}
+
+
+def case_values(run: ReportedRun, line: Line) -> dict[str, Any]:
+    """Return the values of a case by column.
+
+    Figures that it lacks are None.
+    """
     row, spec = line.row, run.run.record.spec
     base, _, variant = row.backend.partition(":")
-    values: dict[str, Any] = {"run": line.run, "machine": line.machine, "rigor": spec.rigor, "mode": spec.mode}
-    for field in dataclasses.fields(Row):
-        if field.name not in _APART:
-            values[field.name] = getattr(row, field.name)
-        elif field.name == "backend":
-            values |= {"backend": base, "variant": variant}
-        elif field.name == "percentile_bounds_ms":
-            values |= {f"{name.replace('.', '_')}_bound_ms": row.percentile_bounds_ms.get(name) for name in _PERCENTILES}
-        else:
-            values["warnings"] = "; ".join(row.warnings)
-    values["command"] = " && ".join(line.commands)
-    return {name: _text(value) for name, value in values.items()}
+    apart: dict[str, Any] = {
+        "run": line.run,
+        "machine": line.machine,
+        "rigor": spec.rigor,
+        "mode": spec.mode,
+        "backend": base,
+        "variant": variant,
+        "warnings": "; ".join(row.warnings),
+        "command": " && ".join(line.commands),
+        **{column: row.percentile_bounds_ms.get(name) for column, name in _BOUNDS.items()},
+    }
+    return {name: apart[name] if name in apart else getattr(row, name) for name in columns()}
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,8 @@ from prune_deploy.reporting.figures.curve import CurvePoint
 from prune_deploy.reporting.figures.formatting import MISSING, interval, percent, plus_minus, with_half_width
 from prune_deploy.reporting.figures.naming import backend_title
 from prune_deploy.reporting.figures.report import Line, Report
-from prune_deploy.reporting.figures.run_warnings import controls
+from prune_deploy.reporting.figures.rows import has_marks
+from prune_deploy.reporting.figures.run_warnings import ASTERISK, controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,26 +96,27 @@ def side_by_side(report: Report) -> Grid | None:
         "Batch",
         *(f"{machine}: {what}" for machine in machines for what in ("ms", "speed-up")),
     ]
+    marks = has_marks(line.row for lines in shared.values() for line in lines.values())
     rows = []
     for (bundle, backend, precision, batch), lines in shared.items():
         cells = [bundle, backend, precision, str(batch)]
         for machine in machines:
-            cells += _both_figures(lines.get(machine))
+            cells += _both_figures(lines.get(machine), marks)
         rows.append(tuple(cells))
     note = "Each speed-up is over the same machine's dense model. Times of different machines carry no verdict."
+    if marks:
+        note = f"{note} {ASTERISK}."
     return Grid(name="side by side", titles=tuple(titles), rows=tuple(rows), words=3, note=note)
 
 
-def _both_figures(line: Line | None) -> list[str]:
+def _both_figures(line: Line | None, marks: bool) -> list[str]:
     if line is None:
         return ["not measured", MISSING]
     row = line.row
     if row.latency_ms is None:
         return [row.status, MISSING]
-    speedup = (
-        "baseline" if row.role == "dense" else f"{interval(row.speedup, row.speedup_low, row.speedup_high)} {row.verdict_text}"
-    )
-    return [with_half_width(row.latency_ms, row.latency_high_ms), speedup]
+    speedup = f"{interval(row.speedup, row.speedup_low, row.speedup_high)} {row.marked_verdict(marks)}"
+    return [with_half_width(row.latency_ms, row.latency_high_ms), "baseline" if row.role == "dense" else speedup]
 
 
 def controls_grid(report: Report) -> Grid:

@@ -22,7 +22,7 @@ from prune_deploy.reporting.charts import (
 from prune_deploy.reporting.explain.trace_pairs import TracePair, trace_pairs
 from prune_deploy.reporting.figures.formatting import interval
 from prune_deploy.reporting.figures.report import Report
-from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, warned
+from prune_deploy.reporting.figures.run_warnings import absences, accuracies, warned, widths_note
 from prune_deploy.reporting.figures.summary import summaries, tally, weights_note
 from prune_deploy.reporting.renderers.grids import controls_grid, curve_grids, side_by_side
 from prune_deploy.reporting.renderers.html_table import SIGNS, TONES, table
@@ -108,7 +108,7 @@ def _content(report: Report, pairs: Sequence[TracePair], folder: Path) -> dict[s
         "table": table(report),
         "trace_links": _trace_links(report, folder),
         "zeroed_note": NO_DENSE_SPEEDUP,
-        "unconverged": UNCONVERGED if any(row.converged is False for row in rows) else "",
+        "widths_note": widths_note(rows),
         "accuracies": accuracies(rows),
         "side_by_side": side_by_side(report),
         "curve_grids": curve_grids(report),

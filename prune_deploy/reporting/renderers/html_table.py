@@ -24,7 +24,7 @@ from prune_deploy.reporting.figures.formatting import (
     with_half_width,
 )
 from prune_deploy.reporting.figures.report import Line, Report
-from prune_deploy.reporting.figures.rows import Row
+from prune_deploy.reporting.figures.rows import Row, has_marks
 from prune_deploy.reporting.figures.run_warnings import compile_sentence
 
 NOT_TIMED = "not timed"
@@ -114,10 +114,12 @@ _COLUMNS = (
     Column(key="latency", title="Latency, ms", help="Median time of one batch, and half the width of its 97.5 % interval"),
     Column(key="image", title="ms / image", help="Latency divided by the batch"),
     Column(key="speedup", title="Speed-up", help="Dense time over this time, measured side by side, with its 97.5 % interval"),
-    Column(key="verdict", title="Verdict", help="What the interval allows to say; * wider than aimed for", is_number=False),
+    Column(key="verdict", title="Verdict", help="What the interval allows to say", is_number=False),
     Column(key="top1", title="Top-1, %", help="Images whose class the artifact names first, with the 97.5 % interval"),
     Column(key="macs", title="MACs ÷", help="Dense MACs over this model's, attention included"),
-    Column(key="efficiency", title="Efficiency", help="Speed-up over MACs ÷: 1 if every removed MAC saved its share of time"),
+    Column(
+        key="efficiency", title="Efficiency", help="Speed-up over MACs ÷, where decided: 1 if every removed MAC saved its time"
+    ),
     Column(key="params", title="Params", help="Number of parameters; zeros included"),
     Column(key="file", title="File, MB", help="Size of the artifact's file, in millions of bytes"),
     Column(key="energy", title="mJ / image", help="Energy of the whole GPU per image, its time between runs included"),
@@ -141,8 +143,8 @@ def table(report: Report) -> Table:
     fields = {"top1": "top1", "file": "artifact_mb", "energy": "energy_mj"}
     left_out |= {key for key, field in fields.items() if all(getattr(line.row, field) is None for line in lines)}
     columns = tuple(column for column in _COLUMNS if column.key not in left_out)
-    span = speedup_span(line.row for line in lines)
-    rows = tuple(_table_row(line, columns, span) for line in lines)
+    span, marks = speedup_span(line.row for line in lines), has_marks(line.row for line in lines)
+    rows = tuple(_table_row(line, columns, span, marks) for line in lines)
     alike = {key: rows[0].facets[key] for key in _OPTIONAL if rows and not _differs(lines, key)}
     units_of = {"batch": "batch ", "weights": "weights "}
     labels = [f"{units_of.get(key, '')}{value}" for key, value in alike.items() if value]
@@ -159,10 +161,10 @@ def _facets(rows: Sequence[TableRow]) -> dict[str, tuple[str, ...]]:
     return {name: found for name, found in choices.items() if len(found) > 1}
 
 
-def _table_row(line: Line, columns: Sequence[Column], span: LogSpan) -> TableRow:
+def _table_row(line: Line, columns: Sequence[Column], span: LogSpan, marks: bool) -> TableRow:
     row = line.row
-    cells = _cells(line)
-    verdict = row.verdict_text.rstrip("*")
+    cells = _cells(line, marks)
+    verdict = row.verdict_text
     return TableRow(
         line=line,
         cells=tuple(cells[column.key] for column in columns),
@@ -182,7 +184,7 @@ def _table_row(line: Line, columns: Sequence[Column], span: LogSpan) -> TableRow
     )
 
 
-def _cells(line: Line) -> dict[str, Cell]:
+def _cells(line: Line, marks: bool) -> dict[str, Cell]:
     row = line.row
     latency = NOT_TIMED if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms)
     speedup = times(row.speedup, row.speedup_low, row.speedup_high)
@@ -191,14 +193,14 @@ def _cells(line: Line) -> dict[str, Cell]:
     cells = [Cell(key=key, text=text, sort=text, is_number=False) for key, text in words.items()]
     dense = row.role == "dense"
     cells += [
-        Cell(key="verdict", text=row.verdict_text, sort=row.verdict_text, is_number=False),
+        Cell(key="verdict", text=row.marked_verdict(marks), sort=row.verdict_text, is_number=False),
         Cell(key="batch", text=str(row.batch), sort=row.batch),
         Cell(key="latency", text=latency, sort=row.latency_ms),
         Cell(key="image", text=number(row.per_image_ms), sort=row.per_image_ms),
         Cell(key="speedup", text=speedup, sort=row.speedup),
         Cell(key="top1", text=percent(row.top1, row.top1_low, row.top1_high), sort=row.top1),
         Cell(key="macs", text=MISSING if dense else ratio(row.macs_ratio), sort=1.0 if dense else row.macs_ratio),
-        Cell(key="efficiency", text=MISSING if row.efficiency is None else f"{row.efficiency:.2f}", sort=row.efficiency),
+        Cell(key="efficiency", text=row.efficiency_text, sort=row.known_efficiency),
         Cell(key="params", text=amount(row.params), sort=row.params),
         Cell(key="file", text=number(row.artifact_mb), sort=row.artifact_mb),
         Cell(key="energy", text=number(row.energy_mj), sort=row.energy_mj),

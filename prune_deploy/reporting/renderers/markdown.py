@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from prune_deploy.records import NO_DENSE_SPEEDUP
 from prune_deploy.reporting.figures.formatting import MISSING, amount, interval, number, percent, ratio, with_half_width
 from prune_deploy.reporting.figures.report import Line, Report
-from prune_deploy.reporting.figures.run_warnings import UNCONVERGED, absences, accuracies, controls, warned
+from prune_deploy.reporting.figures.rows import has_marks
+from prune_deploy.reporting.figures.run_warnings import absences, accuracies, controls, warned, widths_note
 from prune_deploy.reporting.figures.summary import summaries, weights_note
 from prune_deploy.reporting.renderers.grids import Grid, curve_grids, side_by_side
 from prune_deploy.specs.options import as_options
@@ -38,8 +39,9 @@ def _cases(report: Report) -> str:
     scored = any(line.row.top1 is not None for line in report.lines)
     titles += ["Verdict", *(["Top-1, %"] if scored else []), "MACs ÷", "Efficiency", "Parameters"]
     extra = [title for title, field in _WHERE_KNOWN.items() if any(getattr(line.row, field) is not None for line in report.lines)]
+    marks = has_marks(line.row for line in report.lines)
     rows = [
-        [*_cells(line, several, scored), *(number(getattr(line.row, _WHERE_KNOWN[title])) for title in extra)]
+        [*_cells(line, several, scored, marks), *(number(getattr(line.row, _WHERE_KNOWN[title])) for title in extra)]
         for line in report.lines
     ]
     return _table([*titles, *extra], rows, words=5 if several else 4)
@@ -49,7 +51,7 @@ _WHERE_KNOWN = {"File, MB": "artifact_mb", "mJ/image": "energy_mj"}
 """Columns that stand where any case has their field."""
 
 
-def _cells(line: Line, several: bool, scored: bool) -> list[str]:
+def _cells(line: Line, several: bool, scored: bool, marks: bool) -> list[str]:
     row = line.row
     return [
         f"{row.bundle} (zeroed)" if row.zeroed else row.bundle,
@@ -60,10 +62,10 @@ def _cells(line: Line, several: bool, scored: bool) -> list[str]:
         "not timed" if row.latency_ms is None else with_half_width(row.latency_ms, row.latency_high_ms),
         number(row.per_image_ms),
         interval(row.speedup, row.speedup_low, row.speedup_high),
-        row.verdict_text,
+        row.marked_verdict(marks),
         *([percent(row.top1, row.top1_low, row.top1_high)] if scored else []),
         MISSING if row.role == "dense" else ratio(row.macs_ratio),
-        MISSING if row.efficiency is None else f"{row.efficiency:.2f}",
+        row.efficiency_text,
         amount(row.params),
     ]
 
@@ -78,8 +80,8 @@ def _warnings(report: Report) -> Iterable[str]:
     points += accuracies(rows)
     if any(row.zeroed for row in rows):
         points.append(f"zeroed: {NO_DENSE_SPEEDUP}")
-    if any(row.converged is False for row in rows):
-        points.append(UNCONVERGED.replace("* ", "\\*: ", 1))
+    if note := widths_note(rows):
+        points.append(note.replace("* ", "\\*: ", 1))
     if points:
         yield _bullets(points)
     checked = [(run.machine, entry) for run in report.runs for entry in controls(run.run.cases)]

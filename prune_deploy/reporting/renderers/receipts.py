@@ -56,7 +56,7 @@ def _receipt(line: Line, bundle: BundleRecord | None, before: Counts, after: Cou
         asked=_asked(line),
         sizes=tuple((name, amount(old), amount(new), share(new / old - 1)) for name, old, new in sizes),
         warnings=() if bundle is None else bundle.receipt.warnings,
-        groups=None if bundle is None or not bundle.receipt.groups else _groups(bundle.receipt.groups),
+        groups=None if bundle is None or not bundle.receipt.groups else groups_grid(bundle.receipt.groups),
     )
 
 
@@ -73,7 +73,8 @@ def _asked(line: Line) -> str:
     return ", ".join([*words, *([f"protocol {row.protocol}"] if row.protocol else [])])
 
 
-def _groups(groups: Iterable[GroupWidth]) -> Grid:
+def groups_grid(groups: Iterable[GroupWidth]) -> Grid:
+    """Return what each group of channels keeps, and why."""
     rows = tuple(
         (
             group.name,

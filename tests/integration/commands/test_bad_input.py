@@ -159,5 +159,5 @@ def test_a_library_that_is_not_here_is_told_before_any_work(here: Path) -> None:
     if subprocess.run([sys.executable, "-c", "import tensorrt"], capture_output=True, check=False).returncode == 0:
         pytest.skip("TensorRT is installed here")
     result = call(*TINY, *HALF, "--engine", "tensorrt")
-    refused(result, 4, "pip install 'tensorrt", here)
+    refused(result, 4, "pip install 'prune-deploy[tensorrt]", here)
     assert "building" not in result.stderr

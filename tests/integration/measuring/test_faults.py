@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from prune_deploy.runs import RECORDS_FILE, read_run
 from support.commands import COMMAND, HANGING_S, Made, bundle, call, here, made, refused, spawn, start
 from support.killed_sweeps import GRID
+from support.terminal import in_terminal
 
 __all__ = ["bundle", "here", "made"]  # fixtures
 
@@ -103,20 +103,8 @@ def test_a_stranger_s_names_do_not_command_the_terminal(bundle: Path) -> None:
     record = json.loads((bundle / "bundle.json").read_text())
     record["artifacts"][0]["name"] = "w\x1b]0;pwned\x07\x1b[2J"
     (bundle / "bundle.json").write_text(json.dumps(record))
-    parent, terminal = pty.openpty()
-    done = subprocess.Popen([COMMAND, "verify", bundle], stdout=terminal, stderr=terminal)
-    os.close(terminal)
-    written = b""
-    while True:
-        try:
-            chunk = os.read(parent, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not chunk:
-            break
-        written += chunk
-    os.close(parent)
-    assert done.wait(timeout=HANGING_S) == 1
+    code, written = in_terminal("verify", bundle)
+    assert code == 1
     assert b"pwned" in written
     assert b"\x1b]0" not in written
     assert b"\x1b[2J" not in written

@@ -29,7 +29,7 @@ def judged(check: Diagnosis | None) -> tuple[str, bool]:
     [
         (A2000, "ok", ""),
         (NO_DRIVER, "warning", "driver 580"),
-        (replace(NO_DRIVER, failure="no-pynvml"), "warning", "pip install nvidia-ml-py"),
+        (replace(NO_DRIVER, failure="no-pynvml"), "warning", "pip install 'prune-deploy[gpu]'"),
         (replace(NO_DRIVER, failure="not-loaded"), "warning", "modprobe nvidia"),
         (replace(NO_DRIVER, failure="mismatch"), "problem", "reboot"),
         (replace(NO_DRIVER, failure="other"), "warning", "nvidia-smi"),

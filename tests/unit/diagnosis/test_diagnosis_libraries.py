@@ -23,7 +23,10 @@ WANTED = {
         "torchvision": "",
         "torch-pruning": "==1.6.1",
         "timm": ">=1.0.20",
+        "onnxruntime": ">=1.27",
         "onnxruntime-gpu": "[cuda,cudnn]>=1.27",
+        "cuda-bindings": ">=13",
+        "nvidia-ml-py": ">=13",
         "tensorrt-rtx": ">=1.5",
         "tensorrt": ">=10.12",
     }.items()
@@ -34,6 +37,8 @@ GOOD = {
     "torch-pruning": "1.6.1",
     "timm": "1.0.31",
     "onnxruntime-gpu": "1.31.1",
+    "cuda-bindings": "13.5.0",
+    "nvidia-ml-py": "13.610.43",
     "tensorrt-rtx": "1.7.1.116",
     "tensorrt": "11.4.0",
 }
@@ -89,6 +94,27 @@ def test_libraries_names_all_faults_in_one_command() -> None:
     check = libraries.check_libraries(WANTED, having(timm="1.0.9", torch_pruning=None))
     assert check.detail == "torch-pruning is missing; timm 1.0.9 is older than >=1.0.20"
     assert check.fix.endswith("pip install torch-pruning==1.6.1 'timm>=1.0.20'")
+
+
+@pytest.mark.parametrize(("nvidia", "expected"), [(NO_DRIVER, ("ok", False)), (A2000, ("problem", True))])
+def test_libraries_for_gpus_are_wanted_where_there_is_one(nvidia: Nvidia, expected: tuple[str, bool]) -> None:
+    check = libraries.check_libraries(WANTED, having(cuda_bindings=None, nvidia_ml_py=None), nvidia)
+    assert judged(check) == expected
+
+
+def test_without_onnxruntime_both_extras_are_named() -> None:
+    check = libraries.check_onnxruntime(WANTED, NO_DRIVER, having(onnxruntime_gpu=None), lambda _: None)
+    assert "extra cpu" in check.detail
+    assert "extra gpu" in check.detail
+    assert check.fix.endswith("pip install 'prune-deploy[cpu]'")
+    with_gpu = libraries.check_onnxruntime(WANTED, A2000, having(onnxruntime_gpu=None), lambda _: None)
+    assert with_gpu.fix.endswith("pip install 'prune-deploy[gpu]'")
+
+
+def test_an_old_cpu_build_is_replaced_by_a_cpu_build() -> None:
+    versions = having(onnxruntime_gpu=None, onnxruntime="1.20.0")
+    fix = libraries.check_onnxruntime(WANTED, NO_DRIVER, versions, lambda _: Path("onnxruntime")).fix
+    assert fix.endswith("pip install 'onnxruntime>=1.27'")
 
 
 def test_libraries_of_a_package_that_is_not_installed() -> None:
@@ -175,8 +201,8 @@ def test_onnxruntime_hollowed_out_by_an_uninstall() -> None:
     [
         ({}, "", ("ok", False)),
         ({"tensorrt": None}, "", ("ok", False)),
-        ({"tensorrt_rtx": None}, "", ("problem", False)),
-        ({"tensorrt_rtx": None, "tensorrt": None}, "", ("problem", True)),
+        ({"tensorrt_rtx": None}, "", ("warning", False)),
+        ({"tensorrt_rtx": None, "tensorrt": None}, "", ("warning", False)),
         ({"tensorrt_rtx": "1.2.0", "tensorrt": None}, "", ("problem", True)),
         ({"tensorrt": None}, "OSError: libtensorrt_rtx.so.1: cannot open", ("problem", True)),
         ({}, "OSError: libtensorrt_rtx.so.1: cannot open", ("problem", False)),

@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from prune_deploy.cli import main
-from prune_deploy.cli.commands import doctor
 from prune_deploy.diagnosis import Diagnosis, can_export, diagnose, system
 from prune_deploy.diagnosis.finding import pip, problem, python_command, system_install, warning
 from prune_deploy.environment import installed_version
 from prune_deploy.errors import CannotRunError
+from support.commands import command
 
 GPU_FAULT = problem("CUDA libraries", "missing libcurand.so.10", fix="pip install 'onnxruntime-gpu[cuda,cudnn]'")
 BLOCKING = problem("disk", "only 0.5 GiB free", fix="free space", blocks_export=True)
@@ -81,7 +81,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, *checks: Diagnosis) -> None:
 
 
 def test_command_on_this_machine() -> None:
-    result = CliRunner().invoke(doctor.command, ["--json"])
+    result = CliRunner().invoke(command("doctor"), ["--json"])
     document = json.loads(result.stdout)
     assert set(document) == {"environment", "checks", "ok"}
     assert document["environment"]["libraries"]["timm"] == installed_version("timm")
@@ -91,7 +91,7 @@ def test_command_on_this_machine() -> None:
 
 def test_command_prints_a_table_and_numbered_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
     stage(monkeypatch, NO_GPU, GPU_FAULT)
-    result = CliRunner().invoke(doctor.command)
+    result = CliRunner().invoke(command("doctor"))
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].split() == ["status", "check", "detail"]
@@ -102,12 +102,12 @@ def test_command_prints_a_table_and_numbered_fixes(monkeypatch: pytest.MonkeyPat
 
 def test_command_never_wraps_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     stage(monkeypatch, replace(GPU_FAULT, fix="pip install " + "a-long-name " * 40))
-    assert "1. CUDA libraries: pip install " + "a-long-name " * 40 in CliRunner().invoke(doctor.command).stdout.splitlines()
+    assert "1. CUDA libraries: pip install " + "a-long-name " * 40 in CliRunner().invoke(command("doctor")).stdout.splitlines()
 
 
 def test_command_without_faults_prints_no_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
     stage(monkeypatch, system.check_python((3, 12, 1)))
-    result = CliRunner().invoke(doctor.command)
+    result = CliRunner().invoke(command("doctor"))
     assert result.exit_code == 0
     assert "Fixes" not in result.stdout
 
@@ -115,7 +115,7 @@ def test_command_without_faults_prints_no_fixes(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_command_reports_before_it_fails(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     stage(monkeypatch, NO_GPU, BLOCKING)
-    result = CliRunner().invoke(doctor.command, arguments)
+    result = CliRunner().invoke(command("doctor"), arguments)
     assert isinstance(result.exception, CannotRunError)
     assert (result.exception.exit_code, result.exception.fix) == (4, "free space")
     assert "only 0.5 GiB free" in result.stdout

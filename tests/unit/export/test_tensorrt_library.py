@@ -81,19 +81,19 @@ def test_auto_without_any_library_names_both_and_the_one_that_needs_no_gpu(machi
     with pytest.raises(CannotRunError) as caught:
         choose_library("auto", "sm86")
     assert "tensorrt: not installed; tensorrt-rtx: not installed" in caught.value.message
-    assert "tensorrt-rtx>=" in caught.value.fix
+    assert "prune-deploy[gpu]" in caught.value.fix
     assert caught.value.exit_code == 4
 
 
 @pytest.mark.parametrize(
     ("modules", "gpu", "reason", "fix"),
     [
-        ({}, "sm86", "not installed", "tensorrt>=10.12"),
+        ({}, "sm86", "not installed", "prune-deploy[tensorrt]"),
         ({"tensorrt": "10.11.0.33"}, "sm86", "10.11.0.33 is older than 10.12", "--upgrade"),
         ({"tensorrt": "9.3.0"}, "sm86", "9.3.0 is older than 10.12", "--upgrade"),
         ({"tensorrt": "11.4.0.5"}, None, "no usable NVIDIA driver", "tensorrt-rtx"),
-        ({"tensorrt": OSError("libnvinfer.so.11: cannot open")}, "sm86", "libnvinfer.so.11", "tensorrt>=10.12"),
-        ({"tensorrt": ModuleNotFoundError("No module named 'x'", name="x")}, "sm86", "does not import", "tensorrt>=10.12"),
+        ({"tensorrt": OSError("libnvinfer.so.11: cannot open")}, "sm86", "libnvinfer.so.11", "prune-deploy[tensorrt]"),
+        ({"tensorrt": ModuleNotFoundError("No module named 'x'", name="x")}, "sm86", "does not import", "prune-deploy[tensorrt]"),
     ],
 )
 def test_tensorrt_says_why_it_cannot_build(

@@ -176,6 +176,23 @@ def test_one_unit_has_a_value_and_no_interval(rigor: str, launches: int, rounds:
     assert (found.verdict, found.converged, found.bootstrap_low) == ("INCONCLUSIVE", False, None)
 
 
+@pytest.mark.parametrize("rigor", ["full", "quick"])
+@pytest.mark.parametrize("odd_ns", [1, 300 * MS, 86_400 * 10**9])
+def test_an_interval_ends_where_times_and_ratios_do(rigor: str, odd_ns: float) -> None:
+    """A machine that slept through one launch: two launches that differ by hundreds give an interval to infinity."""
+    times = np.full((2, 2, 2, 2), 1.0 * MS)
+    times[0, :, 1] = odd_ns
+    found = stats_of(make_samples(times, rigor=rigor), 1)
+    assert found.speedup is not None
+    for figure in (found.speedup.ratio, found.latency.median_ms):
+        assert figure.low is not None
+        assert figure.high is not None
+        assert 1e-40 < figure.low < figure.value / 1e6
+        assert figure.value * 1e6 < figure.high <= 1e30
+    assert found.speedup.verdict == "INCONCLUSIVE"
+    assert from_json(CandidateStats, to_json(found), source="here") == found
+
+
 def test_a_candidate_that_was_lost_keeps_the_launches_it_has() -> None:
     samples = noisy_samples()
     lost = replace(samples, blocks=tuple(b for b in samples.blocks if b.candidate != 2 or (b.launch, b.round) < (3, 5)))

@@ -99,12 +99,21 @@ def test_a_flipped_byte_is_refused_or_harmless(samples: Samples) -> None:
         lambda samples: _with_block(samples, samples_ns=np.array([-5, 5])),
         lambda samples: _with_block(samples, samples_ns=np.array([5, 1 << 62])),
         lambda samples: _with_block(samples, readings={"sm_clock_mhz": float("inf")}),
+        lambda samples: _with_block(samples, readings={"sm_clock_mhz": 1e-300}),
+        lambda samples: _with_block(samples, readings={"sm_clock_mhz": 1e17}),
+        lambda samples: _with_block(samples, readings={"sm_clock_mhz": -1400.0}),
     ],
 )
 def test_what_no_measurement_gives_is_refused(samples: Samples, change: Callable[[Samples], Samples]) -> None:
     """A stranger's file may be whole, with the right hash, and make no sense."""
     with pytest.raises(InputError, match="no file of samples"):
         unpack(pack(change(samples)), source="here")
+
+
+@pytest.mark.parametrize("clock_mhz", [0.0, 210.0, 3000.0])
+def test_clocks_of_gpus_are_read_and_so_is_one_that_could_not_be(samples: Samples, clock_mhz: float) -> None:
+    read = unpack(pack(_with_block(samples, readings={"sm_clock_mhz": clock_mhz})), source="here")
+    assert read.blocks[0].readings == {"sm_clock_mhz": clock_mhz}
 
 
 def _with_block(samples: Samples, **changes: object) -> Samples:

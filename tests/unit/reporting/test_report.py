@@ -10,7 +10,6 @@ import click
 import pytest
 
 from prune_deploy.cli.actions.export import export_spec
-from prune_deploy.cli.main import cli
 from prune_deploy.cli.options.measure import measure_spec
 from prune_deploy.records import Counts, RunRecord
 from prune_deploy.reporting.charts import Axis, Point, Scatter, Series, tradeoff_views
@@ -25,6 +24,7 @@ from prune_deploy.reporting.figures.run_warnings import absences
 from prune_deploy.reporting.renderers.plotly_figures import figure
 from prune_deploy.runs import Run, read_run
 from prune_deploy.specs import MaskSpec, MeasureSpec, ModelSpec, PruneSpec, RunOptions, Variant
+from support.commands import command
 from support.report_runs import GOLDEN_RUNS
 from support.run_records import case, case_record, environment, estimate, run_record
 
@@ -33,9 +33,7 @@ def parsed(line: str) -> click.Context:
     """The context that a command line makes."""
     program, name, *arguments = shlex.split(line)
     assert program == "prune-deploy"
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return command.make_context(name, arguments)
+    return command(name).make_context(name, arguments)
 
 
 MODEL = ModelSpec(name="resnet18", num_classes=10, input_size=(3, 64, 64), seed=3)

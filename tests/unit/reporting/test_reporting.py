@@ -111,6 +111,14 @@ def test_runs_are_compared_through_their_own_dense_models() -> None:
     assert ratio_of_ratios(first, case_record(ratio=None)) is None
 
 
+def test_runs_without_sense_have_no_endless_interval() -> None:
+    first, second = case_record(ratio=1e-14, half_width=40.0), case_record(ratio=1e14, half_width=40.0)
+    ratio = ratio_of_ratios(first, second)
+    assert ratio is not None
+    assert (ratio.value, ratio.high) == pytest.approx((1e28, 1e30))
+    assert ratio.low == pytest.approx(1e28 * math.exp(-math.hypot(40, 40)))
+
+
 @pytest.mark.parametrize(
     ("ratio", "half_width", "verdict"),
     [

@@ -13,6 +13,7 @@ from click.shell_completion import ShellComplete
 from prune_deploy.cli.main import COMMANDS, cli
 from prune_deploy.cli.options.values import only
 from prune_deploy.errors import InputError
+from support.commands import command
 
 LISTS = ("export", "bench", "compare", "eval", "sweep", "curve", "explain", "trace")
 ARGUMENTS = {
@@ -30,9 +31,7 @@ ARGUMENTS = {
 
 
 def parsed(name: str, *options: str) -> dict[str, Any]:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return command.make_context(name, [*ARGUMENTS[name], *options]).params
+    return command(name).make_context(name, [*ARGUMENTS[name], *options]).params
 
 
 def completions(*arguments: str, incomplete: str) -> list[str]:
@@ -60,9 +59,7 @@ def test_every_command_takes_a_list_of_backends_in_both_spellings(name: str, opt
 
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_the_help_names_one_spelling(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    text = command.get_help(click.Context(command, info_name=name))
+    text = command(name).get_help(click.Context(command(name), info_name=name))
     assert "--precisions" not in text
     assert "--backends" not in text
 

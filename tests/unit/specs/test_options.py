@@ -8,18 +8,19 @@ from pathlib import Path
 import click
 import pytest
 
-from prune_deploy.cli.main import COMMANDS, cli
+from prune_deploy.cli.main import COMMANDS
 from prune_deploy.errors import InputError, setting
 from prune_deploy.specs import MeasureSpec, PruneSpec
 from prune_deploy.specs.options import ARGUMENT_OPTIONS, SPEC_OPTIONS, as_options, option_for
+from support.commands import command
 
 _OF_EVERY_COMMAND = {"--help", "--json"}
 
 
 def own_options(name: str) -> list[str]:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return [option for each in command.params if isinstance(each, click.Option) for option in (*each.opts, *each.secondary_opts)]
+    return [
+        option for each in command(name).params if isinstance(each, click.Option) for option in (*each.opts, *each.secondary_opts)
+    ]
 
 
 def test_the_table_names_fields_that_exist() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from prune_deploy.cli.commands.sweep import command as sweep_command
 from prune_deploy.errors import InputError
 from prune_deploy.presets import preset, preset_names, read_sweep
 from prune_deploy.records import from_json, to_json
 from prune_deploy.specs import SHORT_CODES, MaskSpec, MeasureSpec, ModelSpec, PruneSpec, QuantizeSpec, SweepSpec, Variant
 from support import GOLDEN, ROOT
+from support.commands import command
 
 GOOD = """
 backends = ["ort"]
@@ -70,7 +70,7 @@ def file(folder: Path, text: str | bytes) -> Path:
 
 def test_the_presets_are_those_that_the_help_names() -> None:
     assert preset_names() == ["pytorch-pruning", "quick", "resnet50-curve"]
-    (option,) = (each for each in sweep_command.params if each.name == "preset")
+    (option,) = (each for each in command("sweep").params if each.name == "preset")
     assert all(name in getattr(option, "help", "") for name in preset_names())
 
 

@@ -1,0 +1,1 @@
+"""Accuracy of pruned networks back without training or labels."""
