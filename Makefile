@@ -9,7 +9,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference check lint docs vendor format lock clean
+.PHONY: help setup demo test test-more test-slow nightly test-gpu gpu-reference references check lint docs vendor format lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test-gpu: setup  ## needs an NVIDIA GPU; fails, rather than skips, without one
 
 gpu-reference: setup  ## needs an NVIDIA GPU: its tests and the reference runs, resumable, packed; also benchmarks/gpu_reference.py
 	$(BIN)/python benchmarks/gpu_reference.py
+
+references: setup ## train the reference networks on Fashion-MNIST into references/, a quarter of an hour each on two cores, cached
+	$(BIN)/python benchmarks/train_reference.py
 
 check: lint      ## ruff, mypy --strict, import layers, help and documents
 	$(BIN)/python -m pytest -q -n 2 tests/docs

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from prune_deploy.data import fashion_mnist
 from prune_deploy.data.folders import SUFFIXES, ImageWalk
 from prune_deploy.errors import InputError, setting
 from prune_deploy.files import open_plain
@@ -56,6 +57,11 @@ def calibration_sha256(calibration: str, samples: int) -> str:
     """
     kind, folder = parse_calibration(calibration)
     digest = hashlib.sha256(f"{kind} {samples}\n".encode())
+    if kind == "fashion-mnist":  # whoever opens it compares it with what was published
+        with fashion_mnist.naming(calibration, "calibration"):
+            fashion_mnist.find(folder, "train")
+        digest.update(fashion_mnist.PUBLISHED["train"].images.sha256.encode())
+        return digest.hexdigest()
     if folder is None:
         if kind == "digits":
             digest.update(f"scikit-learn {version('scikit-learn')}".encode())

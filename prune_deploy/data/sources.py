@@ -1,4 +1,4 @@
-"""Sources of labelled images: scikit-learn's digits, CIFAR, folders of classes.
+"""Sources of labelled images: digits, Fashion-MNIST, CIFAR, folders of classes.
 
 Each is opened without reading more than necessary.
 """
@@ -13,6 +13,7 @@ from typing import Literal
 
 from PIL import Image
 
+from prune_deploy.data import fashion_mnist
 from prune_deploy.data.folders import ImageWalk
 from prune_deploy.data.preprocessing import open_image
 from prune_deploy.errors import InputError, setting
@@ -62,10 +63,12 @@ def open_images(data: str, split: Split = "test", *, field: str = "data") -> Ima
         InputError: an unknown word, a folder that is missing or holds no images, or a data set that differs from the published one.
     """
     kind, folder = parse_data(data, field)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{setting(field, data)}: there is no folder {folder}", fix="check the path", field=field)
+    if kind == "fashion-mnist":
+        return _fashion_mnist(data, folder, split, field)
     if folder is None:
         return _digits(data, split)
-    if not folder.is_dir():
-        raise InputError(f"{setting(field, data)}: there is no folder {folder}", fix="check the path", field=field)
     return _folder(data, folder, field) if kind == "imagefolder" else _cifar(data, kind, folder, split, field)
 
 
@@ -85,6 +88,22 @@ def _digits(data: str, split: Split) -> ImageSet:
 
     labels = [int(dataset.target[number]) for number in numbers]
     return ImageSet(data, tuple(map(str, dataset.target_names)), labels, [f"digit {number}" for number in numbers], read)
+
+
+def _fashion_mnist(data: str, folder: Path | None, split: Split, field: str) -> ImageSet:
+    """Open the 60,000 training or the 10,000 test images.
+
+    They are grey, of 28 × 28 pixels. All of a split is held in memory.
+    """
+    with fashion_mnist.naming(data, field):
+        pixels, labels = fashion_mnist.read(folder, split)
+    side = fashion_mnist.SIDE
+
+    def read(index: int) -> Image.Image:
+        return Image.frombytes("L", (side, side), pixels[index * side * side : (index + 1) * side * side])
+
+    names = [f"image {index}" for index in range(len(labels))]
+    return ImageSet(data, fashion_mnist.CLASSES, labels, names, read)
 
 
 def _cifar(data: str, kind: str, folder: Path, split: Split, field: str) -> ImageSet:

@@ -94,6 +94,7 @@ SPEC_OPTIONS: Mapping[type, Mapping[str, str]] = {
         "temperature",
         "amp",
         "augment",
+        "smallest_crop",
         "samples",
         "val_data",
         "seed",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from prune_deploy.errors import InputError
 from prune_deploy.specs.checked import checked
-from prune_deploy.specs.data import DataKind, parse_data
+from prune_deploy.specs.data import FOLDERLESS, DataKind, parse_data
 
 CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 """Rule from the observed values to a range.
@@ -38,8 +38,8 @@ class QuantizeSpec:
     """Request to make `model.int8.onnx` from `model.onnx`.
 
     - `onnx` is a file with Q/DQ nodes that was made elsewhere.
-    - `calibration` is "digits", "synthetic" (good for latency only), a folder of images, or labelled images as `parse_data` knows
-      them. At most `samples` of them are used.
+    - `calibration` is "synthetic" (good for latency only), a folder of images, or labelled images as `parse_data` knows them.
+      At most `samples` of them are used.
     - `rest` is the precision of the TensorRT file's other layers.
     - Layers whose name fits a pattern of `keep`, and the `keep_top` layers that lose most from it, are not quantised.
     - `max_drop` (a share, 0.005 for half a point) keeps as many layers as needed for top-1 to lose no more than that on the
@@ -97,12 +97,12 @@ def parse_calibration(text: str) -> tuple[CalibrationKind, Path | None]:
     if not text:
         raise InputError(
             "`calibration` is empty",
-            fix="use a folder of images, digits, imagefolder:DIR, cifar10:DIR, cifar100:DIR or synthetic",
+            fix="use a folder of images, digits, fashion-mnist, imagefolder:DIR, cifar10:DIR, cifar100:DIR or synthetic",
             field="calibration",
         )
     if text == SYNTHETIC:
         return "synthetic", None
     word, colon, _ = text.partition(":")
-    if word in ("digits", "imagefolder", "cifar10", "cifar100") and (colon or word == "digits"):
+    if word in get_args(DataKind) and (colon or word in FOLDERLESS):
         return parse_data(text, "calibration")
     return "images", Path(text)

@@ -19,6 +19,13 @@ Cosine annealing brings them to zero.
 """
 
 
+DEFAULT_SMALLEST_CROP = 0.35
+"""Smallest random crop as a share of an image's area.
+
+A pruned network has seen its images before, so crops may be easier than when training from scratch.
+"""
+
+
 @checked
 @dataclass(frozen=True, slots=True)
 class FinetuneSpec:
@@ -29,7 +36,8 @@ class FinetuneSpec:
       Hutter, 2017).
     - `distill` is the share of the loss that comes from the dense model's outputs at `temperature` (Hinton et al., 2015).
     - `amp` allows automatic mixed precision on a GPU.
-    - `samples` bounds the training images, and `augment` is random resized crops and flips.
+    - `samples` bounds the training images. `augment` is flips and random resized crops, of at least `smallest_crop` of an
+      image's area.
     - `val_data` are the images that top-1 is taken on. Without it they are the test split of `data`, or a tenth of its folder.
     """
 
@@ -46,6 +54,7 @@ class FinetuneSpec:
     temperature: float = 2.0
     amp: bool = True
     augment: bool = False
+    smallest_crop: float = DEFAULT_SMALLEST_CROP
     samples: int | None = None
     val_data: str | None = None
     seed: int = 0
@@ -81,6 +90,13 @@ class FinetuneSpec:
         for name, number in (("weight_decay", self.weight_decay), ("warmup_epochs", self.warmup_epochs)):
             if not (math.isfinite(number) and number >= 0):
                 raise InputError(f"`{name}` must be 0 or more, got {number}", fix=f"leave `{name}` out", field=name)
+        if not 0 < self.smallest_crop <= 1:
+            fix = f"for example {setting('smallest_crop', 0.7)}"
+            message = f"`smallest_crop` must be a share above 0 and up to 1, got {self.smallest_crop}"
+            raise InputError(message, fix=fix, field="smallest_crop")
+        if self.smallest_crop != DEFAULT_SMALLEST_CROP and not self.augment:
+            message = "`smallest_crop` is the size of random crops, and there are none"
+            raise InputError(message, fix=f"add {setting('augment', True)}", field="smallest_crop")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(f"`temperature` must be positive, got {self.temperature}", fix="2 is usual", field="temperature")
 

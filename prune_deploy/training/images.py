@@ -19,15 +19,10 @@ from prune_deploy.environment import usable_cpus
 from prune_deploy.errors import InputError
 from prune_deploy.records import Preprocessing
 from prune_deploy.signals import leave_to_parent
+from prune_deploy.specs.training import DEFAULT_SMALLEST_CROP
 
 CACHE_BYTES = 1 << 30
 """Bytes of tensors up to which a set is kept in memory."""
-
-_SMALLEST_CROP = 0.35
-"""Smallest crop as a share of an image's area.
-
-A pruned network has seen its images before, so crops may be easier than when training from scratch.
-"""
 
 _MOST_WORKERS = 12
 _WORTH_WORKERS = 2000
@@ -162,10 +157,10 @@ class _Examples(Dataset[tuple[int, "torch.Tensor | None"]]):
             return number, self._transform(image)
 
 
-def augmentation(preprocessing: Preprocessing, *, flip: bool) -> Transform:
+def augmentation(preprocessing: Preprocessing, *, flip: bool, smallest_crop: float = DEFAULT_SMALLEST_CROP) -> Transform:
     """Return random resized crops, scaled and normalised as the bundle records.
 
-    With `flip` they are mirrored half the time.
+    A crop has at least a share of `smallest_crop` of the image's area. With `flip` they are mirrored half the time.
     """
     from torchvision.transforms import InterpolationMode, v2
 
@@ -173,7 +168,7 @@ def augmentation(preprocessing: Preprocessing, *, flip: bool) -> Transform:
     mode = InterpolationMode(preprocessing.interpolation)
     transform = v2.Compose(
         [
-            v2.RandomResizedCrop((height, width), scale=(_SMALLEST_CROP, 1.0), interpolation=mode, antialias=True),
+            v2.RandomResizedCrop((height, width), scale=(smallest_crop, 1.0), interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(0.5 if flip else 0.0),
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),

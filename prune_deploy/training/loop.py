@@ -59,7 +59,9 @@ class Trainer:
 
     def __init__(self, model: nn.Module, setup: Setup, progress: Progress) -> None:
         self.history = History()
-        self._model, self._setup, self._progress = model.to(setup.device), setup, progress
+        # Depthwise convolutions train twice as fast on a CPU with the channels last.
+        self._model = model.to(setup.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._setup, self._progress = setup, progress
         self._teacher = None if setup.teacher is None else setup.teacher.to(setup.device).eval()
         spec = setup.spec
         # timm's "sgd" is Nesterov's. Weights decay, biases and norms do not.
@@ -115,7 +117,7 @@ class Trainer:
                     save(self._state())
                 raise
         self._model.zero_grad(set_to_none=True)
-        self._model.eval()
+        self._model.eval().to(memory_format=torch.contiguous_format)
         return self.history
 
     def _state(self) -> State:

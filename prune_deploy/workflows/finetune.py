@@ -240,7 +240,8 @@ def _images(spec: FinetuneSpec, division: Division, record: BundleRecord) -> tup
     """The images of a training as the bundle's network takes them."""
     how = record.preprocessing
     # Mirrored, a digit is no digit, or another one.
-    crops = augmentation(how, flip=parse_data(spec.data)[0] != "digits") if spec.augment else None
+    flip = parse_data(spec.data)[0] != "digits"
+    crops = augmentation(how, flip=flip, smallest_crop=spec.smallest_crop) if spec.augment else None
     train = Images(division.train, division.train_numbers, how, seed=spec.seed, augmented=crops)
     return train, Images(division.validation, division.validation_numbers, how)
 

@@ -19,6 +19,7 @@ from prune_deploy.data import Batches, open_images
 from prune_deploy.data.calibration import calibration_images
 from prune_deploy.data.files import calibration_sha256, list_images
 from prune_deploy.data.preprocessing import open_image, transform_of
+from support.fashion_mnist import SMALL, published, write
 from support.training import HOW
 
 _MODES = {
@@ -54,6 +55,28 @@ def test_a_mutated_image_is_refused_or_prepared(data: st.DataObject, tmp_path: P
     image = attempt(lambda: open_image(path), tmp_path)
     if image is not None:
         use(lambda: transform_of(HOW)(image), tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=100)
+def test_a_mutated_idx_file_is_refused_or_read(data: st.DataObject, tmp_path: Path) -> None:
+    folder = tmp_path / "fashion"
+    shutil.rmtree(folder, ignore_errors=True)
+    write(folder, compressed=data.draw(st.booleans()))
+    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    kind = data.draw(st.sampled_from(("mutated", "mutated", "mutated", *ODD)))
+    content = data.draw(changed_bytes(path.read_bytes())) if kind == "mutated" else b""
+    path.unlink()
+    put(path, "whole" if kind == "mutated" else kind, content)
+    word = f"fashion-mnist:{folder}"
+    with published():
+        for split, count in SMALL.items():
+            images = attempt(lambda split=split: open_images(word, split), tmp_path)  # type: ignore[misc]
+            if images is not None:
+                assert len(images.labels) == count
+                use(lambda images=images: list(Batches(images, HOW, 2)), tmp_path)  # type: ignore[misc]
+        use(lambda: calibration_sha256(word, 4), tmp_path)
+        use(lambda: calibration_images(word, HOW, 2, 4), tmp_path)
 
 
 @given(data=st.data())

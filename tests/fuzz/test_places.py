@@ -58,6 +58,7 @@ _FILE_USES: dict[str, Callable[[Path], object]] = {
     "rows": read_rows,
     "marks": _parts,
     "labelled images": lambda path: open_images(f"imagefolder:{path}"),
+    "Fashion-MNIST": lambda path: open_images(f"fashion-mnist:{path}"),
     "CIFAR": lambda path: open_images(f"cifar10:{path}"),
     "calibration": lambda path: calibration_sha256(str(path), 3),
     "calibration images": lambda path: calibration_images(str(path), HOW, 2),

@@ -13,7 +13,9 @@ from prune_deploy.cli.output.console import json_option
 
 @click.command("eval")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Labelled images: digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR.")
+@click.option(
+    "--data", required=True, help="Labelled images: digits, fashion-mnist, imagefolder:DIR, cifar10:DIR or cifar100:DIR."
+)
 @click.option("--data-samples", type=int, help="Use at most this many images, always the same ones. Default: all.")
 @backend_option("Comma-separated. Default: eager,ort, and trt where there is a GPU.")
 @precision_option(

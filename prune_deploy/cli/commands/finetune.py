@@ -9,17 +9,29 @@ import click
 
 from prune_deploy.cli.options.common import batch_option, options
 from prune_deploy.cli.output.console import json_option
+from prune_deploy.specs.training import DEFAULT_SMALLEST_CROP
 from prune_deploy.store import read_bundle
 
 image_options = options(
     click.option(
-        "--data", required=True, metavar="IMAGES", help="Train on digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR."
+        "--data",
+        required=True,
+        metavar="IMAGES",
+        help="Train on digits, fashion-mnist, imagefolder:DIR, cifar10:DIR or cifar100:DIR.",
     ),
     click.option(
         "--val-data", metavar="IMAGES", help="Take top-1 on these. Default: the test split; of a folder a tenth, held out."
     ),
     click.option("--samples", type=int, metavar="N", help="Train on at most N of the images, always the same. Default: all."),
     click.option("--augment", is_flag=True, help="Random resized crops, and mirrored images (digits are not mirrored)."),
+    click.option(
+        "--smallest-crop",
+        type=float,
+        default=DEFAULT_SMALLEST_CROP,
+        show_default=True,
+        metavar="SHARE",
+        help="Of an image's area, for --augment.",
+    ),
 )
 
 training_options = options(

@@ -70,7 +70,8 @@ run_options = options(
     click.option(
         "--data",
         metavar="IMAGES",
-        help="Take accuracy on digits, imagefolder:DIR, cifar10:DIR or cifar100:DIR, once for each variant, backend and precision.",
+        help="Take accuracy on digits, fashion-mnist, imagefolder:DIR, cifar10:DIR or cifar100:DIR, once for each variant, backend and "
+        "precision.",
     ),
     click.option(
         "--data-samples", type=int, metavar="N", help="Take it on at most N of the images, always the same. Default: all."

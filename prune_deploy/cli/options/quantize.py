@@ -28,7 +28,8 @@ quantize_options = options(
     click.option(
         "--calib",
         metavar="IMAGES",
-        help="INT8: images to take ranges from: a folder, digits, imagefolder:DIR, cifar10:DIR, cifar100:DIR, or synthetic (latency only).",
+        help="INT8: images to take ranges from: a folder, digits, fashion-mnist, imagefolder:DIR, cifar10:DIR, cifar100:DIR, or "
+        "synthetic (latency only).",
     ),
     click.option(
         "--calib-samples",

@@ -163,6 +163,18 @@ def test_zeros_of_a_mask_stay_and_everything_else_moves() -> None:
     assert all(bool((layer.weight[zeros[name]].view(torch.int32) == 0).all()) for name, layer in layers.items()), "-0.0"
 
 
+def test_channels_are_last_in_memory_while_it_trains_and_no_longer() -> None:
+    model, last = lively(nn.Sequential(conv_bn(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))), []
+    (convolution,) = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+
+    def look(_: nn.Module, _step: int) -> None:
+        last.append(convolution.weight.is_contiguous(memory_format=torch.channels_last))
+
+    Trainer(model, replace(setup(epochs=1), callbacks=[Stepwise(look)]), RecordedProgress()).run(nowhere)
+    assert last == [True] * 4
+    assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
+
+
 def test_a_pruning_method_can_look_on() -> None:
     method, seen = methods.create("l2"), []
     made = replace(setup(epochs=2), callbacks=[Stepwise(method.on_step), Stepwise(lambda _, step: seen.append(step))])

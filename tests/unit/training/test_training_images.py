@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -115,6 +116,18 @@ def test_only_with_flips_images_are_mirrored() -> None:
         mirrored = [bool(columns[0] < columns[-1]) for columns in lit if columns[0] != columns[-1]]
         assert len(mirrored) > 10
         assert any(mirrored) is flip
+
+
+def test_crops_are_as_large_as_asked_for() -> None:
+    ramp = Image.fromarray(np.arange(64, dtype=np.uint8).repeat(64).reshape(64, 64))  # brightness tells the row
+    heights: dict[float, list[float]] = {}
+    for share in (0.1, 0.9):
+        crops = augmentation(HOW, flip=False, smallest_crop=share)
+        torch.manual_seed(0)
+        drawn = [crops(ramp)[0].mean(1) for _ in range(40)]
+        heights[share] = [float(rows[-1] - rows[0]) for rows in drawn]
+    assert min(heights[0.9]) > 2 * min(heights[0.1])
+    assert min(heights[0.9]) > 0.7 * max(heights[0.9])
 
 
 def folder(place: Path, classes: tuple[str, ...], each: int) -> str:

@@ -39,6 +39,10 @@ from prune_deploy.training.objective import learning_rate, loss_of
         ({"weight_decay": math.inf}, "`weight_decay` must be 0 or more"),
         ({"warmup_epochs": -1.0}, "`warmup_epochs` must be 0 or more"),
         ({"temperature": 0.0}, "`temperature` must be positive"),
+        ({"augment": True, "smallest_crop": 0.0}, "`smallest_crop` must be a share above 0"),
+        ({"augment": True, "smallest_crop": 1.1}, "`smallest_crop` must be a share above 0"),
+        ({"augment": True, "smallest_crop": math.nan}, "`smallest_crop` must be a share above 0"),
+        ({"smallest_crop": 0.7}, "there are none"),
     ],
 )
 def test_bad_settings_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
