@@ -15,7 +15,7 @@ model=${MODEL:-resnet18} weights=${WEIGHTS:-random} calib=${CALIB:-digits} out=$
 prune-deploy export --model "$model" --weights "$weights" --num-classes "${CLASSES:-10}" --input-size "${SIZE:-64}" --ratio 0.5 \
   --precision fp32,int8 --calib "$calib" --calib-samples "${SAMPLES:-128}" --engine none --out "$out"
 
-# 2. Accuracy of each file, and how often it agrees with FP32. If INT8 lost too much, export again with --int8-max-drop 0.005: the layers
+# 2. Accuracy of each file, and how often it agrees with FP32. If INT8 lost too much, export again with --max-drop 0.5%: the layers
 #    that lose most then stay in float.
 prune-deploy eval "$out" --data "$calib" --data-samples "${SAMPLES:-128}" --backend ort
 
