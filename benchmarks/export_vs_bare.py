@@ -1,4 +1,4 @@
-"""Wall time and peak memory of `prune-deploy export --model v --ratio 0.5` against a bare script, pair by pair, interleaved.
+"""Wall time and peak memory of an export of half a ViT-Large against a bare script, pair by pair, interleaved.
 
     python benchmarks/export_vs_bare.py [PAIRS]
 
@@ -44,7 +44,8 @@ def main() -> None:
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as temporary:
         ours_dir, bare_dir = Path(temporary, "ours"), Path(temporary, "bare")
-        ours_line = [str(COMMAND), "export", "--model", "v", "--ratio", "0.5", "--target", "sm86", "--out", str(ours_dir)]
+        ours_line = [str(COMMAND), "export", "--model", "v", "--ratio", "0.5", "--precision", "fp32", "--target", "sm86"]
+        ours_line += ["--out", str(ours_dir)]
         bare_line = [sys.executable, str(HERE / "bare_export.py"), str(bare_dir)]
         rows = []
         for pair in range(pairs):

@@ -5,6 +5,7 @@ A builder of engines uses one core, and a check of an ONNX file beside it the ot
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,6 +65,16 @@ class Stoppable:
         if self.stop.is_set():
             raise BuildError("the check was stopped, because the work beside it failed", fix="see the other error")
         return self._module(images)
+
+
+def return_freed_memory() -> None:
+    """Give memory that the C allocator keeps back to the system.
+
+    Only glibc offers it. After large tensors it keeps hundreds of megabytes, which a builder of engines then takes anew.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class BesideProgress:

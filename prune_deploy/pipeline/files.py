@@ -23,7 +23,7 @@ from prune_deploy.export.tensorrt.engine import build_engine, engine_file_name
 from prune_deploy.export.tensorrt.library import TensorRTLibrary, choose_library
 from prune_deploy.gpus import local_target
 from prune_deploy.interfaces import Progress
-from prune_deploy.pipeline.background import Background, BesideProgress, Stoppable
+from prune_deploy.pipeline.background import Background, BesideProgress, Stoppable, return_freed_memory
 from prune_deploy.records import RTX_INT8, Artifact, Parity
 from prune_deploy.specs import PRECISIONS, EngineBuild, ExportSpec, Precision, QuantizeSpec
 
@@ -72,7 +72,14 @@ class ArtifactMaker:
         """Check the FP32 file while its engine is built."""
         reporter = self._progress
         reporter.stage("check onnx", paths[0].name)
-        with Background(lambda: self._compared(paths[0], "fp32"), self._answers.stop) as check:
+        return_freed_memory()  # pruning and the exporter have freed much that the allocator keeps
+
+        def compared() -> Parity:
+            parity = self._compared(paths[0], "fp32")
+            return_freed_memory()
+            return parity
+
+        with Background(compared, self._answers.stop) as check:
             self._progress = beside = BesideProgress(reporter, check)
             engines, note = self._engines()
             parity = beside.finish()

@@ -268,7 +268,7 @@ def _network(record: BundleRecord, module: nn.Module, pruned: Pruned | None, tra
     if receipt.mask is not None:  # the zeros stay, but what is not masked need not be zero any more
         receipt = replace(receipt, nonzero_params=count_nonzero_params(module))
     loaded = LoadedModel(module.eval(), record.model, record.weights, record.preprocessing)
-    return Network(loaded, pruned, receipt, training)
+    return Network(loaded, pruned, receipt, training, record.recovery)
 
 
 def _with_plot(folder: Path, record: BundleRecord, training: Training) -> BundleRecord:
