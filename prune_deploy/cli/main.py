@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("bench", "command", "Measure bundles against their dense models: which is faster, by how much, how sure."),
     "compare": ("compare", "command", "Compare two bundles, measured now, or two runs; a gate for CI."),
     "eval": ("eval", "command", "Score a bundle's files on labelled images: top-1, top-5, agreement with the FP32 module."),
+    "recover": ("recover", "command", "Bring a pruned bundle's accuracy back in seconds, from unlabelled images."),
     "finetune": ("finetune", "command", "Recover a pruned bundle's accuracy: train it further, write a new bundle."),
     "sweep": ("sweep", "command", "Make and measure models × methods × ratios; survives any case and any kill."),
     "curve": ("sweep", "curve", "Prune iteratively and measure every step beside the dense model."),

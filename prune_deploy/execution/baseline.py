@@ -10,7 +10,7 @@ from prune_deploy.errors import InputError
 from prune_deploy.execution.planning import RunConfig
 from prune_deploy.interfaces import Progress
 from prune_deploy.pipeline import export_bundle
-from prune_deploy.records import BundleRecord
+from prune_deploy.records import BundleRecord, WeightsSource
 from prune_deploy.specs import EngineSpec, ExportSpec, Precision, need_calibration
 from prune_deploy.store import BUNDLE_FILE, ENGINES_DIR, bundle_name, is_complete, read_bundle
 
@@ -20,9 +20,17 @@ def identity(record: BundleRecord) -> tuple[object, ...]:
 
     They have the model, its weights, its classes and its input size in common.
     """
-    model, weights = record.model, record.weights
-    source = weights.sha256 if weights.kind == "file" else (weights.tag if weights.kind == "pretrained" else weights.seed)
-    return model.name, model.num_classes, model.input_size, weights.kind, source
+    model = record.model
+    return model.name, model.num_classes, model.input_size, *_source(record.weights)
+
+
+def same_weights(one: WeightsSource, other: WeightsSource) -> bool:
+    """Return whether two networks began with the same weights."""
+    return _source(one) == _source(other)
+
+
+def _source(weights: WeightsSource) -> tuple[object, ...]:
+    return weights.kind, {"file": weights.sha256, "pretrained": weights.tag, "random": weights.seed}[weights.kind]
 
 
 def is_dense(record: BundleRecord) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prune_deploy.records.training import Parent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldRecord:
@@ -38,7 +40,7 @@ class Recovery:
     """Recovery of a network without training.
 
     `images` were used for the statistics, half of them to decide on folds. The steps were taken on `judged` other images of `data`,
-    which chose nothing. `dense_top1` is the dense network's on these.
+    which chose nothing. `dense_top1` is the dense network's on these. `parent` is the bundle it was made from, None within an export.
     """
 
     data: str
@@ -49,4 +51,5 @@ class Recovery:
     folds: tuple[FoldRecord, ...] = ()
     batch_norms: int = 0
     dense_top1: float | None = None
+    parent: Parent | None = None
     warnings: tuple[str, ...] = ()

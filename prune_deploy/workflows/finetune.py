@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from prune_deploy.backends.pytorch.settings import require_cuda_build
-from prune_deploy.data.files import calibration_sha256
 from prune_deploy.errors import InputError, OutputError, setting
 from prune_deploy.export import bundle as bundles
 from prune_deploy.files import resolved, write_bytes
@@ -25,15 +24,16 @@ from prune_deploy.pruning.masks import count_nonzero_params
 from prune_deploy.pruning.pruner import Pruned
 from prune_deploy.records import BundleRecord, Parent, Training, to_json
 from prune_deploy.reporting.renderers.training_plot import training_plot
-from prune_deploy.specs import Device, ExportSpec, FinetuneSpec, parse_data
+from prune_deploy.specs import Device, FinetuneSpec, parse_data
 from prune_deploy.specs.checked import checked
-from prune_deploy.store import BUNDLE_FILE, file_sha256, is_complete, read_bundle, write_record
+from prune_deploy.store import BUNDLE_FILE, read_bundle, write_record
 from prune_deploy.training.callbacks import KeepZeros
 from prune_deploy.training.checkpoint import STATE_FILE, Checkpoint, History, Settings, different_options, discard, read_document
 from prune_deploy.training.images import Images, augmentation
 from prune_deploy.training.loop import Setup, Trainer
 from prune_deploy.training.split import Division, divide
 from prune_deploy.workflows.distillation_teacher import find_teacher
+from prune_deploy.workflows.parents import parent_of, require_remakeable
 
 PLOT_FILE = "training.png"
 _PLOT_ROLE = "plot"
@@ -98,7 +98,7 @@ def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
         KeyboardInterrupt: a signal asked to stop. The same request goes on from there.
     """
     record = read_bundle(request.bundle)
-    parent = _parent(request.bundle, record)
+    parent = parent_of(request.bundle, record)
     if resolved(request.folder) == resolved(request.bundle):
         raise InputError(
             f"{setting('out', request.folder)} is the bundle that is trained",
@@ -108,7 +108,7 @@ def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     if not request.force:
         _require_same(request, parent)
     lineage = hashlib.sha256(f"{to_json(request.spec)}\n{to_json(parent)}".encode()).hexdigest()
-    _require_remakeable(record.request)
+    require_remakeable(record.request)
     if request.device != "cpu":
         require_cuda_build()
     if request.restart:
@@ -131,19 +131,6 @@ def finetune(request: FinetuneRequest, progress: Progress) -> Finetuned:
     if not exported.reused or _is_of(request.checkpoint_folder, training):
         discard(request.checkpoint_folder)
     return Finetuned(exported.folder, finished, training, exported.reused)
-
-
-def _require_remakeable(spec: ExportSpec) -> None:
-    """Refuse before the training what could not be made from other weights."""
-    quantize = spec.quantize
-    if quantize is None:
-        return
-    if quantize.onnx is not None:
-        raise InputError(
-            "the bundle's INT8 file was given, and holds weights that the training will change",
-            fix="export the bundle without int8, tune that, and quantise the result",
-        )
-    calibration_sha256(quantize.calibration, quantize.samples)
 
 
 def _require_same(request: FinetuneRequest, parent: Parent) -> None:
@@ -171,19 +158,6 @@ def _is_of(folder: Path, training: Training) -> bool:
         return False
     settings = read_document(folder).settings
     return settings.spec == training.spec and settings.parent == training.parent
-
-
-def _parent(folder: Path, record: BundleRecord) -> Parent:
-    """The bundle's hashes, its weights' checked.
-
-    Raises:
-        InputError: the bundle is damaged.
-    """
-    weights = next((each for each in record.artifacts if each.role == "weights"), None)
-    whole = weights is not None and is_complete(folder, record)
-    if weights is None or not whole or file_sha256(folder / weights.name) != weights.sha256:
-        raise InputError(f"{folder} is not whole, or its weights were changed", fix=f"see: prune-deploy verify {folder}")
-    return Parent(name=resolved(folder).name, key=record.key, weights_sha256=weights.sha256)
 
 
 def _trained(request: FinetuneRequest, record: BundleRecord, parent: Parent, progress: Progress) -> Network:

@@ -40,14 +40,19 @@ def export(values: Mapping[str, Any], as_json: bool) -> None:
             graph_limit_s=values["graph_limit_s"],
             progress=progress,
         )
+    announce(exported)
+    if as_json:
+        emit_json(document(exported))
+    else:
+        show(exported)
+
+
+def announce(exported: Exported) -> None:
+    """Say on stderr what is to be known of a new bundle."""
     if exported.reused:
         say(f"{exported.folder} was there already, made by the same request with the same tools")
     if exported.record.engine_note:
         say(exported.record.engine_note)
-    if as_json:
-        emit_json(document(exported))
-    else:
-        _show(exported)
 
 
 def export_spec(values: Mapping[str, Any]) -> ExportSpec:
@@ -112,7 +117,8 @@ def document(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _show(exported: Exported) -> None:
+def show(exported: Exported) -> None:
+    """Print a new bundle: sizes, receipt, recovery and files."""
     record, receipt = exported.record, exported.record.receipt
     data_console.print(f"\n{record.model.name}, {record.num_classes} classes, weights {record.weights.label}", style="bold")
     data_console.print(sizes_table(receipt))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from prune_deploy.store import read_bundle
 from support.commands import call, refused
@@ -55,6 +57,41 @@ def test_most_of_what_pruning_destroyed_comes_back(trained: Path, tmp_path: Path
     assert [step["name"] for step in norms["steps"]] == ["pruned", "batch norms"]
     assert norms["folds"] == []
     assert norms["steps"][1]["kl"] == pytest.approx(found.steps[1].kl)
+
+
+def test_a_bundle_recovers_as_an_export_does_and_names_its_parent(trained: Path, tmp_path: Path) -> None:
+    command = ("export", *NETWORK, "--weights", trained, "--ratio", "0.5")
+    assert call(*command, "--out", tmp_path / "plain").code == 0
+    done = call("recover", tmp_path / "plain", "--calib", "digits", "--json")
+    assert done.code == 0, done.stderr
+    folder = tmp_path / "plain-recovered"
+    assert done.document["bundle"] == str(folder)
+    found = read_bundle(folder)
+    assert found.recovery is not None
+    assert found.recovery.parent is not None
+    assert found.recovery.parent.name == "plain"
+    assert found.recovery.parent.key == read_bundle(tmp_path / "plain").key
+
+    assert call(*command, "--calib", "digits", "--recover", "linear", "--out", tmp_path / "whole").code == 0
+    weights = [load_file(place / "weights.safetensors") for place in (folder, tmp_path / "whole")]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name])
+    assert call("verify", folder).code == 0
+    assert "was there already" in call("recover", tmp_path / "plain", "--calib", "digits").stderr
+
+    refused(call("recover", folder, "--calib", "digits"), 2, "is recovered already")
+    refused(
+        call("recover", tmp_path / "plain", "--calib", "digits", "--out", tmp_path / "plain"),
+        2,
+        "is the bundle that is recovered",
+    )
+    refused(call("recover", trained.parent, "--calib", "digits"), 2, "is not pruned")
+    refused(call("recover", tmp_path / "plain", "--calib", "synthetic", "--out", tmp_path / "x"), 2, "teach a network nothing")
+    tuned = call("finetune", folder, "--data", "digits", "--epochs", "1", "--samples", "64", "--out", tmp_path / "tuned")
+    assert tuned.code == 0, tuned.stderr
+    assert read_bundle(tmp_path / "tuned").recovery == found.recovery, "fine-tuning keeps what it began from"
+    assert read_bundle(tmp_path / "tuned").weights_label.endswith(", recovered, fine-tuned")
+    refused(call("recover", tmp_path / "tuned", "--calib", "digits"), 2, "was trained after pruning")
 
 
 def _folder(place: Path, count: int) -> Path:
