@@ -55,6 +55,7 @@ def test_every_module_imports_without_the_gpus_packages(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.release
 def test_a_cpu_installation_exports_and_measures(tmp_path: Path) -> None:
     environment = without(*GPU_PACKAGES, folder=tmp_path)
     made = run(COMMAND, *EXPORT, environment=environment, folder=tmp_path)

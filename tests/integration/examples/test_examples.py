@@ -47,6 +47,7 @@ def test_an_example_is_short_and_listed(path: Path) -> None:
     assert os.access(path, os.X_OK) == (path.suffix == ".sh")
 
 
+@pytest.mark.release
 def test_an_own_checkpoint_becomes_a_verified_bundle(tmp_path: Path) -> None:
     result = run(sys.executable, EXAMPLES / "own_checkpoint.py", "test_byobnet", "1", folder=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -94,6 +95,7 @@ def test_the_workflow_calls_the_gate_and_installs_without_a_gpu() -> None:
     assert options <= set(re.findall(r"--[a-z-]+", known))
 
 
+@pytest.mark.release
 def test_int8_is_calibrated_checked_and_measured(tmp_path: Path) -> None:
     settings = QUICK | {"MODEL": "test_resnet", "SAMPLES": "16", "SIZE": "32"}
     result = run(EXAMPLES / "int8.sh", "mine", folder=tmp_path, **settings)
