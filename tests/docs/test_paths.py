@@ -29,6 +29,7 @@ _FILES_OF_RUNS = (
     "bundles/",
     "logs/",
     "digits/",
+    "references/",
     "images/",
     "core/",
 )
