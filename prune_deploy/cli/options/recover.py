@@ -44,6 +44,7 @@ def recover_spec(values: Mapping[str, Any]) -> RecoverSpec | None:
         return None
     if values["calib"] is None:
         raise InputError(
-            f"--recover {kind} needs images", fix="name them with --calib: a folder like those the model will see, or digits"
+            f"--recover {kind} needs images",
+            fix="name them with --calib: a folder like those the model will see, digits or fashion-mnist",
         )
     return build(RecoverSpec, values, kind=kind)
